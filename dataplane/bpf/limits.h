@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* Sizes of the tables. Each may be overridden at compile time with -DNAME=value. */
+#ifndef HALFPIPE_LIMITS_H
+#define HALFPIPE_LIMITS_H
+
+/* Virtual servers of one director: NetScaler's mid-size appliances stop near this. */
+#ifndef MAX_VSERVERS
+#define MAX_VSERVERS 4096
+#endif
+
+/* Distinct virtual IP addresses. */
+#ifndef MAX_VIPS
+#define MAX_VIPS 4096
+#endif
+
+/* Services; a ring slot is a __u16, so this cannot pass 65536. Index 0 means "no service". */
+#ifndef MAX_SERVICES
+#define MAX_SERVICES 16384
+#endif
+
+/* Probe addresses: one for each (VIP, server). */
+#ifndef MAX_PROBES
+#define MAX_PROBES 16384
+#endif
+
+/* Slots of a vserver's ring. A prime, as Maglev needs (Eisenbud et al., NSDI 2016, 3.4); 164 slots
+ * a service at 100 services keep the imbalance near 1 %, and 2 bytes each keep a ring in 32 KiB. */
+#ifndef RING_SLOTS
+#define RING_SLOTS 16381
+#endif
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* Keys and values of the tables. dataplane/layout.py packs the same bytes; a test compares both by BTF.
+ * Addresses are 16 bytes in network order, IPv4 as ::ffff:a.b.c.d; ports are in network order. */
+#ifndef HALFPIPE_TYPES_H
+#define HALFPIPE_TYPES_H
+
+#include <linux/types.h>
+
+#include "limits.h"
+
+struct address {
+	__u32 word[4];			/* network order */
+};
+
+/* vips: is this address one of ours, and which vserver look-ups can match it? */
+enum vip_flag {
+	VIP_PROTO_PORT = 1 << 0,	/* some vserver has this protocol and a port */
+	VIP_PROTO = 1 << 1,		/* some vserver has a protocol and any port */
+	VIP_PORT = 1 << 2,		/* some vserver has protocol ANY and a port */
+	VIP_ANY = 1 << 3,		/* some vserver has protocol ANY and any port */
+	VIP_ANSWER = 1 << 8,		/* answer ARP and neighbour solicitation */
+};
+
+struct vip_value {
+	__u32 flags;			/* enum vip_flag */
+};
+
+/* vservers: precedence is (protocol, port), (protocol, 0), (0, port), (0, 0). */
+struct vserver_key {
+	struct address address;
+	__be16 port;			/* 0: any port */
+	__u8 protocol;			/* IPPROTO_*, 0: ANY */
+	__u8 zero;
+};
+
+enum hash_field {
+	HASH_SOURCE = 1 << 0,
+	HASH_DESTINATION = 1 << 1,
+	HASH_SOURCE_PORT = 1 << 2,
+};
+
+struct vserver_value {
+	__u32 vserver_id;		/* index into rings and vserver_stats, 1 .. MAX_VSERVERS-1 */
+	__u32 config_id;		/* the row it was compiled from */
+	__u32 hash_fields;		/* enum hash_field */
+	struct address mask;		/* ANDed to hashed addresses; IPv4 uses word[3] only */
+};
+
+/* The only value of a ring: a service index for each slot, 0 for "no service". */
+struct ring {
+	__u16 slot[RING_SLOTS];
+};
+
+struct service_value {
+	__u32 config_id;		/* the row it was compiled from; 0: entry unused */
+	__u32 ifindex;			/* egress interface */
+	__u8 mac[6];			/* destination: the server's */
+	__u8 source_mac[6];		/* source: the egress interface's own */
+};
+
+/* probes_out: probe address -> the VIP on one server. */
+struct probe_out_value {
+	struct address vip;
+	__u32 ifindex;
+	__u8 mac[6];
+	__u8 source_mac[6];
+};
+
+/* probes_in: a frame from this VIP and this MAC answers a probe sent to the value. */
+struct probe_in_key {
+	struct address vip;
+	__u8 mac[6];
+	__u8 zero[2];
+};
+
+/* settings: one entry. */
+struct settings {
+	__u64 hash_key[2];		/* SipHash key of the installation: bytes 0-7 and 8-15, little endian */
+	__u32 probe_ifindex;		/* where answers to probes are delivered; 0: no probing */
+	__u8 probe_mac[6];
+	__u8 zero[2];
+};
+
+struct counter {
+	__u64 packets;
+	__u64 bytes;			/* whole frames, with the Ethernet header, without FCS */
+};
+
+/* Every exit of the programs has one of these names; reasons.packets is counted per CPU. */
+enum reason {
+	REASON_FORWARDED = 0,
+	REASON_ARP_ANSWERED,
+	REASON_ND_ANSWERED,
+	REASON_PROBE_SENT,
+	REASON_PROBE_ANSWERED,
+	REASON_PASS_NOT_IP,		/* neither ARP, IPv4 nor IPv6 */
+	REASON_PASS_NOT_VIP,
+	REASON_PASS_NOT_TO_US,		/* broadcast, multicast or another host's frame */
+	REASON_PASS_VLAN,		/* tagged frame on an untagged interface */
+	REASON_PASS_MALFORMED,		/* too short or inconsistent to know its destination */
+	REASON_DROP_MALFORMED,		/* for a VIP, but its headers end too early */
+	REASON_DROP_NO_VSERVER,		/* for a VIP, but no vserver has this protocol and port */
+	REASON_DROP_NO_SERVICE,		/* the vserver's ring has no service: all are down */
+	REASON_DROP_FRAGMENT,		/* later fragment without ports, and only ports would decide */
+	REASON_DROP_OWN_MAC,		/* would go back to the director itself */
+	REASON_DROP_PROBE_UNMAPPED,	/* probe address that stands for no server */
+	REASON_DROP_TABLE,		/* table entry missing: a fault of ours */
+	REASON_COUNT,
+};
+
+#endif

@@ -1,0 +1,147 @@
+"""What the forwarder's maps hold, as plain values: compile makes them, plan compares them, layout packs them.
+
+Shapes in bytes stand in dataplane/bpf/types.h and dataplane/layout.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum, IntFlag
+from ipaddress import IPv4Address, IPv6Address
+
+IPAddress = IPv4Address | IPv6Address
+
+RING_SLOTS = 16381
+MAX_VSERVERS = 4096
+MAX_VIPS = 4096
+MAX_SERVICES = 16384
+MAX_PROBES = 16384
+
+
+class VipFlag(IntFlag):
+    """Which vserver look-ups can match a VIP, and whether the forwarder answers ARP and ND for it."""
+
+    PROTO_PORT = 1 << 0
+    PROTO = 1 << 1
+    PORT = 1 << 2
+    ANY = 1 << 3
+    ANSWER = 1 << 8
+
+
+class HashField(IntFlag):
+    """What a vserver's method hashes."""
+
+    SOURCE = 1 << 0
+    DESTINATION = 1 << 1
+    SOURCE_PORT = 1 << 2
+
+
+class Reason(IntEnum):
+    """Why a frame left the forwarder as it did; the same numbers as ``enum reason`` in types.h."""
+
+    FORWARDED = 0
+    ARP_ANSWERED = 1
+    ND_ANSWERED = 2
+    PROBE_SENT = 3
+    PROBE_ANSWERED = 4
+    PASS_NOT_IP = 5
+    PASS_NOT_VIP = 6
+    PASS_NOT_TO_US = 7
+    PASS_VLAN = 8
+    PASS_MALFORMED = 9
+    DROP_MALFORMED = 10
+    DROP_NO_VSERVER = 11
+    DROP_NO_SERVICE = 12
+    DROP_FRAGMENT = 13
+    DROP_OWN_MAC = 14
+    DROP_PROBE_UNMAPPED = 15
+    DROP_TABLE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class VServerKey:
+    """Address, IP protocol number (0: ANY) and port (0: any)."""
+
+    address: IPAddress
+    protocol: int
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class VServerEntry:
+    """Kernel id (index of ring and counters), row id, and how clients are hashed.
+
+    ``mask`` has the VIP's address family and is ANDed to each hashed address.
+    """
+
+    vserver_id: int
+    config_id: int
+    hash_fields: HashField
+    mask: IPAddress
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceEntry:
+    """Where frames of a service go. MACs are 6 bytes; ``ifindex`` is the egress interface."""
+
+    config_id: int
+    ifindex: int
+    mac: bytes
+    source_mac: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeOut:
+    """What a probe address stands for: a VIP on the server with this MAC."""
+
+    vip: IPAddress
+    ifindex: int
+    mac: bytes
+    source_mac: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeInKey:
+    """A frame from this VIP and this source MAC answers a probe."""
+
+    vip: IPAddress
+    mac: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ForwarderSettings:
+    """``hash_key``: 16 bytes. ``probe_ifindex`` 0 switches probing off."""
+
+    hash_key: bytes = bytes(16)
+    probe_ifindex: int = 0
+    probe_mac: bytes = bytes(6)
+
+
+@dataclass(slots=True)
+class Tables:
+    """All maps that configuration decides. A ring is RING_SLOTS little-endian u16 service ids."""
+
+    settings: ForwarderSettings = field(default_factory=ForwarderSettings)
+    vips: dict[IPAddress, VipFlag] = field(default_factory=dict)
+    vservers: dict[VServerKey, VServerEntry] = field(default_factory=dict)
+    rings: dict[int, bytes] = field(default_factory=dict)
+    services: dict[int, ServiceEntry] = field(default_factory=dict)
+    probes_out: dict[IPAddress, ProbeOut] = field(default_factory=dict)
+    probes_in: dict[ProbeInKey, IPAddress] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Packets, and bytes of whole frames without FCS, since the entry was made."""
+
+    packets: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Counters read in one go, by kernel id."""
+
+    vservers: dict[int, Count]
+    services: dict[int, Count]
+    reasons: dict[Reason, Count]
