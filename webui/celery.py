@@ -1,0 +1,13 @@
+"""The Celery application; tasks live in monitors/tasks.py."""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webui.settings")
+
+app = Celery("halfpipe")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.conf.imports = ("monitors.tasks",)

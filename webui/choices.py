@@ -1,0 +1,103 @@
+"""Every state and option once: value, label and, where a page shows it, colour and order."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class AdminState(models.TextChoices):
+    """What the operator wants of an object."""
+
+    ENABLED = "ENABLED", "enabled"
+    DISABLED = "DISABLED", "disabled"
+
+
+class State(models.TextChoices):
+    """Effective state, in NetScaler's words."""
+
+    UP = "UP", "up"
+    DOWN = "DOWN", "down"
+    UNKNOWN = "UNKNOWN", "unknown"
+    OUT_OF_SERVICE = "OUT OF SERVICE", "out of service"
+
+
+# Problems first: the order in which lists show states, and the colour token of app.css.
+STATE_ORDER: dict[str, int] = {State.DOWN: 0, State.UNKNOWN: 1, State.OUT_OF_SERVICE: 2, State.UP: 3}
+STATE_COLOUR: dict[str, str] = {
+    State.UP: "ok",
+    State.DOWN: "bad",
+    State.UNKNOWN: "warn",
+    State.OUT_OF_SERVICE: "muted",
+}
+
+
+class ServiceType(models.TextChoices):
+    """Protocols of services and vservers; the forwarder works below layer 7, so these are all there are."""
+
+    ANY = "ANY", "ANY (every IP protocol)"
+    TCP = "TCP", "TCP"
+    UDP = "UDP", "UDP"
+
+
+# IP protocol numbers (IANA); 0 stands for ANY.
+PROTOCOL_NUMBER: dict[str, int] = {ServiceType.ANY: 0, ServiceType.TCP: 6, ServiceType.UDP: 17}
+
+
+class LbMethod(models.TextChoices):
+    """Methods that a packet alone decides, so two directors agree without talking."""
+
+    SOURCEIPHASH = "SOURCEIPHASH", "Source IP hash"
+    DESTINATIONIPHASH = "DESTINATIONIPHASH", "Destination IP hash"
+    SRCIPDESTIPHASH = "SRCIPDESTIPHASH", "Source and destination IP hash"
+    SRCIPSRCPORTHASH = "SRCIPSRCPORTHASH", "Source IP and source port hash"
+
+
+class RedirectionMode(models.TextChoices):
+    """How a request reaches the server (``-m``)."""
+
+    MAC = "MAC", "MAC based"
+
+
+class OnOff(models.TextChoices):
+    """NetScaler's ENABLED / DISABLED switches."""
+
+    ENABLED = "ENABLED", "enabled"
+    DISABLED = "DISABLED", "disabled"
+
+
+class ConnFailover(models.TextChoices):
+    """Connection failover; both are the same here, since no connection state exists to lose."""
+
+    DISABLED = "DISABLED", "disabled"
+    STATELESS = "STATELESS", "stateless"
+
+
+class MonitorType(models.TextChoices):
+    """Kinds of health checks; each reaches the VIP on one server."""
+
+    PING = "PING", "PING (ICMP echo)"
+    TCP = "TCP", "TCP (handshake)"
+
+
+class Interface(models.TextChoices):
+    """Where a change came from."""
+
+    PAGE = "page", "page"
+    API = "api", "API"
+    CLI = "cli", "command line"
+    SYSTEM = "system", "system"
+
+
+class AuditVerb(models.TextChoices):
+    """What an audit entry records."""
+
+    CREATE = "create", "created"
+    UPDATE = "update", "changed"
+    DELETE = "delete", "deleted"
+    ENABLE = "enable", "enabled"
+    DISABLE = "disable", "disabled"
+    BIND = "bind", "bound"
+    UNBIND = "unbind", "unbound"
+    LOGIN = "login", "logged in"
+    LOGOUT = "logout", "logged out"
+    REFUSE = "refuse", "was refused"

@@ -1,0 +1,24 @@
+from webui.models.audit import AuditEntry, Installation
+from webui.models.dataplane import DataplaneStatus, DirectorCounters, ServerPath
+from webui.models.health import HealthState, HealthTransition, ProbeTarget
+from webui.models.monitor import Monitor
+from webui.models.server import Server
+from webui.models.service import Service, ServiceMonitorBinding
+from webui.models.vserver import VServer, VServerServiceBinding
+
+__all__ = [
+    "AuditEntry",
+    "DataplaneStatus",
+    "DirectorCounters",
+    "HealthState",
+    "HealthTransition",
+    "Installation",
+    "Monitor",
+    "ProbeTarget",
+    "Server",
+    "ServerPath",
+    "Service",
+    "ServiceMonitorBinding",
+    "VServer",
+    "VServerServiceBinding",
+]

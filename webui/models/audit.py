@@ -1,0 +1,51 @@
+"""Who changed what, and the installation's own row."""
+
+from __future__ import annotations
+
+import secrets
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from webui.choices import AuditVerb, Interface
+
+
+class AuditEntry(models.Model):
+    """One change, refused attempt, login or logout. Append-only; names are copied."""
+
+    at = models.DateTimeField(default=timezone.now)
+    actor = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    actor_name = models.CharField(max_length=150)
+    source_address = models.GenericIPAddressField(null=True)
+    interface = models.CharField(max_length=8, choices=Interface, default=Interface.SYSTEM)
+    verb = models.CharField(max_length=8, choices=AuditVerb)
+    kind = models.CharField(max_length=32, blank=True, help_text="Model name, such as “server”.")
+    object_id = models.BigIntegerField(null=True)
+    object_name = models.CharField(max_length=255, blank=True)
+    before = models.JSONField(null=True)
+    after = models.JSONField(null=True)
+    reason = models.TextField(blank=True, help_text="Why it was refused.")
+    revision = models.PositiveBigIntegerField(null=True, help_text="Configuration revision that this change made.")
+
+    class Meta:
+        ordering = ["-pk"]
+        indexes = [models.Index(fields=["kind", "object_id", "-id"], name="audit_of_object")]
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.actor_name} {self.get_verb_display()} {self.kind} {self.object_name}"
+
+
+def new_hash_key() -> str:
+    """32 hexadecimal digits: the SipHash key of this installation, so nobody outside can aim at one server."""
+    return secrets.token_hex(16)
+
+
+class Installation(models.Model):
+    """The one row of this installation (pk 1): configuration revision and hash key."""
+
+    revision = models.PositiveBigIntegerField(default=0)
+    hash_key = models.CharField(max_length=32, default=new_hash_key)
+
+    def __str__(self) -> str:
+        return f"revision {self.revision}"

@@ -1,0 +1,201 @@
+"""Settings. The environment is parsed once, here; unknown HALFPIPE_ variables and nonsense values stop the start."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# Every variable that Halfpipe reads: (parser, default).
+ENVIRONMENT: dict[str, tuple[type, Any]] = {
+    "HALFPIPE_DATABASE_URL": (str, f"sqlite:///{BASE_DIR / 'db.sqlite3'}"),
+    "HALFPIPE_REDIS_URL": (str, "redis://127.0.0.1:6379/0"),
+    "HALFPIPE_SECRET_KEY_FILE": (str, str(BASE_DIR / ".lab" / "secret-key")),
+    "HALFPIPE_ALLOWED_HOSTS": (list, ["127.0.0.1", "localhost"]),
+    "HALFPIPE_CSRF_TRUSTED_ORIGINS": (list, []),
+    "HALFPIPE_TLS": (bool, False),
+    "HALFPIPE_DEBUG": (bool, False),
+    "HALFPIPE_TIME_ZONE": (str, "UTC"),
+    "HALFPIPE_LOG_LEVEL": (str, "INFO"),
+    "HALFPIPE_DIRECTOR": (str, socket.gethostname()),
+    "HALFPIPE_INTERFACES": (list, []),
+    "HALFPIPE_PIN_DIR": (str, "/sys/fs/bpf/halfpipe"),
+    "HALFPIPE_BPF_OBJECT": (str, str(BASE_DIR / "build" / "forward.bpf.o")),
+    "HALFPIPE_PROBE_NETWORK": (str, "198.18.0.0/15"),
+    "HALFPIPE_PROBE_NETWORK6": (str, "2001:2:0:1::/112"),
+}
+
+
+def _read_environment() -> dict[str, Any]:
+    unknown = sorted(name for name in os.environ if name.startswith("HALFPIPE_") and name not in ENVIRONMENT)
+    if unknown:
+        msg = f"Unknown settings in the environment: {', '.join(unknown)}. Known: {', '.join(sorted(ENVIRONMENT))}."
+        raise ImproperlyConfigured(msg)
+    env = environ.Env(**ENVIRONMENT)
+    values: dict[str, Any] = {}
+    for name, (kind, _default) in ENVIRONMENT.items():
+        if kind is bool and os.environ.get(name, "0").lower() not in {
+            "0",
+            "1",
+            "true",
+            "false",
+            "yes",
+            "no",
+            "on",
+            "off",
+        }:
+            msg = f"{name}={os.environ[name]!r} is neither on nor off: use 1 or 0."
+            raise ImproperlyConfigured(msg)
+        values[name] = env(name)
+    return values
+
+
+def _secret_key(path: Path) -> str:
+    """The secret of this installation, made at first start with mode 0600."""
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        key = secrets.token_urlsafe(50)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:  # another process was first
+            return path.read_text().strip()
+        with os.fdopen(descriptor, "w") as file:
+            file.write(key)
+        return key
+
+
+_env = _read_environment()
+
+DEBUG: bool = _env["HALFPIPE_DEBUG"]
+SECRET_KEY = _secret_key(Path(_env["HALFPIPE_SECRET_KEY_FILE"]))
+ALLOWED_HOSTS: list[str] = _env["HALFPIPE_ALLOWED_HOSTS"]
+CSRF_TRUSTED_ORIGINS: list[str] = _env["HALFPIPE_CSRF_TRUSTED_ORIGINS"]
+
+# Behind TLS the cookies are for TLS alone; without, a browser would never send them back.
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _env["HALFPIPE_TLS"]
+SECURE_HSTS_SECONDS = 31_536_000 if _env["HALFPIPE_TLS"] else 0
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Strict"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "webui",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "webui.middleware.content_security_policy",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "webui.urls"
+ASGI_APPLICATION = "webui.asgi.application"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "dashboard"
+LOGOUT_REDIRECT_URL = "login"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "webui" / "templates"],
+        "APP_DIRS": False,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+            "libraries": {"halfpipe": "webui.templatetags.halfpipe"},
+        },
+    }
+]
+
+DATABASES: dict[str, dict[str, Any]] = {"default": environ.Env.db_url_config(_env["HALFPIPE_DATABASE_URL"])}
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    # Several processes write: WAL lets readers go on, IMMEDIATE takes the write lock before reading what is changed.
+    DATABASES["default"]["OPTIONS"] = {
+        "timeout": 20,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON",
+    }
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = _env["HALFPIPE_TIME_ZONE"]
+USE_TZ = True
+USE_I18N = False
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+WHITENOISE_USE_FINDERS = True  # no collect step: the vendored files are served from where they lie
+
+REDIS_URL: str = _env["HALFPIPE_REDIS_URL"]
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.core.RedisChannelLayer",
+        # redis-py 8 gives up a read after 5 s and allows 100 connections; this layer waits in
+        # blocking reads, one connection for each browser.
+        "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": None, "max_connections": 4000}]},
+    }
+}
+
+CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TIMEZONE = "UTC"
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BEAT_SCHEDULE = {
+    # A tick that could not be delivered in time is worthless: the next one does its work.
+    "sweep": {"task": "monitors.tasks.sweep", "schedule": 1.0, "options": {"expires": 2}},
+}
+
+DIRECTOR: str = _env["HALFPIPE_DIRECTOR"]
+DIRECTOR_INTERFACES: list[str] = _env["HALFPIPE_INTERFACES"]
+PIN_DIR = Path(_env["HALFPIPE_PIN_DIR"])
+BPF_OBJECT = Path(_env["HALFPIPE_BPF_OBJECT"])
+try:
+    PROBE_NETWORK = ip_network(_env["HALFPIPE_PROBE_NETWORK"])
+    PROBE_NETWORK6 = ip_network(_env["HALFPIPE_PROBE_NETWORK6"])
+except ValueError as error:
+    msg = f"HALFPIPE_PROBE_NETWORK or HALFPIPE_PROBE_NETWORK6 is no network: {error}."
+    raise ImproperlyConfigured(msg) from error
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["stderr"], "level": _env["HALFPIPE_LOG_LEVEL"]},
+}
