@@ -11,6 +11,7 @@ class Table(StrEnum):
     """Names of the forwarder's maps; the values are their names in the eBPF object."""
 
     SETTINGS = "settings"
+    INTERFACES = "interfaces"
     SERVICES = "services"
     RINGS = "rings"
     VSERVERS = "vservers"

@@ -16,6 +16,7 @@ MAX_VSERVERS = 4096
 MAX_VIPS = 4096
 MAX_SERVICES = 16384
 MAX_PROBES = 16384
+MAX_INTERFACES = 256
 
 
 class VipFlag(IntFlag):
@@ -119,9 +120,14 @@ class ForwarderSettings:
 
 @dataclass(slots=True)
 class Tables:
-    """All maps that configuration decides. A ring is RING_SLOTS little-endian u16 service ids."""
+    """All maps that configuration decides. A ring is RING_SLOTS little-endian u16 service ids.
+
+    ``interfaces`` has the own MAC (6 bytes) of each interface the forwarder is attached to, by ifindex: it is the
+    answer to ARP requests and neighbour solicitations.
+    """
 
     settings: ForwarderSettings = field(default_factory=ForwarderSettings)
+    interfaces: dict[int, bytes] = field(default_factory=dict)
     vips: dict[IPAddress, VipFlag] = field(default_factory=dict)
     vservers: dict[VServerKey, VServerEntry] = field(default_factory=dict)
     rings: dict[int, bytes] = field(default_factory=dict)
