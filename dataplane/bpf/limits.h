@@ -23,6 +23,11 @@
 #define MAX_PROBES 16384
 #endif
 
+/* Interfaces that the forwarder may be attached to. */
+#ifndef MAX_INTERFACES
+#define MAX_INTERFACES 256
+#endif
+
 /* Slots of a vserver's ring. A prime, as Maglev needs (Eisenbud et al., NSDI 2016, 3.4); 164 slots
  * a service at 100 services keep the imbalance near 1 %, and 2 bytes each keep a ring in 32 KiB. */
 #ifndef RING_SLOTS

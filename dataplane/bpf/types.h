@@ -22,7 +22,7 @@ enum vip_flag {
 };
 
 struct vip_value {
-	__u32 flags;			/* enum vip_flag */
+	enum vip_flag flags;
 };
 
 /* vservers: precedence is (protocol, port), (protocol, 0), (0, port), (0, 0). */
@@ -42,7 +42,7 @@ enum hash_field {
 struct vserver_value {
 	__u32 vserver_id;		/* index into rings and vserver_stats, 1 .. MAX_VSERVERS-1 */
 	__u32 config_id;		/* the row it was compiled from */
-	__u32 hash_fields;		/* enum hash_field */
+	enum hash_field hash_fields;
 	struct address mask;		/* ANDed to hashed addresses; IPv4 uses word[3] only */
 };
 
@@ -73,6 +73,12 @@ struct probe_in_key {
 	__u8 zero[2];
 };
 
+/* interfaces: ifindex -> its own MAC, the answer to a broadcast ARP request or a neighbour solicitation. */
+struct interface_value {
+	__u8 mac[6];
+	__u8 zero[2];
+};
+
 /* settings: one entry. */
 struct settings {
 	__u64 hash_key[2];		/* SipHash key of the installation: bytes 0-7 and 8-15, little endian */
@@ -86,7 +92,8 @@ struct counter {
 	__u64 bytes;			/* whole frames, with the Ethernet header, without FCS */
 };
 
-/* Every exit of the programs has one of these names; reasons.packets is counted per CPU. */
+/* Every exit of the programs has one of these names; reasons counts them per CPU. The verdict follows from the
+ * range: up to REASON_PROBE_ANSWERED redirected, PASS_* left to later filters and the stack, DROP_* dropped. */
 enum reason {
 	REASON_FORWARDED = 0,
 	REASON_ARP_ANSWERED,

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* The forwarder. hp_ingress (clsact ingress of each interface) sends a client's frame for a VIP to the MAC of one
+ * server and leaves the IP packet alone, so the server, which holds the VIP too, answers the client directly.
+ * hp_probe (clsact egress of the probe device) sends health probes the same way. */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "arp.h"
+#include "count.h"
+#include "hash.h"
+#include "maps.h"
+#include "nd.h"
+#include "parse.h"
+#include "probe.h"
+#include "types.h"
+
+/* The look-ups behind the most precise one, in order of precedence; the VIP's flags say which can match. */
+static __always_inline struct vserver_value *find_wider(struct packet *packet, __u32 flags)
+{
+	struct vserver_value *vserver = 0;
+	__be16 port = packet->key.port;
+
+	if (flags & VIP_PROTO) {
+		packet->key.port = 0;
+		vserver = bpf_map_lookup_elem(&vservers, &packet->key);
+		if (vserver)
+			return vserver;
+	}
+	packet->key.protocol = 0;
+	if (flags & VIP_PORT && packet->flags & PACKET_PORTS) {
+		packet->key.port = port;
+		vserver = bpf_map_lookup_elem(&vservers, &packet->key);
+		if (vserver)
+			return vserver;
+	}
+	if (flags & VIP_ANY) {
+		packet->key.port = 0;
+		vserver = bpf_map_lookup_elem(&vservers, &packet->key);
+	}
+	return vserver;
+}
+
+/* To the service that the ring names. Counts and returns the verdict. */
+static __always_inline int forward(struct __sk_buff *skb, const struct packet *packet,
+				   const struct vserver_value *vserver, int ipv4)
+{
+	void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+	__u32 zero = 0, slot, index, vserver_id = vserver->vserver_id, *macs, *eth = data;
+	struct counter seen = frames(skb, packet);
+	struct settings *setting = bpf_map_lookup_elem(&settings, &zero);
+	struct service_value *service;
+	struct ring *ring;
+	void *inner;
+
+	inner = bpf_map_lookup_elem(&rings, &vserver_id);
+	if (!setting || !inner)
+		return finish(skb, REASON_DROP_TABLE);
+	ring = bpf_map_lookup_elem(inner, &zero);
+	slot = ring_slot(setting, vserver, packet, ipv4);
+	/* Keeps the compiler, which knows the bound, from leaving out the test that the verifier needs */
+	asm volatile("" : "+r"(slot));
+	if (!ring || slot >= RING_SLOTS || data + sizeof(struct ethhdr) > data_end)
+		return finish(skb, REASON_DROP_TABLE);
+	index = ring->slot[slot];
+	if (!index)
+		return finish(skb, REASON_DROP_NO_SERVICE);
+	service = bpf_map_lookup_elem(&services, &index);
+	if (!service || !service->config_id)
+		return finish(skb, REASON_DROP_TABLE);
+
+	/* mac and source_mac lie side by side as the Ethernet header has them: three words */
+	macs = (__u32 *)service->mac;
+	if (macs[0] == (macs[1] >> 16 | macs[2] << 16) && (macs[1] & 0xffff) == macs[2] >> 16)
+		return finish(skb, REASON_DROP_OWN_MAC);
+	eth[0] = macs[0];
+	eth[1] = macs[1];
+	eth[2] = macs[2];
+	count(&vserver_stats, vserver_id, &seen);
+	count(&service_stats, index, &seen);
+	count(&reasons, REASON_FORWARDED, &seen);
+	return bpf_redirect(service->ifindex, 0);
+}
+
+static __always_inline int handle_ip(struct __sk_buff *skb, struct packet *packet, int ipv4)
+{
+	struct vserver_value *vserver = 0;
+	enum reason reason = REASON_DROP_NO_VSERVER;
+	struct vip_value *vip;
+	__u32 flags;
+
+	if (packet->flags & PACKET_PORTS) {
+		vserver = bpf_map_lookup_elem(&vservers, &packet->key);
+		if (vserver)
+			return forward(skb, packet, vserver, ipv4);
+	}
+	vip = bpf_map_lookup_elem(&vips, &packet->key.address);
+	if (!vip)
+		return finish(skb, handle_answer(skb, packet, ipv4));
+	if (packet->flags & PACKET_BROKEN)
+		return finish(skb, REASON_DROP_MALFORMED);
+	flags = vip->flags;
+	if (!ipv4 && packet->key.protocol == IPPROTO_ICMPV6 && packet->transport == ND_MESSAGE_OFFSET) {
+		/* Neighbour unreachability detection asks the address itself. */
+		reason = handle_nd(skb, packet, REASON_DROP_NO_VSERVER);
+		if (reason != REASON_DROP_NO_VSERVER)
+			return finish(skb, reason);
+	}
+	vserver = find_wider(packet, flags);
+	if (vserver)
+		return forward(skb, packet, vserver, ipv4);
+	if (packet->flags & PACKET_LATER && flags & (VIP_PROTO_PORT | VIP_PORT))
+		reason = REASON_DROP_FRAGMENT;
+	return finish(skb, reason);
+}
+
+static __always_inline int handle_ipv4(struct __sk_buff *skb)
+{
+	struct packet packet;
+
+	if (skb->pkt_type != PACKET_HOST)
+		return finish(skb, REASON_PASS_NOT_TO_US);
+	if (!parse_ipv4(skb, &packet))
+		return finish(skb, REASON_PASS_MALFORMED);
+	return handle_ip(skb, &packet, 1);
+}
+
+static __always_inline int handle_ipv6(struct __sk_buff *skb)
+{
+	struct packet packet;
+
+	if (skb->pkt_type != PACKET_HOST && skb->pkt_type != PACKET_MULTICAST)
+		return finish(skb, REASON_PASS_NOT_TO_US);
+	if (!parse_ipv6(skb, &packet))
+		return finish(skb, REASON_PASS_MALFORMED);
+	if (skb->pkt_type == PACKET_HOST)
+		return handle_ip(skb, &packet, 0);
+	if (packet.flags || packet.key.protocol != IPPROTO_ICMPV6 || packet.transport != ND_MESSAGE_OFFSET)
+		return finish(skb, REASON_PASS_NOT_TO_US);
+	return finish(skb, handle_nd(skb, &packet, REASON_PASS_NOT_TO_US));
+}
+
+SEC("tc")
+int hp_ingress(struct __sk_buff *skb)
+{
+	if (skb->vlan_present)
+		return finish(skb, REASON_PASS_VLAN);
+	switch (skb->protocol) {
+	case bpf_htons(ETH_P_IP):
+		return handle_ipv4(skb);
+	case bpf_htons(ETH_P_IPV6):
+		return handle_ipv6(skb);
+	case bpf_htons(ETH_P_ARP):
+		return finish(skb, handle_arp(skb));
+	case bpf_htons(ETH_P_8021Q):
+	case bpf_htons(ETH_P_8021AD):
+		return finish(skb, REASON_PASS_VLAN);
+	default:
+		return finish(skb, REASON_PASS_NOT_IP);
+	}
+}
+
+SEC("tc")
+int hp_probe(struct __sk_buff *skb)
+{
+	struct packet packet;
+
+	if (skb->protocol == bpf_htons(ETH_P_IP) && parse_ipv4(skb, &packet))
+		return finish(skb, handle_probe(skb, &packet, 1));
+	if (skb->protocol == bpf_htons(ETH_P_IPV6) && parse_ipv6(skb, &packet))
+		return finish(skb, handle_probe(skb, &packet, 0));
+	return finish(skb, REASON_DROP_PROBE_UNMAPPED);
+}
+
+/* Kernel helpers used here are open to GPL-compatible programs only. */
+char _license[] SEC("license") = "Dual MIT/GPL";

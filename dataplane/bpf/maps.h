@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* The tables. All but the counters are written by the control plane only. */
+#ifndef HALFPIPE_MAPS_H
+#define HALFPIPE_MAPS_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "types.h"
+
+/* Hash key and probe device: one entry. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct settings);
+} settings SEC(".maps");
+
+/* Own MAC of each interface, by ifindex. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_INTERFACES);
+	__type(key, __u32);
+	__type(value, struct interface_value);
+} interfaces SEC(".maps");
+
+/* Virtual addresses. Asked only after the most precise vserver look-up missed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_VIPS);
+	__type(key, struct address);
+	__type(value, struct vip_value);
+} vips SEC(".maps");
+
+/* Virtual servers by address, protocol and port. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_VSERVERS);
+	__type(key, struct vserver_key);
+	__type(value, struct vserver_value);
+} vservers SEC(".maps");
+
+/* Rings by vserver_id. A ring is the one value of a map of its own: it is replaced as a whole, so no packet sees half a
+ * change. Sizes instead of types: clang keeps only a forward declaration of what an inner map holds. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, MAX_VSERVERS);
+	__type(key, __u32);
+	__array(values, struct {
+		__uint(type, BPF_MAP_TYPE_ARRAY);
+		__uint(max_entries, 1);
+		__uint(key_size, sizeof(__u32));
+		__uint(value_size, sizeof(struct ring));
+	});
+} rings SEC(".maps");
+
+/* Services by the index that ring slots hold. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_SERVICES);
+	__type(key, __u32);
+	__type(value, struct service_value);
+} services SEC(".maps");
+
+/* Probe address to VIP and server. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_PROBES);
+	__type(key, struct address);
+	__type(value, struct probe_out_value);
+} probes_out SEC(".maps");
+
+/* VIP and server's MAC to probe address. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_PROBES);
+	__type(key, struct probe_in_key);
+	__type(value, struct address);
+} probes_in SEC(".maps");
+
+/* Forwarded frames by vserver_id. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_VSERVERS);
+	__type(key, __u32);
+	__type(value, struct counter);
+} vserver_stats SEC(".maps");
+
+/* Forwarded frames by service index. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_SERVICES);
+	__type(key, __u32);
+	__type(value, struct counter);
+} service_stats SEC(".maps");
+
+/* Every frame seen, by enum reason. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, REASON_COUNT);
+	__type(key, __u32);
+	__type(value, struct counter);
+} reasons SEC(".maps");
+
+#endif

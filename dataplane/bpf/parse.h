@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* From a frame to its destination, protocol and ports.
+ *
+ * parse_ipv4() and parse_ipv6() fill struct packet and return false only when not even the destination address can
+ * be read. Whatever else is wrong sets PACKET_BROKEN; then protocol and ports are unknown. Common frames are read by
+ * direct packet access; options, extension headers and split buffers by bpf_skb_load_bytes(). */
+#ifndef HALFPIPE_PARSE_H
+#define HALFPIPE_PARSE_H
+
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "types.h"
+
+#define IPV4_FRAGMENT_OFFSET bpf_htons(0x1fff)
+#define IPV4_MORE_FRAGMENTS bpf_htons(0x2000)
+#define IPV6_FRAGMENT_OFFSET bpf_htons(0xfff8)
+#define IPV6_MORE_FRAGMENTS bpf_htons(0x0001)
+#define MAX_EXTENSION_HEADERS 6
+
+#ifndef IPPROTO_UDPLITE
+#define IPPROTO_UDPLITE 136
+#endif
+
+enum packet_flag {
+	PACKET_PORTS = 1 << 0,		/* source_port and key.port are the packet's */
+	PACKET_FRAGMENT = 1 << 1,	/* any fragment, the first too */
+	PACKET_LATER = 1 << 2,		/* fragment without the transport header */
+	PACKET_BROKEN = 1 << 3,		/* headers contradict each other or end too early */
+};
+
+struct packet {
+	struct vserver_key key;		/* destination, protocol, destination port or 0 */
+	struct address source;
+	__u32 transport;		/* offset of the transport header in the frame */
+	__u32 flags;			/* enum packet_flag */
+	__be16 source_port;
+};
+
+static __always_inline void set_ipv4(struct address *address, __be32 ipv4)
+{
+	address->word[0] = 0;
+	address->word[1] = 0;
+	address->word[2] = bpf_htonl(0xffff);
+	address->word[3] = ipv4;
+}
+
+static __always_inline void set_ipv6(struct address *address, const struct in6_addr *ipv6)
+{
+	address->word[0] = ipv6->in6_u.u6_addr32[0];
+	address->word[1] = ipv6->in6_u.u6_addr32[1];
+	address->word[2] = ipv6->in6_u.u6_addr32[2];
+	address->word[3] = ipv6->in6_u.u6_addr32[3];
+}
+
+/* All of these begin with source and destination port, 2 bytes each (RFC 9293, 768, 4340, 9260, 3828). */
+static __always_inline int protocol_has_ports(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP ||
+	       protocol == IPPROTO_UDPLITE || protocol == IPPROTO_DCCP;
+}
+
+/* Make the first `length` bytes of the frame directly readable. Invalidates packet pointers. */
+static __always_inline int readable(struct __sk_buff *skb, __u32 length)
+{
+	void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
+
+	if (data + length <= data_end)
+		return 1;
+	return skb->len >= length && !bpf_skb_pull_data(skb, length);
+}
+
+/* `end`: offset behind the IP packet, where link padding may begin. */
+static __always_inline void parse_ports(struct __sk_buff *skb, struct packet *packet, __u32 end)
+{
+	void *data_end = (void *)(long)skb->data_end;
+	void *data = (void *)(long)skb->data;
+	__be16 *direct = data + sizeof(struct ethhdr) + sizeof(struct iphdr);
+	__be16 ports[2];
+
+	if (packet->flags & PACKET_LATER || !protocol_has_ports(packet->key.protocol))
+		return;
+	if (packet->transport + sizeof(ports) > end) {
+		packet->flags |= PACKET_BROKEN;
+		return;
+	}
+	if (packet->transport == sizeof(struct ethhdr) + sizeof(struct iphdr) && (void *)(direct + 2) <= data_end) {
+		packet->source_port = direct[0];
+		packet->key.port = direct[1];
+	} else if (!bpf_skb_load_bytes(skb, packet->transport, ports, sizeof(ports))) {
+		packet->source_port = ports[0];
+		packet->key.port = ports[1];
+	} else {
+		packet->flags |= PACKET_BROKEN;
+		return;
+	}
+	packet->flags |= PACKET_PORTS;
+}
+
+/* RFC 791. A length of zero is right only for aggregates beyond 64 KiB, which the kernel itself makes. */
+static __always_inline int parse_ipv4(struct __sk_buff *skb, struct packet *packet)
+{
+	void *data, *data_end;
+	__u32 header, total;
+	struct iphdr *ip;
+
+	packet->key.port = 0;
+	packet->key.protocol = 0;
+	packet->key.zero = 0;
+	packet->source_port = 0;
+	packet->flags = 0;
+	packet->transport = 0;
+	if (!readable(skb, sizeof(struct ethhdr) + sizeof(*ip)))
+		return 0;
+	data = (void *)(long)skb->data;
+	data_end = (void *)(long)skb->data_end;
+	ip = data + sizeof(struct ethhdr);
+	if ((void *)(ip + 1) > data_end || ip->version != 4)
+		return 0;
+	set_ipv4(&packet->key.address, ip->daddr);
+	set_ipv4(&packet->source, ip->saddr);
+
+	header = ip->ihl * 4;
+	total = bpf_ntohs(ip->tot_len);
+	if (!total && skb->gso_size)
+		total = skb->len - sizeof(struct ethhdr);
+	if (header < sizeof(*ip) || total < header || sizeof(struct ethhdr) + total > skb->len) {
+		packet->flags = PACKET_BROKEN;
+		return 1;
+	}
+	if (ip->frag_off & (IPV4_FRAGMENT_OFFSET | IPV4_MORE_FRAGMENTS)) {
+		packet->flags |= PACKET_FRAGMENT;
+		if (ip->frag_off & IPV4_FRAGMENT_OFFSET)
+			packet->flags |= PACKET_LATER;
+	}
+	packet->key.protocol = ip->protocol;
+	packet->transport = sizeof(struct ethhdr) + header;
+	parse_ports(skb, packet, sizeof(struct ethhdr) + total);
+	return 1;
+}
+
+/* Step over extension headers (RFC 8200, 4; AH: RFC 4302, 2.2). Leaves protocol and transport at what follows. */
+static __always_inline void walk_extensions(struct __sk_buff *skb, struct packet *packet)
+{
+	struct {
+		__u8 next;
+		__u8 length;
+		__be16 fragment;
+	} extension;
+	__u8 next = packet->key.protocol;
+	__u32 offset = packet->transport;
+	int i;
+
+	for (i = 0; i <= MAX_EXTENSION_HEADERS; i++) {
+		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS &&
+		    next != IPPROTO_FRAGMENT && next != IPPROTO_AH) {
+			packet->key.protocol = next;
+			packet->transport = offset;
+			return;
+		}
+		if (i == MAX_EXTENSION_HEADERS || bpf_skb_load_bytes(skb, offset, &extension, sizeof(extension)))
+			break;
+		if (next == IPPROTO_FRAGMENT) {
+			offset += 8;
+			/* RFC 6946: neither offset nor more-flag: a whole packet in a fragment header */
+			if (extension.fragment & (IPV6_FRAGMENT_OFFSET | IPV6_MORE_FRAGMENTS))
+				packet->flags |= PACKET_FRAGMENT;
+			if (extension.fragment & IPV6_FRAGMENT_OFFSET) {
+				packet->flags |= PACKET_LATER;
+				packet->key.protocol = extension.next;
+				packet->transport = offset;
+				return;
+			}
+		} else if (next == IPPROTO_AH) {
+			offset += (extension.length + 2) * 4;
+		} else {
+			offset += (extension.length + 1) * 8;
+		}
+		next = extension.next;
+	}
+	packet->key.protocol = 0;
+	packet->flags |= PACKET_BROKEN;
+}
+
+/* RFC 8200. */
+static __always_inline int parse_ipv6(struct __sk_buff *skb, struct packet *packet)
+{
+	__u32 header = sizeof(struct ethhdr) + sizeof(struct ipv6hdr), end;
+	void *data, *data_end;
+	struct ipv6hdr *ip;
+	__be16 *direct;
+
+	packet->key.port = 0;
+	packet->key.zero = 0;
+	packet->source_port = 0;
+	packet->flags = 0;
+	packet->transport = header;
+	if (!readable(skb, header))
+		return 0;
+	data = (void *)(long)skb->data;
+	data_end = (void *)(long)skb->data_end;
+	ip = data + sizeof(struct ethhdr);
+	if ((void *)(ip + 1) > data_end || ip->version != 6)
+		return 0;
+	set_ipv6(&packet->key.address, &ip->daddr);
+	set_ipv6(&packet->source, &ip->saddr);
+	packet->key.protocol = ip->nexthdr;
+
+	end = header + bpf_ntohs(ip->payload_len);
+	if (end == header && skb->gso_size)
+		end = skb->len;
+	if (end > skb->len) {
+		packet->flags = PACKET_BROKEN;
+		return 1;
+	}
+	direct = (void *)(ip + 1);
+	if (protocol_has_ports(ip->nexthdr) && (void *)(direct + 2) <= data_end && header + 4 <= end) {
+		packet->source_port = direct[0];
+		packet->key.port = direct[1];
+		packet->flags = PACKET_PORTS;
+		return 1;
+	}
+	walk_extensions(skb, packet);
+	if (!(packet->flags & PACKET_BROKEN) && packet->transport > end)
+		packet->flags |= PACKET_BROKEN;
+	if (!(packet->flags & PACKET_BROKEN))
+		parse_ports(skb, packet, end);
+	return 1;
+}
+
+#endif
