@@ -5,10 +5,14 @@ Rules: NetScaler's "set monitor threshold" page and command reference (see docs/
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from webui.choices import State
+from webui.choices import AdminState, State
+
+if TYPE_CHECKING:
+    from webui.models import HealthState, Service, ServiceMonitorBinding
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,29 @@ class Verdict:
 
     state: State
     reason: str
+
+
+def verdict_of(
+    service: Service, monitors: Iterable[ServiceMonitorBinding], health: Mapping[int, HealthState]
+) -> Verdict:
+    """State of a service at one VIP; ``health`` has the rows of that service and VIP by monitor id."""
+    checks = [
+        Check(
+            monitor=bound.monitor.name,
+            state=health[bound.monitor_id].state if bound.monitor_id in health else State.UNKNOWN,
+            weight=bound.weight,
+            counted=AdminState.DISABLED not in (bound.state, bound.monitor.state),
+            response=health[bound.monitor_id].response if bound.monitor_id in health else "",
+        )
+        for bound in monitors
+    ]
+    return service_verdict(
+        service_enabled=service.state == AdminState.ENABLED,
+        server_enabled=service.server.state == AdminState.ENABLED,
+        health_monitor=service.health_monitor,
+        threshold=service.mon_threshold,
+        checks=checks,
+    )
 
 
 def service_verdict(

@@ -1,0 +1,182 @@
+"""One round: configuration and network → tables → plan → kernel. Knows ports, not the kernel or the database."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+
+from dataplane.apply import apply
+from dataplane.compile import CompileError, compile_tables
+from dataplane.desired import Configuration, DesiredState, resolve
+from dataplane.plan import Step, describe, plan
+from dataplane.ports import Interface, Links, Maps, Neighbour, Neighbours
+from dataplane.probing import probe_routes
+from dataplane.tables import IPAddress, Tables
+
+Entries = Mapping[tuple[int, IPAddress], Neighbour]
+
+# The kernel asks three times, one second apart, before it calls a neighbour FAILED; until then a MAC that was good
+# is better than none, so a flushed neighbour table costs no packet.
+HOLD_SECONDS = 4.0
+# After a start the maps of the former process stay as they are until the neighbours are known, or this is over.
+FIRST_WAIT_SECONDS = 4.0
+# How often all maps are read back and compared with what this process wrote.
+VERIFY_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What a round did. ``seconds`` is its duration; ``drift`` is True when others had changed our maps."""
+
+    desired: DesiredState
+    summary: str
+    error: str
+    drift: bool
+    seconds: float
+
+
+@dataclass(slots=True)
+class Reconciler:
+    """Brings the kernel to what a configuration wants; call :meth:`round` whenever anything may have changed."""
+
+    maps: Maps
+    links: Links
+    neighbours: Neighbours
+    wanted_interfaces: Collection[str] | None
+    probe_networks: Sequence[IPv4Network | IPv6Network]
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    attached: frozenset[int] = frozenset()
+    observed: Tables = field(default_factory=Tables)
+    last: DesiredState | None = None
+    _first: bool = True
+    _known: bool = False  # whether ``observed`` is what the maps hold
+    _verified_at: float = 0.0
+    _held: dict[tuple[int, IPAddress], tuple[Neighbour, float]] = field(default_factory=dict)
+    _announce_again: set[tuple[int, IPAddress]] = field(default_factory=set)
+
+    def round(self, configuration: Configuration) -> Round:
+        """Do all that is needed now. Raises OSError when the kernel cannot even be asked."""
+        started = self.clock()
+        drift = self._read_back()
+        interfaces = self.links.interfaces()
+        desired = self.last = self._resolve(configuration, interfaces)
+        probe = self._probe_device(desired)
+        error = ""
+        try:
+            wanted = compile_tables(
+                desired,
+                self.observed,
+                probe_ifindex=probe.ifindex if probe else 0,
+                probe_mac=probe.mac if probe else bytes(6),
+            )
+        except CompileError as refused:
+            # What runs goes on unchanged: half a configuration would be worse than the former one.
+            wanted, error = self.observed, f"Configuration {configuration.revision} cannot be applied: {refused}"
+        steps = plan(wanted, self.observed)
+        summary = describe(steps, self.observed)
+        fresh = wanted.vips.keys() - self.observed.vips.keys()
+        error = self._apply(steps, wanted) or error
+        repairs = self._attach(desired)
+        self._announce(desired, fresh if not error else set())
+        return Round(desired, "\n".join([*repairs, summary]).strip(), error, drift, self.clock() - started)
+
+    def _read_back(self) -> bool:
+        """Read the maps when that is due; True when they are not as this process left them."""
+        now = self.clock()
+        if self._known and now - self._verified_at < VERIFY_SECONDS:
+            return False
+        found = self.maps.read()
+        drift = self._known and found != self.observed
+        self.observed, self._known, self._verified_at = found, True, now
+        return drift
+
+    def _resolve(self, configuration: Configuration, interfaces: tuple[Interface, ...]) -> DesiredState:
+        """Find each server's MAC; at first wait a little, so that a restart does not empty tables that work."""
+        deadline = self.clock() + FIRST_WAIT_SECONDS
+        while True:
+            neighbours = self._hold(self.neighbours.table())
+            desired = resolve(configuration, interfaces, neighbours, self.wanted_interfaces)
+            self.neighbours.watch(desired.targets)
+            waiting = self._first and any(_pending(neighbours.get(target)) for target in desired.targets)
+            if not waiting or self.clock() >= deadline:
+                self._first = False
+                return desired
+            self.sleep(0.05)
+
+    def _hold(self, table: Entries) -> dict[tuple[int, IPAddress], Neighbour]:
+        """The table, with a MAC that was good a moment ago in place of one that is being asked for again."""
+        now = self.clock()
+        held = {key: (entry, since) for key, (entry, since) in self._held.items() if now - since < HOLD_SECONDS}
+        for key, entry in table.items():
+            if entry.failed:
+                held.pop(key, None)
+            elif entry.mac is not None:
+                held[key] = (entry, now)
+        self._held = held
+        return {**table, **{key: entry for key, (entry, _since) in held.items()}}
+
+    def _probe_device(self, desired: DesiredState) -> Interface | None:
+        """The device that probes leave by; None while there is no way to send any."""
+        routes = probe_routes(desired.probes, desired.interfaces, self.probe_networks)
+        return self.links.ensure_probe_device(routes) if routes else None
+
+    def _apply(self, steps: Sequence[Step], wanted: Tables) -> str:
+        """Carry out the steps; returns what went wrong, in words."""
+        self._clear_new_counters(wanted)
+        applied = apply(steps, self.maps)
+        if applied.failed is None:
+            self.observed = wanted
+            return ""
+        self._known = False  # a refused step may have taken effect all the same: read the maps before the next round
+        return f"step {applied.done + 1} of {len(steps)}: {applied.error}"
+
+    def _clear_new_counters(self, wanted: Tables) -> None:
+        """A kernel id that passes to another object must not bring along the former one's figures."""
+        before = {entry.vserver_id: entry.config_id for entry in self.observed.vservers.values()}
+        vservers = {
+            entry.vserver_id for entry in wanted.vservers.values() if before.get(entry.vserver_id) != entry.config_id
+        }
+        services = {
+            kernel_id
+            for kernel_id, entry in wanted.services.items()
+            if kernel_id not in self.observed.services or self.observed.services[kernel_id].config_id != entry.config_id
+        }
+        if vservers or services:
+            self.maps.clear_counters(vservers=vservers, services=services)
+
+    def _attach(self, desired: DesiredState) -> list[str]:
+        """Attach to the wanted interfaces; after the tables are filled, so that the first frame finds them."""
+        wanted = frozenset(item.ifindex for item in desired.interfaces if item.up)
+        repairs = self.links.ensure_attached(wanted)
+        vips = [vserver.address for vserver in desired.vservers if vserver.address.version == 6]
+        for ifindex in wanted:
+            self.links.ensure_solicited(ifindex, vips)
+        self.attached = wanted
+        return repairs
+
+    def _announce(self, desired: DesiredState, fresh: Collection[IPAddress]) -> None:
+        """Tell the segment that a VIP is here now; twice, one round apart, since nothing acknowledges it."""
+        again = self._announce_again
+        self._announce_again = {
+            (item.ifindex, address) for address in fresh for item in _interfaces_of(address, desired.interfaces)
+        }
+        for ifindex in sorted({index for index, _address in again | self._announce_again}):
+            addresses = {address for index, address in again | self._announce_again if index == ifindex}
+            if ifindex in self.attached:
+                self.links.announce(ifindex, addresses & self.observed.vips.keys())
+
+
+def _pending(neighbour: Neighbour | None) -> bool:
+    return neighbour is None or (neighbour.mac is None and not neighbour.failed)
+
+
+def _interfaces_of(vip: IPAddress, interfaces: Collection[Interface]) -> list[Interface]:
+    """Interfaces whose subnet the VIP is in; a VIP of no subnet is routed here, so nobody asks for its MAC."""
+    return [
+        item
+        for item in interfaces
+        if any(entry.version == vip.version and vip in entry.network for entry in item.addresses)
+    ]

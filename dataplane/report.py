@@ -1,0 +1,135 @@
+"""What the worker tells the console: status rows, and events as hints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+
+from dataplane.desired import DesiredState, Path
+from dataplane.ports import Interface
+from dataplane.tables import Count, Counters, IPAddress, Tables
+from webui import live
+from webui.models import DataplaneStatus, DirectorCounters, ServerPath
+
+
+def save_status(director: str, **values: Any) -> None:
+    """Write the director's status row. Raises django.db.Error when the database is away."""
+    DataplaneStatus.objects.update_or_create(director=director, defaults={**values, "heartbeat_at": timezone.now()})
+
+
+def interface_rows(interfaces: tuple[Interface, ...], attached: frozenset[int]) -> list[dict[str, Any]]:
+    """Interfaces in the JSON form of :class:`webui.models.DataplaneStatus`."""
+    return [
+        {
+            "ifindex": item.ifindex,
+            "name": item.name,
+            "mac": item.mac.hex(":"),
+            "up": item.up,
+            "addresses": [str(entry) for entry in item.addresses],
+            "attached": item.ifindex in attached,
+        }
+        for item in interfaces
+    ]
+
+
+def save_paths(
+    director: str, servers: Mapping[int, IPAddress], paths: Mapping[IPAddress, Path], interfaces: tuple[Interface, ...]
+) -> bool:
+    """Write how each server is reached; only rows that differ are touched. Returns whether any was."""
+    names = {item.ifindex: item.name for item in interfaces}
+    present = {row.server_id: row for row in ServerPath.objects.filter(director=director)}
+    changed = False
+    for server_id, address in servers.items():
+        path = paths[address]
+        wanted = {
+            "eligible": path.usable,
+            "reason": path.reason[:255],
+            "mac": path.mac.hex(":") if path.usable else "",
+            "interface": names.get(path.ifindex, "") if path.usable else "",
+        }
+        row = present.get(server_id)
+        if row is None or any(getattr(row, name) != value for name, value in wanted.items()):
+            ServerPath.objects.update_or_create(director=director, server_id=server_id, defaults=wanted)
+            changed = True
+    return changed
+
+
+@dataclass(slots=True)
+class Rates:
+    """Per-second figures from two readings of the counters."""
+
+    previous: Counters | None = None
+    previous_at: float = 0.0
+    config_ids: dict[str, dict[int, int]] = field(default_factory=dict)
+
+    def payload(self, counters: Counters, tables: Tables, now: float) -> dict[str, Any]:
+        """JSON form of :class:`webui.models.DirectorCounters`; ``now`` is a monotonic time in seconds."""
+        seconds = now - self.previous_at
+        before = self.previous
+        vservers = {entry.vserver_id: entry.config_id for entry in tables.vservers.values()}
+        services = {kernel_id: entry.config_id for kernel_id, entry in tables.services.items()}
+        # A kernel id that has passed to another object starts anew: no rate from the former one's count.
+        known = self.config_ids
+        self.previous, self.previous_at = counters, now
+        self.config_ids = {"vservers": vservers, "services": services}
+        return {
+            "vservers": _rates(
+                counters.vservers, before.vservers if before else {}, vservers, known.get("vservers", {}), seconds
+            ),
+            "services": _rates(
+                counters.services, before.services if before else {}, services, known.get("services", {}), seconds
+            ),
+            "reasons": {
+                reason.name: {
+                    "packets": count.packets,
+                    "packets_per_second": _per_second(
+                        count.packets, before.reasons.get(reason, Count()).packets if before else None, seconds
+                    ),
+                }
+                for reason, count in counters.reasons.items()
+            },
+        }
+
+
+def _rates(
+    now: Mapping[int, Count],
+    before: Mapping[int, Count],
+    config_ids: Mapping[int, int],
+    known: Mapping[int, int],
+    seconds: float,
+) -> dict[str, dict[str, float]]:
+    result = {}
+    for kernel_id, config_id in config_ids.items():
+        count = now.get(kernel_id, Count())
+        old = before.get(kernel_id) if known.get(kernel_id) == config_id else None
+        result[str(config_id)] = {
+            "packets": count.packets,
+            "bytes": count.bytes,
+            "packets_per_second": _per_second(count.packets, old.packets if old else None, seconds),
+            "bits_per_second": _per_second(count.bytes * 8, old.bytes * 8 if old else None, seconds),
+        }
+    return result
+
+
+def _per_second(value: int, before: int | None, seconds: float) -> float:
+    if before is None or seconds <= 0 or value < before:
+        return 0.0
+    return round((value - before) / seconds, 1)
+
+
+def save_counters(director: str, payload: dict[str, Any]) -> None:
+    """Write the counters row and tell the browsers. Raises django.db.Error when the database is away."""
+    now: datetime = timezone.now()
+    DirectorCounters.objects.update_or_create(director=director, defaults={"taken_at": now, "payload": payload})
+    DataplaneStatus.objects.filter(director=director).update(heartbeat_at=now)
+    live.publish({"type": "live.counters", "director": director, "taken_at": now.isoformat(), "payload": payload})
+
+
+def eligible_count(state: DesiredState) -> tuple[int, int]:
+    """Bindings that get traffic, and all bindings."""
+    services = [service for vserver in state.vservers for service in vserver.services]
+    return sum(service.eligible for service in services), len(services)

@@ -1,0 +1,207 @@
+"""The dataplane worker: ``python -m dataplane.worker``.
+
+The only privileged process. It accepts no command but "look at the database": a message on Redis, a netlink event or
+the tick of each second makes it look. Whatever happens to it, the kernel goes on forwarding by the pinned maps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webui.settings")
+django.setup()
+
+import redis  # noqa: E402 - Django must be set up before models are imported
+from django import db  # noqa: E402
+from django.conf import settings  # noqa: E402
+from django.utils import timezone  # noqa: E402
+
+from dataplane import report, snapshot  # noqa: E402
+from dataplane.desired import Configuration  # noqa: E402
+from dataplane.kernel.assemble import Kernel, open_kernel, remove_everything  # noqa: E402
+from dataplane.reconcile import Reconciler, Round  # noqa: E402
+from webui import live  # noqa: E402
+from webui.wake import CHANNEL  # noqa: E402
+
+TICK_SECONDS = 1.0
+
+log = logging.getLogger("dataplane.worker")
+
+
+@dataclass(slots=True)
+class Worker:
+    """Looks, brings the kernel up to date, and reports; one thread does all of it."""
+
+    kernel: Kernel
+    director: str
+    reconciler: Reconciler
+    rates: report.Rates = field(default_factory=report.Rates)
+    configuration: Configuration | None = None
+    mark: snapshot.Mark | None = None
+    drift: int = 0
+    counted_at: float = 0.0
+    _reported: tuple[object, ...] = ()
+
+    def look(self) -> None:
+        """One round, whatever the reason for it. An error is reported and the next round tries again."""
+        self._read_configuration()
+        if self.configuration is None:
+            return
+        try:
+            done = self.reconciler.round(self.configuration)
+        except OSError as error:
+            log.exception("the kernel could not be asked")
+            self._save(wanted_revision=self.configuration.revision, last_error=f"kernel: {error}")
+            return
+        self.drift += done.drift
+        self._log(done)
+        self._report(done)
+
+    def count(self) -> None:
+        """Read the counters and pass them on, once a second."""
+        now = time.monotonic()
+        if now - self.counted_at < TICK_SECONDS * 0.9:
+            return
+        self.counted_at = now
+        try:
+            counters = self.reconciler.maps.counters()
+            report.save_counters(self.director, self.rates.payload(counters, self.reconciler.observed, now))
+        except OSError as error:
+            log.error("the counters could not be read: %s", error)
+        except db.Error as error:
+            self._database_away(error)
+
+    def _read_configuration(self) -> None:
+        try:
+            if self.configuration is None or snapshot.mark() != self.mark:
+                self.mark, self.configuration = snapshot.read()
+        except db.Error as error:
+            self._database_away(error)
+
+    def _log(self, done: Round) -> None:
+        if done.drift:
+            log.warning("the maps were not as they were left; repairing them")
+        if done.summary:
+            log.info("revision %d in %.1f ms:\n%s", done.desired.revision, done.seconds * 1000, done.summary)
+        if done.error:
+            log.error("%s", done.error)
+
+    def _report(self, done: Round) -> None:
+        """Write status rows when they would differ; the heartbeat goes with the counters."""
+        desired = done.desired
+        state = (desired, done.error, self.drift, self.reconciler.attached, self.mark)
+        if not done.summary and state == self._reported:
+            return
+        values: dict[str, object] = {
+            "wanted_revision": desired.revision,
+            "drift": self.drift,
+            "last_error": done.error,
+            "interfaces": report.interface_rows(self.kernel.links.interfaces(), self.reconciler.attached),
+        }
+        if not done.error:
+            values |= {"applied_revision": desired.revision, "applied_at": timezone.now()}
+        if done.summary:
+            values |= {"round_ms": round(done.seconds * 1000, 3), "round_summary": done.summary}
+        if self._save(**values):
+            self._reported = state
+            live.publish({"type": "live.changed", "what": "director"})
+
+    def _save(self, **values: object) -> bool:
+        try:
+            report.save_status(self.director, **values)
+            if self.configuration is not None and self.reconciler.last is not None:
+                desired = self.reconciler.last
+                report.save_paths(self.director, snapshot.server_addresses(), dict(desired.servers), desired.interfaces)
+        except db.Error as error:
+            self._database_away(error)
+            return False
+        return True
+
+    def _database_away(self, error: db.Error) -> None:
+        log.error("the database did not answer, forwarding goes on unchanged: %s", error)
+        db.close_old_connections()
+
+
+class WakeListener(threading.Thread):
+    """Puts a token into the queue for each wake-up message; survives Redis going away."""
+
+    def __init__(self, events: queue.SimpleQueue[str]) -> None:
+        super().__init__(name="wake", daemon=True)
+        self.events = events
+
+    def run(self) -> None:
+        """Listen until the process ends."""
+        while True:
+            try:
+                with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=None) as client, client.pubsub() as pubsub:
+                    pubsub.subscribe(CHANNEL)
+                    for message in pubsub.listen():
+                        if message["type"] == "message":
+                            self.events.put("wake")
+            except redis.RedisError as error:
+                log.warning("Redis is away (%s): changes are seen at the next tick", error)
+            time.sleep(1)
+
+
+def run(worker: Worker, events: queue.SimpleQueue[str], stop: threading.Event) -> None:
+    """Look at each event and each tick until ``stop`` is set. Many events at once make one round."""
+    next_tick = time.monotonic()
+    while not stop.is_set():
+        try:
+            events.get(timeout=max(0.0, next_tick - time.monotonic()))
+            while not events.empty():
+                events.get_nowait()
+        except queue.Empty:
+            next_tick = time.monotonic() + TICK_SECONDS
+        worker.look()
+        worker.count()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse arguments, take hold of the kernel, and run until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="dataplane.worker", description=__doc__)
+    parser.add_argument("--remove", action="store_true", help="detach the forwarder, remove its devices and pins, end")
+    options = parser.parse_args(arguments)
+    if options.remove:
+        for line in remove_everything(settings.PIN_DIR):
+            log.info("%s", line)
+        return 0
+    events: queue.SimpleQueue[str] = queue.SimpleQueue()
+    stop = threading.Event()
+
+    def end(_signal: int, _frame: object) -> None:
+        stop.set()
+        events.put("stop")
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    try:
+        kernel = open_kernel(settings.BPF_OBJECT, settings.PIN_DIR, on_event=lambda: events.put("netlink"))
+    except OSError as error:
+        log.error("The forwarder cannot be loaded: %s", error)
+        return 1
+    wanted = settings.DIRECTOR_INTERFACES or None
+    networks = (settings.PROBE_NETWORK, settings.PROBE_NETWORK6)
+    reconciler = Reconciler(kernel.maps, kernel.links, kernel.neighbours, wanted, networks)
+    WakeListener(events).start()
+    log.info("director %s, maps under %s", settings.DIRECTOR, settings.PIN_DIR)
+    try:
+        run(Worker(kernel, settings.DIRECTOR, reconciler), events, stop)
+    finally:
+        kernel.close()
+    log.info("ended; the kernel goes on forwarding")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
