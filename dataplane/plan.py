@@ -1,10 +1,35 @@
-"""The ordered steps that turn observed tables into wanted ones."""
+"""The ordered steps that turn observed tables into wanted ones, and text forms of steps and tables.
+
+The order keeps this true after each step: a client of a vserver gets the service that the observed tables name, or
+the one that the wanted tables name. What is new is built from the bottom (services, rings, vservers, vips) and what is
+gone is taken away from the top. Two cases cannot keep it: a changed hash key moves all clients at once, and a vserver
+whose look-up entry and ring both change while its id stays (compile avoids that while ids are free).
+"""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Any
+
+from dataplane.hashing import ring_ids
+from dataplane.tables import (
+    MAX_PROBES,
+    MAX_VIPS,
+    MAX_VSERVERS,
+    ForwarderSettings,
+    IPAddress,
+    ProbeInKey,
+    ProbeOut,
+    ServiceEntry,
+    Tables,
+    VipFlag,
+    VServerEntry,
+    VServerKey,
+)
 
 
 class Table(StrEnum):
@@ -42,3 +67,280 @@ class Delete:
 
 
 Step = Put | Delete
+
+_PROTOCOLS = {0: "any", 1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
+_LISTED_SERVICES = 8
+
+# Hash maps refuse entries beyond these. One that could not hold old and new together is cleared of the old first: that
+# loses frames of what goes away and of what changes its key, but comes to an end. In the order of their deletes.
+_LIMITS = {
+    Table.PROBES_OUT: MAX_PROBES,
+    Table.PROBES_IN: MAX_PROBES,
+    Table.VIPS: MAX_VIPS,
+    Table.VSERVERS: MAX_VSERVERS,
+}
+
+
+def entries(tables: Tables, table: Table) -> dict[Any, Any]:
+    """Keys and values of one map; the settings stand under key 0."""
+    if table is Table.SETTINGS:
+        return {0: tables.settings}
+    content: dict[Any, Any] = getattr(tables, table.value)
+    return content
+
+
+def plan(wanted: Tables, observed: Tables) -> list[Step]:
+    """Steps from ``observed`` to ``wanted``, in an order that misdirects and loses no frame in between."""
+    crowded = {table for table, limit in _LIMITS.items() if _peak(table, wanted, observed) > limit}
+    return [
+        # Not looked up, since their VIP lacks the flag (a plan was interrupted): the new flags must not expose them.
+        *_vserver_deletes(wanted, observed, reachable=False),
+        *(step for table in _LIMITS if table in crowded for step in _deletes_of(table, wanted, observed)),
+        *_puts(Table.SETTINGS, wanted, observed),
+        *_bridges(wanted, observed),
+        *_puts(Table.SERVICES, wanted, observed),
+        *_puts(Table.RINGS, wanted, observed),
+        *_puts(Table.VSERVERS, wanted, observed),
+        *_widened_vips(wanted, observed),
+        # The way back before the way out: an answer never finds its probe address missing.
+        *_puts(Table.PROBES_IN, wanted, observed),
+        *_puts(Table.PROBES_OUT, wanted, observed),
+        *(step for table in _LIMITS if table not in crowded for step in _deletes_of(table, wanted, observed)),
+        *_narrowed_vips(wanted, observed),
+        *_deletes(Table.RINGS, wanted, observed),
+        *_deletes(Table.SERVICES, wanted, observed),
+    ]
+
+
+def describe(steps: Iterable[Step], observed: Tables) -> str:
+    """One line for each step, sorted by map and key: + adds, ~ changes what ``observed`` holds, - removes."""
+    ordered = sorted(steps, key=lambda step: (_TEXT_ORDER[step.table], _SORT[step.table](step.key)))
+    return "".join(f"{_step_text(step, observed)}\n" for step in ordered)
+
+
+def dump(tables: Tables) -> str:
+    """One line for each entry, sorted by map and key. Secrets appear as fingerprints only."""
+    lines = []
+    for table in Table:
+        content = entries(tables, table)
+        lines += [_TEXT[table](key, content[key]) for key in sorted(content, key=_SORT[table])]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def vip_flag(key: VServerKey) -> VipFlag:
+    """The flag a VIP needs for this vserver to be looked up."""
+    if key.protocol:
+        return VipFlag.PROTO_PORT if key.port else VipFlag.PROTO
+    return VipFlag.PORT if key.port else VipFlag.ANY
+
+
+def _peak(table: Table, wanted: Tables, observed: Tables) -> int:
+    """Entries that a map must hold at once if everything is made before anything is removed."""
+    return len(entries(wanted, table).keys() | entries(observed, table).keys())
+
+
+def _deletes_of(table: Table, wanted: Tables, observed: Tables) -> Iterator[Step]:
+    if table is Table.VSERVERS:
+        return _vserver_deletes(wanted, observed, reachable=True)
+    return _deletes(table, wanted, observed)
+
+
+def _puts(table: Table, wanted: Tables, observed: Tables) -> Iterator[Step]:
+    new, old = entries(wanted, table), entries(observed, table)
+    for key in sorted(new, key=_SORT[table]):
+        if key not in old or old[key] != new[key]:
+            yield Put(table, key, new[key])
+
+
+def _deletes(table: Table, wanted: Tables, observed: Tables) -> Iterator[Step]:
+    new, old = entries(wanted, table), entries(observed, table)
+    for key in sorted(old, key=_SORT[table], reverse=True):
+        if key not in new:
+            yield Delete(table, key)
+
+
+def _vserver_deletes(wanted: Tables, observed: Tables, *, reachable: bool) -> Iterator[Step]:
+    """Least specific first (the order is reversed): clients fall from one that goes to one that stays, at once."""
+    for step in _deletes(Table.VSERVERS, wanted, observed):
+        flag = vip_flag(step.key)
+        # The forwarder looks for protocol and port before it asks for the VIP at all.
+        looked_up = flag is VipFlag.PROTO_PORT or flag in observed.vips.get(step.key.address, VipFlag(0))
+        if looked_up is reachable:
+            yield step
+
+
+def _widened_vips(wanted: Tables, observed: Tables) -> Iterator[Step]:
+    """New VIPs, and new flags beside the old: those that go are needed until their vservers are gone."""
+    for address in sorted(wanted.vips, key=_address_order):
+        old = observed.vips.get(address)
+        flags = wanted.vips[address] | (old or VipFlag(0))
+        if flags != old:
+            yield Put(Table.VIPS, address, flags)
+
+
+def _narrowed_vips(wanted: Tables, observed: Tables) -> Iterator[Step]:
+    for address in sorted(wanted.vips, key=_address_order):
+        if observed.vips.get(address, VipFlag(0)) & ~wanted.vips[address]:
+            yield Put(Table.VIPS, address, wanted.vips[address])
+
+
+def _bridges(wanted: Tables, observed: Tables) -> Iterator[Step]:
+    """Rings for the time in which a service id passes from one service to another.
+
+    Compile never does that, but the tables may come from elsewhere. No slot may name the id across the change unless
+    it does so before and after. A slot for which that leaves neither its old nor its new service drops for a moment:
+    a lost frame is sent again, one to a wrong server resets the connection.
+    """
+    reused = {
+        service_id
+        for service_id, entry in wanted.services.items()
+        if service_id in observed.services and observed.services[service_id].config_id != entry.config_id
+    }
+    if not reused:
+        return
+    for ring_id in sorted(observed.rings):
+        old = ring_ids(observed.rings[ring_id])
+        if reused.isdisjoint(old):
+            continue
+        new = ring_ids(wanted.rings[ring_id]) if ring_id in wanted.rings else old
+        unsafe = reused | (wanted.services.keys() - observed.services.keys())
+        slots = [_bridge_slot(before, after, unsafe) for before, after in zip(old, new, strict=True)]
+        yield Put(Table.RINGS, ring_id, b"".join(slot.to_bytes(2, "little") for slot in slots))
+
+
+def _bridge_slot(before: int, after: int, unsafe: set[int]) -> int:
+    if before == after or after not in unsafe:
+        return after
+    return before if before not in unsafe else 0
+
+
+# Text and order ------------------------------------------------------------------------------------------------------
+
+
+def _address_order(address: IPAddress) -> tuple[int, int]:
+    return address.version, int(address)
+
+
+def _vserver_order(key: VServerKey) -> tuple[Any, ...]:
+    """By VIP, then most specific first, as the forwarder looks them up.
+
+    Puts in this order never let a client fall to a new vserver that another new one takes it from.
+    """
+    return (*_address_order(key.address), -vip_rank(key), key.protocol, key.port)
+
+
+def vip_rank(key: VServerKey) -> int:
+    """Precedence: (protocol, port), (protocol, any), (ANY, port), (ANY, any) are 3, 2, 1, 0."""
+    return 2 * bool(key.protocol) + bool(key.port)
+
+
+def _probe_in_order(key: ProbeInKey) -> tuple[Any, ...]:
+    return (*_address_order(key.vip), key.mac)
+
+
+def _number_order(key: int) -> int:
+    return key
+
+
+_SORT: dict[Table, Callable[[Any], Any]] = {
+    Table.SETTINGS: _number_order,
+    Table.SERVICES: _number_order,
+    Table.RINGS: _number_order,
+    Table.VSERVERS: _vserver_order,
+    Table.VIPS: _address_order,
+    Table.PROBES_OUT: _address_order,
+    Table.PROBES_IN: _probe_in_order,
+}
+_TEXT_ORDER = {table: number for number, table in enumerate(Table)}
+
+
+def _settings_text(_: int, value: ForwarderSettings) -> str:
+    key = "none" if not any(value.hash_key) else f"fingerprint {_fingerprint(value.hash_key)}"
+    probing = f"to ifindex {value.probe_ifindex} {_mac(value.probe_mac)}" if value.probe_ifindex else "off"
+    return f"settings hash key {key} probing {probing}"
+
+
+def _service_text(service_id: int, value: ServiceEntry) -> str:
+    hop = _hop(value.ifindex, value.mac, value.source_mac)
+    return f"service {service_id} config {value.config_id} {hop}"
+
+
+def _ring_text(ring_id: int, value: bytes) -> str:
+    return f"ring {ring_id}: {_shares(value)}, fingerprint {_fingerprint(value)}"
+
+
+def _shares(ring: bytes) -> str:
+    """Services of a ring with their slots, in order of service id."""
+    counts = Counter(ring_ids(ring))
+    empty = counts.pop(0, 0)
+    shares = [counts[service_id] for service_id in sorted(counts)]
+    text = f"{len(shares)} service{'' if len(shares) == 1 else 's'}"
+    if len(shares) > _LISTED_SERVICES:
+        text += f" {min(shares)} to {max(shares)} slots each"
+    elif shares:
+        text += f" {'/'.join(map(str, shares))} slots"
+    return f"{text}, {empty} slots empty" if empty else text
+
+
+def _vserver_text(key: VServerKey, value: VServerEntry) -> str:
+    protocol = _PROTOCOLS.get(key.protocol, str(key.protocol))
+    fields = "+".join(field.name.lower().replace("_", "-") for field in value.hash_fields if field.name) or "nothing"
+    return (
+        f"vserver {key.address} {protocol}/{key.port or '*'} id {value.vserver_id} config {value.config_id} "
+        f"hash {fields} mask {value.mask}"
+    )
+
+
+def _vip_text(key: IPAddress, value: VipFlag) -> str:
+    return f"vip {key} {'+'.join(flag.name.lower().replace('_', '-') for flag in value if flag.name)}"
+
+
+def _probe_out_text(key: IPAddress, value: ProbeOut) -> str:
+    return f"probe out {key} is {value.vip} {_hop(value.ifindex, value.mac, value.source_mac)}"
+
+
+def _probe_in_text(key: ProbeInKey, value: IPAddress) -> str:
+    return f"probe in {key.vip} from {_mac(key.mac)} is {value}"
+
+
+_TEXT: dict[Table, Callable[[Any, Any], str]] = {
+    Table.SETTINGS: _settings_text,
+    Table.SERVICES: _service_text,
+    Table.RINGS: _ring_text,
+    Table.VSERVERS: _vserver_text,
+    Table.VIPS: _vip_text,
+    Table.PROBES_OUT: _probe_out_text,
+    Table.PROBES_IN: _probe_in_text,
+}
+
+
+def _step_text(step: Step, observed: Tables) -> str:
+    old = entries(observed, step.table).get(step.key)
+    if isinstance(step, Delete):
+        if old is None:
+            return f"- {step.table} {step.key} (absent)"
+        return f"- {_TEXT[step.table](step.key, old)}"
+    text = _TEXT[step.table](step.key, step.value)
+    if old is None:
+        return f"+ {text}"
+    if step.table is Table.RINGS:
+        return f"~ ring {step.key}: {_shares(step.value)}, {_changed_percent(old, step.value):.1f} % of slots change"
+    return f"~ {text}"
+
+
+def _changed_percent(old: bytes, new: bytes) -> float:
+    before, after = ring_ids(old), ring_ids(new)
+    changed = sum(map(int.__ne__, before, after)) + abs(len(before) - len(after))
+    return 100 * changed / max(len(before), len(after), 1)
+
+
+def _hop(ifindex: int, mac: bytes, source_mac: bytes) -> str:
+    return f"to {_mac(mac)} from {_mac(source_mac)} on ifindex {ifindex}"
+
+
+def _mac(mac: bytes) -> str:
+    return mac.hex(":")
+
+
+def _fingerprint(secret: bytes) -> str:
+    return blake2b(secret, digest_size=4).hexdigest()
