@@ -125,9 +125,10 @@ static __always_inline enum reason handle_nd(struct __sk_buff *skb, const struct
 	answer.option_type = ND_TARGET_MAC;
 	answer.option_length = 1;
 	if (detection) {
-		const __u8 all_nodes[ETH_ALEN] = {0x33, 0x33, 0, 0, 0, 1};
-
-		__builtin_memcpy(macs, all_nodes, ETH_ALEN);
+		/* The group's MAC, RFC 2464, 7 */
+		macs[0] = macs[1] = 0x33;
+		macs[2] = macs[3] = macs[4] = 0;
+		macs[5] = 1;
 		answer.destination[0] = bpf_htonl(0xff020000);
 		answer.destination[3] = bpf_htonl(1);
 		answer.message.flags = bpf_htonl(ND_OVERRIDE);

@@ -1,0 +1,133 @@
+"""The forwarder's maps behind :class:`dataplane.ports.Maps`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from dataplane import layout
+from dataplane.kernel.libbpf import Map, possible_cpus
+from dataplane.plan import Delete, Put, Step, Table
+from dataplane.tables import MAX_VSERVERS, Count, Counters, Reason, Tables
+
+VSERVER_STATS = "vserver_stats"
+SERVICE_STATS = "service_stats"
+REASONS = "reasons"
+_SETTINGS_KEY = bytes(4)
+
+_PACK: dict[Table, tuple[Callable[[Any], bytes], Callable[[Any], bytes]]] = {
+    Table.SETTINGS: (layout.pack_id, layout.pack_settings),
+    Table.INTERFACES: (layout.pack_id, layout.pack_interface),
+    Table.VIPS: (layout.pack_address, layout.pack_vip),
+    Table.VSERVERS: (layout.pack_vserver_key, layout.pack_vserver),
+    Table.SERVICES: (layout.pack_id, layout.pack_service),
+    Table.PROBES_OUT: (layout.pack_address, layout.pack_probe_out),
+    Table.PROBES_IN: (layout.pack_probe_in_key, layout.pack_address),
+}
+# Entries of an array cannot be removed; zeros mean "not in use".
+_ARRAYS = {Table.SETTINGS, Table.SERVICES}
+
+
+class KernelMaps:
+    """Implements :class:`dataplane.ports.Maps` on opened maps, by name."""
+
+    def __init__(self, maps: dict[str, Map]) -> None:
+        self._maps = maps
+        self._stat_size = layout.COUNTER_SIZE * possible_cpus()
+
+    def read(self) -> Tables:
+        """All tables as the kernel holds them now. Raises OSError."""
+        tables = Tables()
+        settings = self._maps[Table.SETTINGS].lookup(_SETTINGS_KEY)
+        if settings is not None:
+            tables.settings = layout.unpack_settings(settings)
+        for key, value in self._maps[Table.INTERFACES].items():
+            tables.interfaces[layout.unpack_id(key)] = layout.unpack_interface(value)
+        for key, value in self._maps[Table.VIPS].items():
+            tables.vips[layout.unpack_address(key)] = layout.unpack_vip(value)
+        for key, value in self._maps[Table.VSERVERS].items():
+            vserver_key = layout.unpack_vserver_key(key)
+            tables.vservers[vserver_key] = layout.unpack_vserver(value, vserver_key)
+        for key, value in self._maps[Table.SERVICES].items():
+            service = layout.unpack_service(value)
+            if service.config_id:
+                tables.services[layout.unpack_id(key)] = service
+        for key, value in self._maps[Table.PROBES_OUT].items():
+            tables.probes_out[layout.unpack_address(key)] = layout.unpack_probe_out(value)
+        for key, value in self._maps[Table.PROBES_IN].items():
+            tables.probes_in[layout.unpack_probe_in_key(key)] = layout.unpack_address(value)
+        tables.rings = self._read_rings()
+        return tables
+
+    def _read_rings(self) -> dict[int, bytes]:
+        # One by one: kernels before 6.13 end a batch at the first empty slot of an array of maps
+        outer = self._maps[Table.RINGS]
+        rings: dict[int, bytes] = {}
+        for vserver_id in range(MAX_VSERVERS):
+            inner_id = outer.lookup(layout.pack_id(vserver_id))
+            if inner_id is None:
+                continue
+            inner = Map.by_id(layout.unpack_id(inner_id))
+            try:
+                ring = inner.lookup(bytes(4))
+            finally:
+                inner.close()
+            if ring is not None:
+                rings[vserver_id] = ring
+        return rings
+
+    def apply(self, step: Step) -> None:
+        """Carry out one step.
+
+        Raises:
+            OSError: the kernel refused.
+            ValueError: the step's key or value does not fit; nothing was changed.
+        """
+        if step.table is Table.RINGS:
+            self._apply_ring(step)
+            return
+        pack_key, pack_value = _PACK[step.table]
+        opened = self._maps[step.table]
+        key = pack_key(step.key)
+        if isinstance(step, Put):
+            opened.update(key, pack_value(step.value))
+        elif step.table in _ARRAYS:
+            opened.update(key, bytes(opened.value_size))
+        else:
+            opened.delete(key)
+
+    def _apply_ring(self, step: Put | Delete) -> None:
+        outer = self._maps[Table.RINGS]
+        key = layout.pack_id(step.key)
+        if isinstance(step, Delete):
+            outer.delete(key)
+            return
+        ring = layout.pack_ring(step.value)
+        inner = Map.create_array("ring", layout.RING_SIZE)
+        try:
+            inner.update(bytes(4), ring)
+            # Returns when no packet uses the old ring any more
+            outer.update(key, layout.pack_id(inner.fd))
+        finally:
+            inner.close()
+
+    def counters(self) -> Counters:
+        """Counters of every vserver and service in use, and of every reason. Raises OSError."""
+        vservers = {layout.unpack_vserver(v, layout.unpack_vserver_key(k)) for k, v in self._maps["vservers"].items()}
+        services = [key for key, value in self._maps[Table.SERVICES].items() if layout.unpack_service(value).config_id]
+        return Counters(
+            {entry.vserver_id: self._count(VSERVER_STATS, entry.vserver_id) for entry in vservers},
+            {layout.unpack_id(key): self._count(SERVICE_STATS, layout.unpack_id(key)) for key in services},
+            {reason: self._count(REASONS, reason) for reason in Reason},
+        )
+
+    def _count(self, name: str, index: int) -> Count:
+        data = self._maps[name].lookup(layout.pack_id(index), self._stat_size)
+        return layout.sum_counters(data) if data else Count()
+
+    def clear_counters(self, *, vservers: Collection[int] = (), services: Collection[int] = ()) -> None:
+        """Set the counters of these kernel ids to zero. Raises OSError."""
+        zero = bytes(self._stat_size)
+        for name, ids in ((VSERVER_STATS, vservers), (SERVICE_STATS, services)):
+            for number in ids:
+                self._maps[name].update(layout.pack_id(number), zero, self._stat_size)

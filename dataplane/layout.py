@@ -1,0 +1,228 @@
+"""Keys and values of the forwarder's maps as bytes; the same as dataplane/bpf/types.h, which a test compares by BTF.
+
+Addresses are 16 bytes in network order, IPv4 as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2). Ports are in network order,
+everything else is little endian. Packing raises ValueError and names the field whose value does not fit.
+"""
+
+from __future__ import annotations
+
+import struct
+from ipaddress import IPv6Address, ip_address
+
+from dataplane.tables import (
+    MAX_SERVICES,
+    MAX_VSERVERS,
+    RING_SLOTS,
+    Count,
+    ForwarderSettings,
+    HashField,
+    IPAddress,
+    ProbeInKey,
+    ProbeOut,
+    ServiceEntry,
+    VipFlag,
+    VServerEntry,
+    VServerKey,
+)
+
+ADDRESS_SIZE = 16
+RING_SIZE = 2 * RING_SLOTS
+MAC_SIZE = 6
+
+_ID = struct.Struct("<I")
+_VIP = struct.Struct("<I")
+_VSERVER_PORT = struct.Struct(">HBx")
+_VSERVER = struct.Struct("<III16s")
+_SERVICE = struct.Struct("<II6s6s")
+_PROBE_OUT = struct.Struct("<16sI6s6s")
+_PROBE_IN = struct.Struct("<16s6s2x")
+_SETTINGS = struct.Struct("<16sI6s2x")
+_INTERFACE = struct.Struct("<6s2x")
+_COUNTER = struct.Struct("<QQ")
+
+COUNTER_SIZE = _COUNTER.size
+
+
+def _number(name: str, value: int, limit: int) -> int:
+    if not 0 <= value < limit:
+        raise ValueError(f"{name} is {value}: must be 0 to {limit - 1}")
+    return value
+
+
+def _octets(name: str, value: bytes, size: int) -> bytes:
+    if len(value) != size:
+        raise ValueError(f"{name} has {len(value)} bytes: must have {size}")
+    return value
+
+
+def pack_address(address: IPAddress) -> bytes:
+    """16 bytes."""
+    return address.packed if address.version == 6 else bytes(10) + b"\xff\xff" + address.packed
+
+
+def unpack_address(data: bytes) -> IPAddress:
+    """Inverse of :func:`pack_address`; what is IPv4-mapped becomes IPv4."""
+    address = IPv6Address(_octets("address", data, ADDRESS_SIZE))
+    return address.ipv4_mapped or address
+
+
+def pack_id(number: int) -> bytes:
+    """Index of an array, or ifindex: 4 bytes."""
+    return _ID.pack(_number("id", number, 1 << 32))
+
+
+def unpack_id(data: bytes) -> int:
+    """Inverse of :func:`pack_id`."""
+    return int(_ID.unpack(data)[0])
+
+
+def pack_vip(flags: VipFlag) -> bytes:
+    """``struct vip_value``, 4 bytes."""
+    return _VIP.pack(flags)
+
+
+def unpack_vip(data: bytes) -> VipFlag:
+    """Inverse of :func:`pack_vip`."""
+    return VipFlag(_VIP.unpack(data)[0])
+
+
+def pack_vserver_key(key: VServerKey) -> bytes:
+    """``struct vserver_key``, 20 bytes."""
+    port = _number("port", key.port, 1 << 16)
+    return pack_address(key.address) + _VSERVER_PORT.pack(port, _number("protocol", key.protocol, 1 << 8))
+
+
+def unpack_vserver_key(data: bytes) -> VServerKey:
+    """Inverse of :func:`pack_vserver_key`."""
+    port, protocol = _VSERVER_PORT.unpack_from(data, ADDRESS_SIZE)
+    return VServerKey(unpack_address(data[:ADDRESS_SIZE]), protocol, port)
+
+
+def pack_vserver(entry: VServerEntry) -> bytes:
+    """``struct vserver_value``, 28 bytes. An IPv4 mask stands in the last word alone."""
+    if not 1 <= entry.vserver_id < MAX_VSERVERS:
+        raise ValueError(f"vserver_id is {entry.vserver_id}: must be 1 to {MAX_VSERVERS - 1}")
+    mask = entry.mask.packed.rjust(ADDRESS_SIZE, b"\0") if entry.mask.version == 4 else entry.mask.packed
+    return _VSERVER.pack(entry.vserver_id, _number("config_id", entry.config_id, 1 << 32), entry.hash_fields, mask)
+
+
+def unpack_vserver(data: bytes, key: VServerKey) -> VServerEntry:
+    """Inverse of :func:`pack_vserver`; the key tells the mask's address family."""
+    vserver_id, config_id, fields, mask = _VSERVER.unpack(data)
+    return VServerEntry(
+        vserver_id, config_id, HashField(fields), ip_address(mask[12:] if key.address.version == 4 else mask)
+    )
+
+
+def pack_service(entry: ServiceEntry) -> bytes:
+    """``struct service_value``, 20 bytes."""
+    return _SERVICE.pack(
+        _number("config_id", entry.config_id, 1 << 32),
+        _number("ifindex", entry.ifindex, 1 << 32),
+        _octets("mac", entry.mac, MAC_SIZE),
+        _octets("source_mac", entry.source_mac, MAC_SIZE),
+    )
+
+
+def unpack_service(data: bytes) -> ServiceEntry:
+    """Inverse of :func:`pack_service`. ``config_id`` 0: the entry is not in use."""
+    return ServiceEntry(*_SERVICE.unpack(data))
+
+
+def pack_ring(ring: bytes) -> bytes:
+    """``struct ring``: RING_SLOTS little-endian u16 service ids."""
+    return _octets("ring", ring, RING_SIZE)
+
+
+def pack_probe_out(entry: ProbeOut) -> bytes:
+    """``struct probe_out_value``, 32 bytes."""
+    return _PROBE_OUT.pack(
+        pack_address(entry.vip),
+        _number("ifindex", entry.ifindex, 1 << 32),
+        _octets("mac", entry.mac, MAC_SIZE),
+        _octets("source_mac", entry.source_mac, MAC_SIZE),
+    )
+
+
+def unpack_probe_out(data: bytes) -> ProbeOut:
+    """Inverse of :func:`pack_probe_out`."""
+    vip, ifindex, mac, source_mac = _PROBE_OUT.unpack(data)
+    return ProbeOut(unpack_address(vip), ifindex, mac, source_mac)
+
+
+def pack_probe_in_key(key: ProbeInKey) -> bytes:
+    """``struct probe_in_key``, 24 bytes."""
+    return _PROBE_IN.pack(pack_address(key.vip), _octets("mac", key.mac, MAC_SIZE))
+
+
+def unpack_probe_in_key(data: bytes) -> ProbeInKey:
+    """Inverse of :func:`pack_probe_in_key`."""
+    vip, mac = _PROBE_IN.unpack(data)
+    return ProbeInKey(unpack_address(vip), mac)
+
+
+def pack_settings(settings: ForwarderSettings) -> bytes:
+    """``struct settings``, 32 bytes with the padding behind its members."""
+    return _SETTINGS.pack(
+        _octets("hash_key", settings.hash_key, 16),
+        _number("probe_ifindex", settings.probe_ifindex, 1 << 32),
+        _octets("probe_mac", settings.probe_mac, MAC_SIZE),
+    ).ljust(SIZES["settings"], b"\0")
+
+
+def unpack_settings(data: bytes) -> ForwarderSettings:
+    """Inverse of :func:`pack_settings`."""
+    return ForwarderSettings(*_SETTINGS.unpack_from(data))
+
+
+def pack_interface(mac: bytes) -> bytes:
+    """``struct interface_value``, 8 bytes."""
+    return _INTERFACE.pack(_octets("mac", mac, MAC_SIZE))
+
+
+def unpack_interface(data: bytes) -> bytes:
+    """Inverse of :func:`pack_interface`."""
+    return bytes(_INTERFACE.unpack(data)[0])
+
+
+def sum_counters(data: bytes) -> Count:
+    """Sum of the ``struct counter`` of each CPU, 16 bytes each."""
+    packets = octets = 0
+    for of_cpu in _COUNTER.iter_unpack(data):
+        packets += of_cpu[0]
+        octets += of_cpu[1]
+    return Count(packets, octets)
+
+
+def check_service_id(index: int) -> int:
+    """``index`` again, if it may stand in a ring: 1 to MAX_SERVICES - 1."""
+    if not 1 <= index < MAX_SERVICES:
+        raise ValueError(f"service id is {index}: must be 1 to {MAX_SERVICES - 1}")
+    return index
+
+
+# Bytes of each C struct, and where its members begin: what the layout test holds against the object's BTF.
+SIZES = {
+    "address": ADDRESS_SIZE,
+    "vip_value": _VIP.size,
+    "vserver_key": ADDRESS_SIZE + _VSERVER_PORT.size,
+    "vserver_value": _VSERVER.size,
+    "service_value": _SERVICE.size,
+    "probe_out_value": _PROBE_OUT.size,
+    "probe_in_key": _PROBE_IN.size,
+    "settings": 32,
+    "interface_value": _INTERFACE.size,
+    "counter": _COUNTER.size,
+}
+OFFSETS = {
+    "address": {"word": 0},
+    "vip_value": {"flags": 0},
+    "vserver_key": {"address": 0, "port": 16, "protocol": 18, "zero": 19},
+    "vserver_value": {"vserver_id": 0, "config_id": 4, "hash_fields": 8, "mask": 12},
+    "service_value": {"config_id": 0, "ifindex": 4, "mac": 8, "source_mac": 14},
+    "probe_out_value": {"vip": 0, "ifindex": 16, "mac": 20, "source_mac": 26},
+    "probe_in_key": {"vip": 0, "mac": 16, "zero": 22},
+    "settings": {"hash_key": 0, "probe_ifindex": 16, "probe_mac": 20, "zero": 26},
+    "interface_value": {"mac": 0, "zero": 6},
+    "counter": {"packets": 0, "bytes": 8},
+}
