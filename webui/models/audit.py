@@ -9,9 +9,10 @@ from django.db import models
 from django.utils import timezone
 
 from webui.choices import AuditVerb, Interface
+from webui.models.fields import AppendOnly
 
 
-class AuditEntry(models.Model):
+class AuditEntry(AppendOnly):
     """One change, refused attempt, login or logout. Append-only; names are copied."""
 
     at = models.DateTimeField(default=timezone.now)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar, NoReturn, Self
+
+from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
 
@@ -16,7 +21,57 @@ object_name_validator = RegexValidator(
 )
 
 
-class Timestamped(models.Model):
+class Problems(defaultdict[str, list[str]]):
+    """What is wrong, by field; :meth:`tell` raises it all at once."""
+
+    def __init__(self) -> None:
+        super().__init__(list)
+
+    def tell(self) -> None:
+        """Raise ValidationError when there is a problem."""
+        if any(self.values()):
+            raise ValidationError({name: texts for name, texts in self.items() if texts})
+
+
+class Explained(models.Model):
+    """Refuses values that NetScaler has and we have not with a reason, where Django would say “not a valid choice”."""
+
+    # field name: {refused value: reason}
+    reasons: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+
+    class Meta:
+        abstract = True
+
+    def clean_fields(self, exclude: Collection[str] | None = None) -> None:
+        """Check each field on its own; remembers the unusable ones, which :meth:`clean` must not look at."""
+        problems: dict[str, Any] = {}
+        for name, reasons in self.reasons.items():
+            value = getattr(self, name)
+            if reason := reasons.get(str(value).upper()):
+                label = self._meta.get_field(name).verbose_name  # type: ignore[union-attr]  # plain columns only
+                problems[name] = [ValidationError(f"{str(label).capitalize()} “{value}” is refused: {reason}.")]
+        try:
+            super().clean_fields(exclude={*(exclude or ()), *problems})
+        except ValidationError as error:
+            problems = error.update_error_dict(problems)
+        self._unusable = frozenset(problems)
+        if problems:
+            raise ValidationError(problems)
+
+    _unusable: frozenset[str] = frozenset()
+
+    def usable(self, *names: str) -> bool:
+        """Whether all these fields passed on their own, so that rules may look at them."""
+        return self._unusable.isdisjoint(names)
+
+    def stored(self) -> Self | None:
+        """The row as it is in the database; None for a new one."""
+        if self._state.adding or self.pk is None:
+            return None
+        return type(self)._default_manager.filter(pk=self.pk).first()
+
+
+class Timestamped(Explained):
     """When the row was made and last changed (UTC), and a version for optimistic locking."""
 
     created_at = models.DateTimeField(auto_now_add=True)
@@ -25,3 +80,68 @@ class Timestamped(models.Model):
 
     class Meta:
         abstract = True
+
+
+def check_name(row: Any, problems: Problems, *, digit_first: bool = True) -> None:
+    """Rules of names beyond the single characters; ``row`` has a name that passed the validator."""
+    kind, name = row._meta.model_name, row.name
+    if name != name.rstrip():
+        problems["name"].append(f"“{name}” ends with a space, which nobody can see.")
+    if name[:1].isdigit() and not digit_first:
+        problems["name"].append(f"“{name}” starts with a digit; a {kind}'s name starts with a letter or _.")
+    other = type(row)._default_manager.filter(name__iexact=name).exclude(pk=row.pk).first()
+    if other is not None:
+        problems["name"].append(f"There is a {kind} “{other.name}” already; upper and lower case are the same.")
+
+
+def check_unchanged(row: Any, old: Any, problems: Problems, names: Mapping[str, str]) -> None:
+    """Refuse changes of fields that are fixed at creation; ``names`` maps each to what to call it."""
+    for name, label in names.items():
+        if row.usable(name) and getattr(row, name) != getattr(old, name):
+            was = getattr(old, name)
+            shown = "*" if name == "port" and was == ANY_PORT else was
+            problems[name].append(
+                f"The {label} of a {row._meta.model_name} is fixed when it is made (“{shown}”): "
+                f"delete “{old.name}” and make it anew."
+            )
+
+
+def port_text(port: int) -> str:
+    """A port as NetScaler writes it."""
+    return "*" if port == ANY_PORT else str(port)
+
+
+class AppendOnlyQuerySet(models.QuerySet[Any, Any]):
+    """Rows that can be added and read, and neither changed nor deleted."""
+
+    def update(self, **_values: Any) -> NoReturn:
+        """Refused."""
+        _refuse_change(self.model)
+
+    def delete(self) -> NoReturn:
+        """Refused."""
+        _refuse_change(self.model)
+
+
+class AppendOnly(models.Model):
+    """A record of what happened: rows are added, never changed or deleted."""
+
+    objects = AppendOnlyQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save a new row; TypeError for one that exists."""
+        if not self._state.adding:
+            _refuse_change(type(self))
+        super().save(*args, **kwargs)
+
+    def delete(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        """Refused."""
+        _refuse_change(type(self))
+
+
+def _refuse_change(model: type[models.Model]) -> NoReturn:
+    msg = f"{model.__name__} rows are append-only: they are never changed or deleted."
+    raise TypeError(msg)

@@ -6,6 +6,7 @@ from django.db import models
 from django.utils import timezone
 
 from webui.choices import State
+from webui.models.fields import AppendOnly
 from webui.models.monitor import Monitor
 from webui.models.server import Server
 from webui.models.service import Service
@@ -51,7 +52,7 @@ class HealthState(models.Model):
         return f"{self.service} at {self.target.vip}: {self.monitor} {self.state}"
 
 
-class HealthTransition(models.Model):
+class HealthTransition(AppendOnly):
     """A change of state. Append-only; names are copied so that it outlives the objects."""
 
     at = models.DateTimeField(default=timezone.now)

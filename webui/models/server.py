@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 from django.db import models
 from django.db.models.functions import Lower
 
 from webui.choices import AdminState
-from webui.models.fields import Timestamped, object_name_validator
+from webui.models.addresses import address_problems
+from webui.models.fields import Problems, Timestamped, check_name, object_name_validator
 
 
 class Server(Timestamped):
@@ -23,3 +26,39 @@ class Server(Timestamped):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """Rules of the name and the address."""
+        problems = Problems()
+        if self.usable("name"):
+            check_name(self, problems, digit_first=_is_address(self.name))
+        if self.usable("address"):
+            self._check_address(problems)
+        problems.tell()
+
+    def _check_address(self, problems: Problems) -> None:
+        from webui.models.vserver import VServer  # noqa: PLC0415 - the two look at each other
+
+        if self.usable("name") and _is_address(self.name) and ip_address(self.name) != ip_address(self.address):
+            problems["name"].append(f"“{self.name}” is an address, but not this server's, which is {self.address}.")
+        old = self.stored()
+        if old is not None and old.address == self.address:
+            return
+        problems["address"] += address_problems(self.address, "server")
+        other = Server.objects.filter(address=self.address).exclude(pk=self.pk).first()
+        if other is not None:
+            problems["address"].append(f"{self.address} is the address of server “{other.name}” already.")
+        vserver = VServer.objects.filter(address=self.address).first()
+        if vserver is not None:
+            problems["address"].append(
+                f"{self.address} is the VIP of vserver “{vserver.name}”; a server is known by its own address, "
+                "at which it answers ARP or neighbour discovery."
+            )
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

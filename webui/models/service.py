@@ -6,13 +6,25 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Lower
 
-from webui.choices import AdminState, ServiceType
-from webui.models.fields import ANY_PORT, Timestamped, object_name_validator
+from webui.choices import AdminState, MonitorType, ServiceType
+from webui.models.fields import (
+    ANY_PORT,
+    Explained,
+    Problems,
+    Timestamped,
+    check_name,
+    check_unchanged,
+    object_name_validator,
+    port_text,
+)
+from webui.models.reasons import SERVICE_TYPES
 from webui.models.server import Server
 
 
 class Service(Timestamped):
     """What a server offers behind a VIP. ``port`` 0 is NetScaler's ``*`` (any port)."""
+
+    reasons = {"service_type": SERVICE_TYPES}
 
     name = models.CharField(max_length=127, validators=[object_name_validator])
     server = models.ForeignKey(Server, on_delete=models.PROTECT, related_name="services")
@@ -48,8 +60,43 @@ class Service(Timestamped):
     def __str__(self) -> str:
         return self.name
 
+    def clean(self) -> None:
+        """Rules of the name, the endpoint and use source IP."""
+        problems = Problems()
+        if self.usable("name"):
+            check_name(self, problems, digit_first=False)
+        old = self.stored()
+        if old is not None:
+            check_unchanged(self, old, problems, {"server": "server", "service_type": "type", "port": "port"})
+            self._check_usip(problems)
+        elif self.usable("server", "service_type", "port"):
+            self._check_endpoint(problems)
+        if self.usable("hash_id") and self.hash_id is not None:
+            twin = Service.objects.filter(hash_id=self.hash_id).exclude(pk=self.pk).first()
+            if twin is not None:
+                problems["hash_id"].append(f"Hash ID {self.hash_id} belongs to service “{twin.name}” already.")
+        problems.tell()
 
-class ServiceMonitorBinding(models.Model):
+    def _check_endpoint(self, problems: Problems) -> None:
+        twin = Service.objects.filter(server=self.server, service_type=self.service_type, port=self.port).first()
+        if twin is not None:
+            problems["port"].append(
+                f"Service “{twin.name}” is {self.service_type} port {port_text(self.port)} of server "
+                f"“{self.server.name}” already."
+            )
+
+    def _check_usip(self, problems: Problems) -> None:
+        if self.usip or not self.usable("usip"):
+            return
+        names = list(self.vserver_bindings.order_by("vserver__name").values_list("vserver__name", flat=True))
+        if names:
+            problems["usip"].append(
+                f"Use source IP cannot be NO while the service is bound to {', '.join(names)}: in MAC mode the packet "
+                "keeps the client's address, or the server could not answer the client."
+            )
+
+
+class ServiceMonitorBinding(Explained):
     """A monitor bound to a service, with its weight in the service's threshold."""
 
     service = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="monitor_bindings")
@@ -63,3 +110,28 @@ class ServiceMonitorBinding(models.Model):
 
     def __str__(self) -> str:
         return f"{self.service} – {self.monitor}"
+
+    def clean(self) -> None:
+        """A monitor fits the service, and is bound once."""
+        problems = Problems()
+        if not self.usable("service", "monitor"):
+            return
+        twin = ServiceMonitorBinding.objects.filter(service=self.service, monitor=self.monitor).exclude(pk=self.pk)
+        if twin.exists():
+            problems["monitor"].append(
+                f"Monitor “{self.monitor.name}” is bound to service “{self.service.name}” already."
+            )
+        if self.monitor.monitor_type == MonitorType.TCP and self.monitor.dest_port == 0:
+            reason = no_port_to_connect_to(self.service)
+            if reason:
+                problems["monitor"].append(f"Monitor “{self.monitor.name}” has no port to connect to: {reason}.")
+        problems.tell()
+
+
+def no_port_to_connect_to(service: Service) -> str:
+    """Why a TCP monitor without a destination port cannot check the service; empty when it can."""
+    if service.port == ANY_PORT:
+        return f"service “{service.name}” is of any port (*); give the monitor a destination port"
+    if service.service_type == ServiceType.UDP:
+        return f"service “{service.name}” is UDP only; give the monitor the destination port of something on TCP"
+    return ""

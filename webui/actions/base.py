@@ -1,0 +1,206 @@
+"""The frame of every action: permission, lock, change, revision, audit, and the wake after commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from django.contrib.auth.models import AnonymousUser, User
+from django.db import models, transaction
+from django.db.models import F
+
+from webui import live, wake
+from webui.actions.errors import ConflictError, NotFoundError, PermissionRefused
+from webui.choices import AuditVerb, Interface
+from webui.models import AuditEntry, Installation, Monitor, Server, Service, VServer
+
+__all__ = ["Actor", "Change", "ConflictError", "NotFoundError", "PermissionRefused", "change", "find", "wanted_version"]
+
+INSTALLATION = 1
+
+Configured = Server | Service | VServer | Monitor
+Named = TypeVar("Named", Server, Service, VServer, Monitor)
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks for a change, from where. Use :meth:`system` for commands that run on the host itself."""
+
+    user: User | AnonymousUser | None
+    interface: str
+    source_address: str | None = None
+    command: str = ""
+
+    @classmethod
+    def system(cls, name: str) -> Actor:
+        """A management command called ``name``: whoever can run it can do everything anyway."""
+        return cls(user=None, interface=Interface.SYSTEM, command=name)
+
+    @property
+    def name(self) -> str:
+        """Name for the audit: the user's, or the command's."""
+        if self.user is None:
+            return self.command
+        return self.user.get_username() or "anonymous"
+
+    def may(self, permission: str) -> bool:
+        """Whether the actor has a permission such as ``webui.add_server``."""
+        if self.user is None:
+            return self.interface == Interface.SYSTEM
+        return self.user.has_perm(permission)
+
+
+@dataclass(slots=True)
+class Change:
+    """A change under way: holds the lock on the configuration and collects the audit entries."""
+
+    actor: Actor
+    revision: int
+    entries: list[AuditEntry] = field(default_factory=list)
+
+    def record(
+        self,
+        verb: AuditVerb,
+        row: Configured,
+        *,
+        before: Mapping[str, Any] | None = None,
+        after: Mapping[str, Any] | None = None,
+        reason: str = "",
+    ) -> None:
+        """Note what was done to ``row``; written with the revision when the change is complete."""
+        self.entries.append(
+            _entry(
+                self.actor,
+                verb,
+                kind=kind_of(type(row)),
+                object_id=row.pk,
+                object_name=row.name,
+                before=None if before is None else dict(before),
+                after=None if after is None else dict(after),
+                reason=reason,
+                revision=self.revision,
+            )
+        )
+
+    def complete(self) -> None:
+        """Raise the revision, write the audit, and tell the others after commit. Without entries nothing changed."""
+        if not self.entries:
+            return
+        Installation.objects.filter(pk=INSTALLATION).update(revision=F("revision") + 1)
+        AuditEntry.objects.bulk_create(self.entries)
+        transaction.on_commit(_announce, robust=True)
+
+
+def kind_of(model: type[models.Model]) -> str:
+    """The audit's name of a model: ``server``, ``service``, ``vserver`` or ``monitor``."""
+    return str(model._meta.model_name)
+
+
+def permission_of(model: type[models.Model], deed: str) -> str:
+    """Django's name of a permission; ``deed`` is ``add``, ``change`` or ``delete``."""
+    return f"{model._meta.app_label}.{deed}_{model._meta.model_name}"
+
+
+@contextmanager
+def change(actor: Actor, model: type[models.Model], deed: str, name: str) -> Iterator[Change]:
+    """Do what is inside as one change of ``name``: all of it or nothing.
+
+    ``deed`` is ``add``, ``change`` or ``delete``. Raises :class:`PermissionRefused`, after writing the attempt to the
+    audit in a transaction of its own. Changes follow each other (the installation's row is locked), so rules that look
+    at several rows hold when two people work at once.
+    """
+    require(actor, model, deed, name)
+    with transaction.atomic():
+        current = Change(actor, revision=lock_installation() + 1)
+        yield current
+        current.complete()
+
+
+def require(actor: Actor, model: type[models.Model], deed: str, name: str) -> None:
+    """Raise :class:`PermissionRefused`, and write it to the audit, unless the actor has the permission."""
+    permission = permission_of(model, deed)
+    if actor.may(permission):
+        return
+    kind = kind_of(model)
+    reason = f"{actor.name} may not {deed} a {kind}: the permission {permission} is missing."
+    entry = _entry(actor, AuditVerb.REFUSE, kind=kind, object_name=name[:255], reason=reason)
+    if (row := model._default_manager.filter(name__iexact=name).first()) is not None:
+        entry.object_id = row.pk
+    entry.save()
+    raise PermissionRefused(reason)
+
+
+def lock_installation() -> int:
+    """Lock the configuration until the transaction ends; returns its revision."""
+    # SQLite has no row locks: there the transaction took the write lock when it began (see the settings).
+    row, _made = Installation.objects.select_for_update().get_or_create(pk=INSTALLATION)
+    return row.revision
+
+
+def find(model: type[Named], name: str) -> Named:
+    """The object of that name, whatever its case; raises :class:`NotFoundError`."""
+    row = model._default_manager.filter(name__iexact=name).first()
+    if row is None:
+        msg = f"No such resource: {kind_of(model)} “{name}”."
+        raise NotFoundError(msg)
+    return row
+
+
+def reload(row: Named) -> Named:
+    """The row as the database has it now, locked; raises :class:`NotFoundError` when it was deleted meanwhile."""
+    found = type(row)._default_manager.select_for_update().filter(pk=row.pk).first()
+    if found is None:
+        msg = f"No such resource: {kind_of(type(row))} “{row.name}” was deleted meanwhile."
+        raise NotFoundError(msg)
+    return found
+
+
+def wanted_version(row: Configured, expected: int | None) -> None:
+    """Raise :class:`ConflictError` unless ``row``, just reloaded, still has the version that the caller saw."""
+    if expected is None or row.version == expected:
+        return
+    changes = _changes_since(row, row.version - expected)
+    said = "; ".join(changes) or "by an unknown hand"
+    msg = f"{kind_of(type(row))} “{row.name}” changed since you opened it: {said}. Look at it again, then repeat."
+    raise ConflictError(msg, current_version=row.version, changes=changes)
+
+
+def _changes_since(row: Configured, versions: int) -> list[str]:
+    """The last changes of a row in words, oldest first; one version is one revision, perhaps of several entries."""
+    entries = AuditEntry.objects.filter(kind=kind_of(type(row)), object_id=row.pk, revision__isnull=False)
+    revisions = list(entries.order_by("-revision").values_list("revision", flat=True).distinct()[: max(versions, 1)])
+    return [_in_words(entry) for entry in entries.filter(revision__in=revisions).order_by("pk")]
+
+
+def touch(row: Configured) -> None:
+    """Count a change of what belongs to a row, such as its bindings, as a change of the row."""
+    row.version += 1
+    row.save(update_fields=["version", "updated_at"])
+
+
+def _in_words(entry: AuditEntry) -> str:
+    before, after = entry.before or {}, entry.after or {}
+    parts = [
+        f"{name} {before[name]} → {value}" if name in before else f"{name} {value}"
+        for name, value in (after or before).items()
+    ]
+    return f"{entry.get_verb_display()} by {entry.actor_name} at {entry.at:%H:%M:%S} UTC ({', '.join(parts)})"
+
+
+def _entry(actor: Actor, verb: AuditVerb, **values: Any) -> AuditEntry:
+    user = actor.user if isinstance(actor.user, User) else None
+    return AuditEntry(
+        actor=user,
+        actor_name=actor.name,
+        source_address=actor.source_address,
+        interface=actor.interface,
+        verb=verb,
+        **values,
+    )
+
+
+def _announce() -> None:
+    wake.wake_dataplane()
+    live.publish({"type": "live.changed", "what": "configuration"})

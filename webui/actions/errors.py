@@ -1,0 +1,26 @@
+"""What an action raises besides Django's ValidationError; each text is fit to be shown."""
+
+from __future__ import annotations
+
+from django.core.exceptions import PermissionDenied
+
+
+class PermissionRefused(PermissionDenied):
+    """The actor lacks a permission; the attempt is in the audit."""
+
+
+class NotFoundError(LookupError):
+    """No object of that name; the text starts with NetScaler's ``No such resource``."""
+
+
+class ConflictError(Exception):
+    """The object changed since the caller read it.
+
+    ``changes`` has one line for each change made meanwhile, naming who made it; ``current_version`` is what to send
+    after reading again.
+    """
+
+    def __init__(self, message: str, *, current_version: int, changes: list[str]) -> None:
+        super().__init__(message)
+        self.current_version = current_version
+        self.changes = changes

@@ -1,0 +1,208 @@
+"""Changes of services and of the monitors bound to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Any
+
+from django.core.exceptions import ValidationError
+
+from webui.actions import checks, servers
+from webui.actions.base import Actor, Change, NotFoundError, change, find, reload, require, touch, wanted_version
+from webui.actions.values import as_json, assign, insert, name_of, rewrite
+from webui.builtin import PING_DEFAULT, TCP_DEFAULT
+from webui.choices import AdminState, AuditVerb, ServiceType
+from webui.models import Monitor, Server, Service, ServiceMonitorBinding
+from webui.models.fields import ANY_PORT
+
+
+def create(actor: Actor, values: Mapping[str, Any]) -> Service:
+    """Make a service with its default monitor.
+
+    ``server`` is a Server, a server's name, or the IP address of one; for an address without a server, one is made
+    that is named after it, as NetScaler does. Raises PermissionRefused, NotFoundError, ValidationError.
+    """
+    given = dict(values)
+    if isinstance(given.get("server"), str) and (address := _new_server(given["server"])):
+        require(actor, Server, "add", address)  # before the transaction: a refusal is written to stay
+    with change(actor, Service, "add", name_of(values)) as current:
+        service = Service()
+        if isinstance(given.get("server"), str):
+            given["server"] = _server(current, given["server"])
+        assign(service, given)
+        insert(current, service)
+        _bind(current, service, default_monitor(service), weight=1, state=AdminState.ENABLED)
+        return service
+
+
+def _new_server(given: str) -> str:
+    """The address of the server that has to be made for a service, or an empty text."""
+    if Server.objects.filter(name__iexact=given).exists():
+        return ""
+    try:
+        address = str(ip_address(given))
+    except ValueError:
+        return ""
+    return "" if Server.objects.filter(address=address).exists() else address
+
+
+def _server(current: Change, given: str) -> Server:
+    if address := _new_server(given):
+        return servers.create_within(current, {"name": address, "address": address})
+    by_name = Server.objects.filter(name__iexact=given).first()
+    return by_name or Server.objects.filter(address=given).first() or find(Server, given)
+
+
+def default_monitor(service: Service) -> Monitor:
+    """The built-in monitor that stands in while no other is bound."""
+    # A handshake needs a port: a TCP service of any port gets the echo instead.
+    handshake = service.service_type == ServiceType.TCP and service.port != ANY_PORT
+    return find(Monitor, TCP_DEFAULT if handshake else PING_DEFAULT)
+
+
+def update(actor: Actor, service: Service, values: Mapping[str, Any], expected_version: int | None = None) -> Service:
+    """Change a service. Raises PermissionRefused, ConflictError, NotFoundError, ValidationError."""
+    with change(actor, Service, "change", service.name) as current:
+        row = reload(service)
+        wanted_version(row, expected_version)
+        given = dict(values)
+        if isinstance(given.get("server"), str):
+            given["server"] = find(Server, given["server"])
+        rewrite(current, row, given)
+        return row
+
+
+def enable(actor: Actor, service: Service) -> Service:
+    """Let the service take traffic. Raises PermissionRefused, NotFoundError."""
+    return _set_state(actor, service, AdminState.ENABLED, AuditVerb.ENABLE)
+
+
+def disable(actor: Actor, service: Service) -> Service:
+    """Take the service out of service at once. Raises PermissionRefused, NotFoundError."""
+    return _set_state(actor, service, AdminState.DISABLED, AuditVerb.DISABLE)
+
+
+def _set_state(actor: Actor, service: Service, state: AdminState, verb: AuditVerb) -> Service:
+    with change(actor, Service, "change", service.name) as current:
+        row = reload(service)
+        rewrite(current, row, {"state": state}, verb)
+        return row
+
+
+def delete(actor: Actor, service: Service) -> None:
+    """Delete a service, also a bound one (as NetScaler does by default). Raises PermissionRefused, NotFoundError."""
+    with change(actor, Service, "delete", service.name) as current:
+        row = reload(service)
+        bindings = list(row.vserver_bindings.select_related("vserver").order_by("vserver__name"))
+        names = [binding.vserver.name for binding in bindings]
+        monitors = list(row.monitor_bindings.values_list("monitor__name", flat=True))
+        for binding in bindings:
+            before = {"service": row.name, "weight": binding.weight}
+            current.record(AuditVerb.UNBIND, binding.vserver, before=before, reason=f"“{row.name}” was deleted")
+            touch(binding.vserver)
+        reason = f"it was bound to {', '.join(names)}" if names else ""
+        before = as_json(row) | {"vservers": names, "monitors": monitors}
+        current.record(AuditVerb.DELETE, row, before=before, reason=reason)
+        row.delete()
+        checks.sync_checks()
+
+
+def bind_monitor(
+    actor: Actor, service: Service, monitor: Monitor | str, weight: int = 1, state: str = AdminState.ENABLED
+) -> ServiceMonitorBinding:
+    """Bind a monitor; the default monitor, when it was the only one, goes.
+
+    Raises PermissionRefused, NotFoundError, ValidationError.
+    """
+    with change(actor, Service, "change", service.name) as current:
+        row, other = reload(service), _monitor(monitor)
+        stand_in = default_monitor(row)
+        bound = list(row.monitor_bindings.select_related("monitor"))
+        binding = _bind(current, row, other, weight=weight, state=state)
+        if [one.monitor for one in bound] == [stand_in]:
+            _remove(current, row, bound[0], reason=f"“{other.name}” takes its place")
+        touch(row)
+        checks.sync_checks()
+        return binding
+
+
+def set_monitor_binding(
+    actor: Actor,
+    service: Service,
+    monitor: Monitor | str,
+    *,
+    weight: int | None = None,
+    state: str | None = None,
+) -> ServiceMonitorBinding:
+    """Change weight or state of a binding; None leaves as it is.
+
+    Raises PermissionRefused, NotFoundError, ValidationError.
+    """
+    with change(actor, Service, "change", service.name) as current:
+        row = reload(service)
+        binding = _binding(row, _monitor(monitor))
+        before = _binding_json(binding)
+        given = {"weight": weight, "state": state}
+        assign(binding, {name: value for name, value in given.items() if value is not None})
+        binding.full_clean()
+        after = _binding_json(binding)
+        if after != before:
+            binding.save()
+            current.record(AuditVerb.UPDATE, row, before=before, after=after)
+            touch(row)
+        return binding
+
+
+def unbind_monitor(actor: Actor, service: Service, monitor: Monitor | str) -> None:
+    """Unbind a monitor; after the last one the default monitor is bound again.
+
+    Raises PermissionRefused, NotFoundError, ValidationError.
+    """
+    with change(actor, Service, "change", service.name) as current:
+        row, other = reload(service), _monitor(monitor)
+        binding = _binding(row, other)
+        stand_in = default_monitor(row)
+        last = row.monitor_bindings.count() == 1
+        if last and other == stand_in:
+            msg = (
+                f"“{other.name}” is the default monitor of “{row.name}” and the only one bound: bind another monitor, "
+                "which takes its place, or turn the service's health monitoring off."
+            )
+            raise ValidationError({"monitor": msg})
+        _remove(current, row, binding)
+        if last:
+            _bind(current, row, stand_in, weight=1, state=AdminState.ENABLED)
+        touch(row)
+        checks.sync_checks()
+
+
+def _monitor(given: Monitor | str) -> Monitor:
+    return find(Monitor, given) if isinstance(given, str) else reload(given)
+
+
+def _binding(service: Service, monitor: Monitor) -> ServiceMonitorBinding:
+    found = service.monitor_bindings.filter(monitor=monitor).first()
+    if found is None:
+        msg = f"No such resource: monitor “{monitor.name}” is not bound to service “{service.name}”."
+        raise NotFoundError(msg)
+    found.service, found.monitor = service, monitor
+    return found
+
+
+def _bind(current: Change, service: Service, monitor: Monitor, *, weight: int, state: str) -> ServiceMonitorBinding:
+    binding = ServiceMonitorBinding(service=service, monitor=monitor)
+    assign(binding, {"weight": weight, "state": state})
+    binding.full_clean()
+    binding.save(force_insert=True)
+    current.record(AuditVerb.BIND, service, after=_binding_json(binding))
+    return binding
+
+
+def _remove(current: Change, service: Service, binding: ServiceMonitorBinding, reason: str = "") -> None:
+    current.record(AuditVerb.UNBIND, service, before=_binding_json(binding), reason=reason)
+    binding.delete()
+
+
+def _binding_json(binding: ServiceMonitorBinding) -> dict[str, Any]:
+    return {"monitor": binding.monitor.name, "weight": binding.weight, "state": str(binding.state)}

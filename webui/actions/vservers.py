@@ -1,0 +1,117 @@
+"""Changes of virtual servers and of the services bound to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from webui.actions import checks
+from webui.actions.base import Actor, NotFoundError, change, find, reload, touch, wanted_version
+from webui.actions.values import as_json, assign, insert, name_of, rewrite
+from webui.choices import AdminState, AuditVerb
+from webui.models import Service, VServer, VServerServiceBinding
+
+
+def create(actor: Actor, values: Mapping[str, Any]) -> VServer:
+    """Make a vserver. Raises PermissionRefused, ValidationError."""
+    with change(actor, VServer, "add", name_of(values)) as current:
+        vserver = VServer()
+        assign(vserver, values)
+        return insert(current, vserver)
+
+
+def update(actor: Actor, vserver: VServer, values: Mapping[str, Any], expected_version: int | None = None) -> VServer:
+    """Change a vserver; a new VIP is checked from the start on each server.
+
+    Raises PermissionRefused, ConflictError, NotFoundError, ValidationError.
+    """
+    with change(actor, VServer, "change", vserver.name) as current:
+        row = reload(vserver)
+        wanted_version(row, expected_version)
+        if "address" in rewrite(current, row, values):
+            checks.sync_checks()
+        return row
+
+
+def enable(actor: Actor, vserver: VServer) -> VServer:
+    """Let the vserver take traffic. Raises PermissionRefused, NotFoundError."""
+    return _set_state(actor, vserver, AdminState.ENABLED, AuditVerb.ENABLE)
+
+
+def disable(actor: Actor, vserver: VServer) -> VServer:
+    """Take the vserver out of service. Raises PermissionRefused, NotFoundError."""
+    return _set_state(actor, vserver, AdminState.DISABLED, AuditVerb.DISABLE)
+
+
+def _set_state(actor: Actor, vserver: VServer, state: AdminState, verb: AuditVerb) -> VServer:
+    with change(actor, VServer, "change", vserver.name) as current:
+        row = reload(vserver)
+        rewrite(current, row, {"state": state}, verb)
+        return row
+
+
+def delete(actor: Actor, vserver: VServer) -> None:
+    """Delete a vserver; its services stay. Raises PermissionRefused, NotFoundError."""
+    with change(actor, VServer, "delete", vserver.name) as current:
+        row = reload(vserver)
+        names = list(row.service_bindings.values_list("service__name", flat=True))
+        current.record(AuditVerb.DELETE, row, before=as_json(row) | {"services": names})
+        row.delete()
+        checks.sync_checks()
+
+
+def bind_service(actor: Actor, vserver: VServer, service: Service | str, weight: int = 1) -> VServerServiceBinding:
+    """Bind a service with its weight (1 to 100). Raises PermissionRefused, NotFoundError, ValidationError."""
+    with change(actor, VServer, "change", vserver.name) as current:
+        binding = VServerServiceBinding(vserver=reload(vserver), service=_service(service))
+        assign(binding, {"weight": weight})
+        binding.full_clean()
+        binding.save(force_insert=True)
+        current.record(AuditVerb.BIND, binding.vserver, after=_binding_json(binding))
+        touch(binding.vserver)
+        checks.sync_checks()
+        return binding
+
+
+def set_weight(actor: Actor, vserver: VServer, service: Service | str, weight: int) -> VServerServiceBinding:
+    """Change the weight of a bound service. Raises PermissionRefused, NotFoundError, ValidationError."""
+    with change(actor, VServer, "change", vserver.name) as current:
+        row = reload(vserver)
+        binding = _binding(row, _service(service))
+        before = _binding_json(binding)
+        assign(binding, {"weight": weight})
+        binding.full_clean()
+        after = _binding_json(binding)
+        if after != before:
+            binding.save()
+            touch(row)
+            current.record(AuditVerb.UPDATE, row, before=before, after=after)
+        return binding
+
+
+def unbind_service(actor: Actor, vserver: VServer, service: Service | str) -> None:
+    """Unbind a service. Raises PermissionRefused, NotFoundError."""
+    with change(actor, VServer, "change", vserver.name) as current:
+        row = reload(vserver)
+        binding = _binding(row, _service(service))
+        current.record(AuditVerb.UNBIND, row, before=_binding_json(binding))
+        binding.delete()
+        touch(row)
+        checks.sync_checks()
+
+
+def _service(given: Service | str) -> Service:
+    return find(Service, given) if isinstance(given, str) else reload(given)
+
+
+def _binding(vserver: VServer, service: Service) -> VServerServiceBinding:
+    found = vserver.service_bindings.filter(service=service).first()
+    if found is None:
+        msg = f"No such resource: service “{service.name}” is not bound to vserver “{vserver.name}”."
+        raise NotFoundError(msg)
+    found.vserver, found.service = vserver, service
+    return found
+
+
+def _binding_json(binding: VServerServiceBinding) -> dict[str, Any]:
+    return {"service": binding.service.name, "weight": binding.weight}

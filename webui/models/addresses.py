@@ -1,0 +1,64 @@
+"""Rules that every address of a server or vserver obeys."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
+from typing import Any
+
+from django.conf import settings
+
+Address = IPv4Address | IPv6Address
+
+
+def address_problems(text: str, kind: str) -> list[str]:
+    """What is wrong with an address for a server or a vserver, empty for nothing; ``text`` is a valid address."""
+    address = ip_address(text)
+    if reason := _never(address):
+        return [f"{text} cannot be the address of a {kind}: {reason}."]
+    network = settings.PROBE_NETWORK if address.version == 4 else settings.PROBE_NETWORK6
+    if address in network:
+        return [f"{text} lies in {network}, which the health checks use; choose another or set HALFPIPE_PROBE_NETWORK."]
+    return _director_problems(address)
+
+
+def _never(address: Address) -> str:
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return f"it is an IPv4 address in IPv6 clothes; write {address.ipv4_mapped}"
+        if address.scope_id is not None:
+            return "it has a zone; only addresses that mean the same everywhere can be used"
+    kinds = [
+        (address.is_unspecified, "it is unspecified"),
+        (address.is_loopback, "it is a loopback address"),
+        (address.is_multicast, "it is a multicast address"),
+        (address.is_link_local, "it is link-local and means another machine on each segment"),
+        (address == IPv4Address("255.255.255.255"), "it is the broadcast address"),
+        (
+            isinstance(address, IPv4Address) and int(address) >> 24 == 0,
+            "0.0.0.0/8 stands for “this network” (RFC 1122)",
+        ),
+    ]
+    return next((reason for applies, reason in kinds if applies), "")
+
+
+def _director_problems(address: Address) -> list[str]:
+    from webui.models.dataplane import DataplaneStatus  # noqa: PLC0415 - it knows servers, which use these rules
+
+    for director, interfaces in DataplaneStatus.objects.values_list("director", "interfaces"):
+        for interface in interfaces:
+            for cidr in interface.get("addresses", []):
+                if problem := _against(address, director, interface, cidr):
+                    return [problem]
+    return []
+
+
+def _against(address: Address, director: str, interface: dict[str, Any], cidr: str) -> str:
+    own = ip_interface(cidr)
+    where = f"{interface.get('name', 'an interface')} of director “{director}”"
+    if own.ip == address:
+        return f"{address} is the address of {where} itself, which would then take the packets."
+    network = own.network
+    is_edge = network.version == 4 and network.prefixlen < 31
+    if is_edge and address in {network.network_address, network.broadcast_address}:
+        return f"{address} is the network or broadcast address of {network} on {where}."
+    return ""

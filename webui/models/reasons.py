@@ -1,0 +1,57 @@
+"""What NetScaler offers and this product refuses, with the reason; the sentences go on after “is refused:”."""
+
+from __future__ import annotations
+
+_CONTENT = "the balancer sees the packets of one direction only and cannot follow the protocol; use {} instead"
+_SERVICE_TYPES = {
+    "TCP": "HTTP SSL SSL_BRIDGE SSL_TCP NNTP DNS_TCP ADNS_TCP RTSP SIP_TCP SIP_SSL RDP MYSQL MSSQL ORACLE DIAMETER "
+    "SSL_DIAMETER SMPP SYSLOGTCP FIX SSL_FIX USER_TCP USER_SSL_TCP SSL_PUSH PUSH MQTT MQTT_TLS",
+    "UDP": "DTLS DNS ADNS SNMP RPCSVR DHCPRA SIP_UDP RADIUS RADIUSLISTENER SYSLOGUDP QUIC QUIC_BRIDGE",
+    "ANY": "PPTP GRE",
+}
+SERVICE_TYPES: dict[str, str] = {
+    word: _CONTENT.format(instead) for instead, words in _SERVICE_TYPES.items() for word in words.split()
+} | {
+    "FTP": "its data connections use other ports, which must reach the same server; use ANY with port * instead",
+    "TFTP": "its replies and further requests use other ports; use ANY with port * instead",
+    "HTTP": _CONTENT.format("TCP") + ", or ANY",
+}
+
+_SESSIONS = "it needs to count sessions, and sessionless forwarding keeps none; use one of the hash methods"
+_LAYER7 = "it looks into the content (layer 7), which direct server return cannot follow; use one of the hash methods"
+_MISSING = "it is not available in this version; use one of the hash methods"
+METHODS: dict[str, str] = (
+    dict.fromkeys(("LEASTCONNECTION", "LEASTRESPONSETIME", "LEASTPACKETS", "LEASTREQUEST"), _SESSIONS)
+    | dict.fromkeys(
+        ("URLHASH", "DOMAINHASH", "TOKEN", "CALLIDHASH", "USER_TOKEN", "AUDITLOGHASH", "STATICPROXIMITY"), _LAYER7
+    )
+    | dict.fromkeys(("ROUNDROBIN", "LEASTBANDWIDTH", "LRTM", "CUSTOMLOAD"), _MISSING)
+)
+
+MODES: dict[str, str] = {
+    "IP": "it rewrites the destination to the server's address, and the server's replies would then have to come back "
+    "through the balancer; use MAC",
+    "IPTUNNEL": "tunnels to servers on other segments are not available in this version; use MAC",
+    "TOS": "it marks the server in the type-of-service byte, which is not available in this version; use MAC",
+}
+
+SESSIONLESS: dict[str, str] = {
+    "DISABLED": "sessions need a flow table, which this version does not have; use ENABLED",
+}
+
+FAILOVERS: dict[str, str] = {
+    "STATEFUL": "it mirrors sessions between directors, and there are none; use STATELESS, which loses nothing",
+}
+
+_SCRIPTS = "CITRIX-WI-EXTENDED FTP FTP-EXTENDED LDAP MYSQL NNTP POP3 RADIUS SMTP SNMP USER"
+_LATER = "HTTP TCP-ECV HTTP-ECV UDP-ECV DNS DNS-TCP ARP ND6 RTSP SIP-UDP SIP-TCP RADIUS_ACCOUNTING MYSQL-ECV MSSQL-ECV"
+MONITOR_TYPES: dict[str, str] = (
+    dict.fromkeys(_LATER.split(), "it is not available in this version; use TCP with a destination port, or PING")
+    | dict.fromkeys(
+        _SCRIPTS.split(), "script monitors are not available in this version; use TCP with a destination port, or PING"
+    )
+    | {
+        "HTTP-INLINE": "it watches replies, which go from the server straight to the client; use TCP or PING",
+        "LOAD": "load figures are for the method CUSTOMLOAD, which is not available in this version; use TCP or PING",
+    }
+)

@@ -1,0 +1,101 @@
+"""NetScaler options that are no fields here: which are refused, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.exceptions import ValidationError
+
+HTTP = "needs the balancer to read and change HTTP; with direct server return it sees the packets of one direction only"
+PROXY = "belongs to a proxy; with direct server return the client's connection ends at the server, not here"
+SESSION = "needs sessions, and sessionless forwarding keeps none"
+REPLIES = "needs the replies, which go from the server straight to the client"
+LAYER2 = "does not exist here: the server's segment is reached directly"
+
+# Spelled as on the NetScaler command line, in lower case without hyphens and underscores.
+REFUSED: dict[str, str] = {
+    "useproxyport": "the client's own source port reaches the server unchanged, since packets are not rewritten",
+    "cip": "inserts an HTTP header with the client's address; the server sees that address anyway (use source IP)",
+    "cipheader": "inserts an HTTP header with the client's address; the server sees that address anyway",
+    "cka": PROXY,
+    "tcpb": PROXY,
+    "cmp": HTTP,
+    "sp": PROXY,
+    "sc": PROXY,
+    "maxreq": HTTP,
+    "maxclient": SESSION,
+    "maxbandwidth": REPLIES,
+    "clttimeout": SESSION,
+    "svrtimeout": SESSION,
+    "downstateflush": SESSION,
+    "accessdown": "would bridge packets to a service that is DOWN; they go to a service that is UP instead",
+    "customserverid": HTTP,
+    "cacheable": HTTP,
+    "cachetype": HTTP,
+    "rtspsessionidremap": HTTP,
+    "tcpprofilename": PROXY,
+    "httpprofilename": HTTP,
+    "dnsprofilename": PROXY,
+    "netprofile": "checks leave from the director's own address",
+    "processlocal": LAYER2,
+    "redirecturl": HTTP,
+    "redirurl": HTTP,
+    "redirurlflags": HTTP,
+    "redirectportrewrite": HTTP,
+    "insertvserveripport": HTTP,
+    "authentication": HTTP,
+    "authn401": HTTP,
+    "push": HTTP,
+    "rule": HTTP,
+    "hashlength": HTTP,
+    "persistencetype": f"{SESSION}; the hash methods already keep a client on its server",
+    "persistencebackup": SESSION,
+    "timeout": SESSION,
+    "persistmask": f"{SESSION}; the netmask of the method keeps a whole network on one server",
+    "sessionlimit": SESSION,
+    "somethod": SESSION,
+    "sothreshold": SESSION,
+    "sopersistence": SESSION,
+    "backupvserver": "is not available in this version",
+    "healththreshold": "is not available in this version",
+    "newservicerequest": "slow start is not available: a hash gives a service its share at once",
+    "l2conn": SESSION,
+    "td": "traffic domains are not available",
+    "tosid": "belongs to -m TOS; the redirection mode here is MAC",
+    "gslb": "global server load balancing is not available",
+    "destip": "a check goes to the VIP on the bound server, always",
+    "transparent": "a check goes to the VIP on the bound server, always",
+    "lrtm": REPLIES,
+    "secure": "TLS checks are not available in this version",
+    "send": "checks of the content are not available in this version; use type TCP",
+    "recv": "checks of the content are not available in this version; use type TCP",
+    "httprequest": "HTTP checks are not available in this version; use type TCP",
+    "respcode": "HTTP checks are not available in this version; use type TCP",
+    "scriptname": "script monitors are not available in this version",
+}
+# With these an option asks for what happens anyway, as in lines copied from a saved NetScaler configuration.
+NEUTRAL = frozenset({"", "NO", "NONE", "DISABLED", "OFF", "FALSE", "0"})
+# These two only say how long a session lives. Without sessions they change nothing, whatever the number.
+WITHOUT_EFFECT = frozenset({"clttimeout", "svrtimeout"})
+
+
+def refuse_proxy_options(options: Mapping[str, Any], kind: str = "service") -> None:
+    """Raise ValidationError, keyed by option, for options that cannot be had; ``kind`` is what they were given to.
+
+    Spelling, hyphens and underscores do not matter. Neutral values (NO, DISABLED, NONE, 0) pass, and so do session
+    time-outs: there is nothing to set.
+    """
+    problems: dict[str, str] = {}
+    for option, value in options.items():
+        word = option.lower().replace("-", "").replace("_", "")
+        if word not in REFUSED:
+            problems[option] = f"“{option}” is not an option of a {kind}."
+        elif word not in WITHOUT_EFFECT and not _is_neutral(value):
+            problems[option] = f"“{option}” is refused: {REFUSED[word]}."
+    if problems:
+        raise ValidationError(problems)
+
+
+def _is_neutral(value: Any) -> bool:
+    return value is None or value is False or str(value).strip().upper() in NEUTRAL
