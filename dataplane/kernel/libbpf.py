@@ -328,7 +328,7 @@ class Map:
 
 
 @dataclass(frozen=True, slots=True)
-class TestRun:
+class Run:
     """Outcome of one run: verdict, frame, ``struct __sk_buff`` as left, mean duration in ns."""
 
     verdict: int
@@ -337,7 +337,7 @@ class TestRun:
     duration: int
 
 
-def test_run(fd: int, frame: bytes, context: bytes = b"", repeat: int = 1) -> TestRun:
+def run_program(fd: int, frame: bytes, context: bytes = b"", repeat: int = 1) -> Run:
     """Run a tc program on a frame (BPF_PROG_TEST_RUN). ``context`` is a ``struct __sk_buff``, 192 bytes, or empty."""
     out = c.create_string_buffer(len(frame) + 256)
     context_out = c.create_string_buffer(len(context) or 1)
@@ -355,4 +355,4 @@ def test_run(fd: int, frame: bytes, context: bytes = b"", repeat: int = 1) -> Te
         options.ctx_in, options.ctx_size_in = c.addressof(context_in), len(context)
         options.ctx_out, options.ctx_size_out = c.addressof(context_out), len(context)
     _check(_lib.bpf_prog_test_run_opts(fd, c.byref(options)), "running a program on a frame")
-    return TestRun(options.retval, out.raw[: options.data_size_out], context_out.raw, options.duration)
+    return Run(options.retval, out.raw[: options.data_size_out], context_out.raw, options.duration)

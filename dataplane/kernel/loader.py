@@ -68,6 +68,7 @@ def load(object_path: Path, pin_dir: Path) -> Forwarder:
 
     Raises:
         OSError: no bpffs, an object that cannot be read, or a program that the verifier refuses (with its log).
+
     """
     require_bpffs(pin_dir)
     bpf_object = BpfObject(object_path)

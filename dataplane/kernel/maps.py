@@ -82,6 +82,7 @@ class KernelMaps:
         Raises:
             OSError: the kernel refused.
             ValueError: the step's key or value does not fit; nothing was changed.
+
         """
         if step.table is Table.RINGS:
             self._apply_ring(step)
