@@ -1,14 +1,104 @@
-# Everything a bare Debian 12 machine needs to run and test Halfpipe.
+# Everything a bare Debian 12 machine needs to run and test Halfpipe: `make lab`, `make test`.
 SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
 PYTHON := /usr/bin/python3
 VENV := .venv
 BIN := $(VENV)/bin
+PORT ?= 8000
 ARCH := $(shell uname -m)
 CLANG_FLAGS := -O2 -g -Wall -Wextra -Werror -target bpf -I/usr/include/$(ARCH)-linux-gnu
 
+PYTHON_PACKAGES := ca-certificates python3 python3-venv
+BPF_PACKAGES := clang libbpf1 libbpf-dev bpftool
+LAB_PACKAGES := redis-server iproute2 iputils-ping curl tcpdump tftpd-hpa util-linux mount
+TEST_PACKAGES := chromium fonts-dejavu-core
+INSTALL := dataplane/lab/install-packages.sh
+# A stamp in the environment itself: it goes when the environment goes.
+SYNCED := $(VENV)/.synced
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | sort | expand -t 12
+
+.PHONY: setup
+setup: packages $(SYNCED) ## Install system packages and the locked Python dependencies
+
+.PHONY: packages
+packages:
+	@$(INSTALL) $(PYTHON_PACKAGES) $(BPF_PACKAGES) $(LAB_PACKAGES)
+
+.PHONY: test-packages
+test-packages:
+	@$(INSTALL) $(PYTHON_PACKAGES) $(BPF_PACKAGES) $(LAB_PACKAGES) $(TEST_PACKAGES)
+
+.PHONY: python-packages
+python-packages:
+	@$(INSTALL) $(PYTHON_PACKAGES)
+
+# Every hash is checked, that of uv itself included. Compiled now: most processes of the lab could not do it later.
+$(SYNCED): requirements.lock | python-packages
+	@echo "Installing the Python dependencies into $(VENV)"
+	@umask 022; \
+	same() { [ "$$(readlink -f $(BIN)/python)" = "$$(readlink -f $(PYTHON))" ] && $(BIN)/python -m pip --version; }; \
+	same >/dev/null 2>&1 || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }; \
+	lock=$$(mktemp); trap 'rm -f "$$lock"' EXIT; \
+	awk '/^[a-z]/ { wanted = /^uv==/ } wanted' requirements.lock >"$$lock"; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$$lock"; \
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode requirements.lock; \
+	touch $@
+
 .PHONY: bpf
-bpf: build/forward.bpf.o
+bpf: packages build/forward.bpf.o ## Compile the eBPF object
 
 build/forward.bpf.o: $(wildcard dataplane/bpf/*.c dataplane/bpf/*.h)
 	@mkdir -p build
 	clang $(CLANG_FLAGS) -c dataplane/bpf/forward.bpf.c -o $@.tmp && mv $@.tmp $@
+
+.PHONY: lab
+lab: need-root setup bpf ## Run everything in network namespaces, in the foreground (PORT=8000)
+	@exec $(PYTHON) -m dataplane.lab up --port $(PORT)
+
+.PHONY: lab-down
+lab-down: need-root ## Stop the lab, or remove what a crashed one left
+	@exec $(PYTHON) -m dataplane.lab down
+
+.PHONY: need-root
+need-root:
+	@[ "$$(id -u)" -eq 0 ] || { echo "The lab needs root, to make network namespaces and load eBPF: run 'sudo make lab'." >&2; exit 1; }
+
+# The browser's driver keeps an event loop in the main thread, which other tests cannot stand: two processes.
+.PHONY: test
+test: test-packages $(SYNCED) bpf ## Run all tests
+	@status=0; \
+	$(BIN)/pytest -p no:playwright -m "not browser" || status=$$?; \
+	browser=5; \
+	if [ -d tests/browser ]; then \
+		browser=0; \
+		DJANGO_ALLOW_ASYNC_UNSAFE=1 $(BIN)/pytest -p no:asyncio -m browser tests/browser || browser=$$?; \
+	fi; \
+	[ $$browser -eq 5 ] && browser=0; \
+	exit $$(( status > browser ? status : browser ))
+
+.PHONY: test-fast
+test-fast: $(SYNCED) ## Run the tests that need neither root nor a browser
+	@$(BIN)/pytest -p no:playwright -m "not browser and not kernel"
+
+.PHONY: lint
+lint: $(SYNCED) ## Check style, format and types
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy .
+
+.PHONY: lock
+lock: $(SYNCED) ## Resolve the dependencies anew and write requirements.lock
+	@$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11 --group dev pyproject.toml -o requirements.lock
+
+.PHONY: clean
+clean: ## Remove what was built or kept, the lab's database and password included
+	@if $(PYTHON) -m dataplane.lab status 2>/dev/null; then echo "Run 'make lab-down' first." >&2; exit 1; fi
+	rm -rf build .lab staticfiles .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
