@@ -14,6 +14,7 @@ from dataplane.desired import DesiredState, Probe, Service, VServer
 from dataplane.hashing import maglev
 from dataplane.plan import vip_flag
 from dataplane.tables import (
+    MAX_INTERFACES,
     MAX_PROBES,
     MAX_SERVICES,
     MAX_VIPS,
@@ -55,6 +56,7 @@ def compile_tables(
     ids = {entry.config_id: service_id for service_id, entry in services.items()}
     tables = Tables(
         settings=ForwarderSettings(desired.hash_key, probe_ifindex, probe_mac if probe_ifindex else bytes(6)),
+        interfaces={item.ifindex: item.mac for item in desired.interfaces if item.up},
         services=services,
     )
     _add_vservers(tables, desired.vservers, ids, previous)
@@ -70,6 +72,7 @@ def _check_capacity(desired: DesiredState) -> None:
         ("virtual IP addresses", vip_count, MAX_VIPS),
         ("services", service_count, MAX_SERVICES - 1),
         ("probe addresses", len(desired.probes), MAX_PROBES),
+        ("network interfaces", len(desired.interfaces), MAX_INTERFACES),
     ):
         if number > limit:
             message = f"{number} {what} are configured; the forwarder holds at most {limit}"

@@ -97,6 +97,7 @@ def plan(wanted: Tables, observed: Tables) -> list[Step]:
         *_vserver_deletes(wanted, observed, reachable=False),
         *(step for table in _LIMITS if table in crowded for step in _deletes_of(table, wanted, observed)),
         *_puts(Table.SETTINGS, wanted, observed),
+        *_puts(Table.INTERFACES, wanted, observed),
         *_bridges(wanted, observed),
         *_puts(Table.SERVICES, wanted, observed),
         *_puts(Table.RINGS, wanted, observed),
@@ -109,6 +110,7 @@ def plan(wanted: Tables, observed: Tables) -> list[Step]:
         *_narrowed_vips(wanted, observed),
         *_deletes(Table.RINGS, wanted, observed),
         *_deletes(Table.SERVICES, wanted, observed),
+        *_deletes(Table.INTERFACES, wanted, observed),
     ]
 
 
@@ -244,6 +246,7 @@ def _number_order(key: int) -> int:
 
 _SORT: dict[Table, Callable[[Any], Any]] = {
     Table.SETTINGS: _number_order,
+    Table.INTERFACES: _number_order,
     Table.SERVICES: _number_order,
     Table.RINGS: _number_order,
     Table.VSERVERS: _vserver_order,
@@ -258,6 +261,10 @@ def _settings_text(_: int, value: ForwarderSettings) -> str:
     key = "none" if not any(value.hash_key) else f"fingerprint {_fingerprint(value.hash_key)}"
     probing = f"to ifindex {value.probe_ifindex} {_mac(value.probe_mac)}" if value.probe_ifindex else "off"
     return f"settings hash key {key} probing {probing}"
+
+
+def _interface_text(ifindex: int, mac: bytes) -> str:
+    return f"interface {ifindex} {_mac(mac)}"
 
 
 def _service_text(service_id: int, value: ServiceEntry) -> str:
@@ -305,6 +312,7 @@ def _probe_in_text(key: ProbeInKey, value: IPAddress) -> str:
 
 _TEXT: dict[Table, Callable[[Any, Any], str]] = {
     Table.SETTINGS: _settings_text,
+    Table.INTERFACES: _interface_text,
     Table.SERVICES: _service_text,
     Table.RINGS: _ring_text,
     Table.VSERVERS: _vserver_text,
