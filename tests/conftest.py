@@ -1,0 +1,35 @@
+"""What all tests need: no Redis, no secrets of the machine, and a record of the wakes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+
+def pytest_configure() -> None:
+    """Settings that tests never share with a running installation."""
+    settings.SECRET_KEY = "only-for-tests-and-never-written-to-a-file"
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"  # nobody listens on port 1: a forgotten patch shows
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A database file of this run alone: unlike one in memory, threads can share it."""
+    if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+        path: Path = tmp_path_factory.mktemp("database") / "test.sqlite3"
+        settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = str(path)
+
+
+@pytest.fixture(autouse=True)
+def wakes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Wakes of the dataplane worker, recorded instead of sent to Redis."""
+    from webui import wake  # noqa: PLC0415 - after django.setup()
+
+    sent: list[str] = []
+    monkeypatch.setattr(wake, "wake_dataplane", lambda: sent.append("wake"))
+    yield sent
