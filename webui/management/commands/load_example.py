@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.db import transaction
+
+from webui.actions import monitors, servers, services, vservers
+from webui.actions.base import Actor, lock_installation
+from webui.models import Monitor, Server, Service, VServer
+
+SERVERS = ("10.77.0.11", "10.77.0.12", "10.77.0.13")
+VIP = "10.77.0.10"
+TIMING = {"interval": 2, "resp_timeout": 1, "down_time": 2}
+MONITORS: tuple[dict[str, Any], ...] = (
+    {"name": "ping", "monitor_type": "PING"} | TIMING,
+    {"name": "tcp-80", "monitor_type": "TCP", "dest_port": 80} | TIMING,
+)
+
+
+class Command(BaseCommand):
+    help = "Fill an empty configuration with the example: one virtual server, three servers, two monitors."
+
+    def handle(self, *_args: Any, **_options: Any) -> None:
+        with transaction.atomic():
+            lock_installation()  # two first starts at once: the second one waits, then finds the rows
+            if _anything_configured():
+                self.stdout.write("There is a configuration already; it is left alone.")
+                return
+            load(Actor.system("load_example"))
+        self.stdout.write(f"Loaded the example: vserver_DSR at {VIP} with {len(SERVERS)} servers.")
+
+
+def _anything_configured() -> bool:
+    own_monitors = Monitor.objects.filter(built_in=False)
+    return any(rows.exists() for rows in (Server.objects, Service.objects, VServer.objects, own_monitors))
+
+
+def load(actor: Actor) -> None:
+    """Make the example's objects, by the same actions as everyone."""
+    checks = [monitors.create(actor, values) for values in MONITORS]
+    vserver = vservers.create(
+        actor,
+        {
+            "name": "vserver_DSR",
+            "service_type": "ANY",
+            "address": VIP,
+            "port": "*",
+            "lb_method": "SOURCEIPHASH",
+            "mode": "MAC",
+            "sessionless": "ENABLED",
+        },
+    )
+    for number, address in enumerate(SERVERS, start=1):
+        servers.create(actor, {"name": f"Server{number}", "address": address})
+        name = f"service_Server{number}_ANY"
+        values = {"name": name, "server": f"Server{number}", "service_type": "ANY", "port": "*", "usip": "YES"}
+        service = services.create(actor, values)
+        for monitor in checks:
+            services.bind_monitor(actor, service, monitor)
+        vservers.bind_service(actor, vserver, service)
