@@ -22,8 +22,13 @@ class ProbeSpec:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """``message`` says in words what was seen; ``duration`` is in seconds."""
+    """``message`` says in words what was seen; ``duration`` is in seconds.
+
+    ``sent`` is False when nothing could leave the director (no route, no permission): that says nothing about the
+    server, so it fails a reversed monitor too.
+    """
 
     success: bool
     message: str
     duration: float
+    sent: bool = True

@@ -1,0 +1,37 @@
+"""TCP: a three-way handshake with the VIP on one server, then an ordinary close.
+
+Closing sends FIN, NetScaler's default (``set lb parameter -monitorConnectionClose FIN``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from ipaddress import ip_address
+from time import perf_counter
+
+from monitors.probes import words
+from monitors.spec import ProbeResult, ProbeSpec
+
+
+async def probe(spec: ProbeSpec) -> ProbeResult:
+    """Connect to ``spec.port``; any network failure is a result, not an error.
+
+    Raises ValueError when ``spec.address`` is no IP address.
+    """
+    family = socket.AF_INET if ip_address(spec.address).version == 4 else socket.AF_INET6
+    if spec.port == 0:
+        message = "no port to connect to: the service's port is * and the monitor has no destination port"
+        return ProbeResult(success=False, message=message, duration=0.0, sent=False)
+    start = perf_counter()
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            sock.setblocking(False)
+            async with asyncio.timeout(spec.timeout):
+                await asyncio.get_running_loop().sock_connect(sock, (spec.address, spec.port))
+            duration = perf_counter() - start
+    except TimeoutError:  # ours, or the kernel's when it gave up first
+        return words.no_answer(spec, perf_counter() - start)
+    except OSError as error:
+        return words.failure(spec, error, perf_counter() - start)
+    return ProbeResult(success=True, message=f"connected in {words.milliseconds(duration)}", duration=duration)
