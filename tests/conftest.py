@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,10 +25,10 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
 
 
 @pytest.fixture(autouse=True)
-def wakes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def wakes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Wakes of the dataplane worker, recorded instead of sent to Redis."""
     from webui import wake  # noqa: PLC0415 - after django.setup()
 
     sent: list[str] = []
     monkeypatch.setattr(wake, "wake_dataplane", lambda: sent.append("wake"))
-    yield sent
+    return sent

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.apps import apps as current_apps
+
 PING_DEFAULT = "ping-default"
 TCP_DEFAULT = "tcp-default"
 
@@ -11,7 +13,7 @@ TCP_DEFAULT = "tcp-default"
 BUILT_IN_MONITORS = {PING_DEFAULT: "PING", TCP_DEFAULT: "TCP"}
 
 
-def make_built_in_rows(apps: Any = None, using: str = "default", **_signal: Any) -> None:
+def make_built_in_rows(apps: Any = current_apps, using: str = "default", **_signal: Any) -> None:
     """After each migrate and flush: make what is missing, change nothing that is there.
 
     A handler of ``post_migrate`` rather than a migration, so that an emptied database gets them back too.

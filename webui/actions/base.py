@@ -90,6 +90,8 @@ class Change:
             return
         Installation.objects.filter(pk=INSTALLATION).update(revision=F("revision") + 1)
         AuditEntry.objects.bulk_create(self.entries)
+        # Robust, and one by one: what was committed stands, whoever cannot be told of it.
+        transaction.on_commit(_wake, robust=True)
         transaction.on_commit(_announce, robust=True)
 
 
@@ -201,6 +203,9 @@ def _entry(actor: Actor, verb: AuditVerb, **values: Any) -> AuditEntry:
     )
 
 
-def _announce() -> None:
+def _wake() -> None:
     wake.wake_dataplane()
+
+
+def _announce() -> None:
     live.publish({"type": "live.changed", "what": "configuration"})

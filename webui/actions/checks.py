@@ -28,8 +28,8 @@ Check = tuple[int, int, int]  # row ids of target, service and monitor
 def sync_checks() -> None:
     """Make the ProbeTarget and HealthState rows what the bindings ask for; those still wanted keep what they know.
 
-    Runs inside an action's transaction, at most eight queries whatever the size. Raises ValidationError when a probe
-    network has no address left.
+    Runs inside an action's transaction, in at most ten queries (more only where thousands of rows go in batches).
+    Raises ValidationError when a probe network has no address left.
     """
     bound = list(
         VServerServiceBinding.objects.order_by("pk").values_list("vserver__address", "service__server", "service")
