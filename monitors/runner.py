@@ -2,7 +2,7 @@
 
 A task that waited for its probes would hold a worker's thread for the longest time-out among them, and a few silent
 servers would then stop every check. Here a sweep hands its claims over and ends, and each answer is recorded by
-itself, up to a twentieth of a second after it came: a refused connection does not wait for another's time-out.
+itself, up to a tenth of a second after it came: a refused connection does not wait for another's time-out.
 
 The ORM is used by the recording thread alone, as Django refuses to run inside an event loop.
 """
@@ -28,7 +28,7 @@ from monitors.spec import ProbeResult, ProbeSpec
 from monitors.store import Answer, Claim
 
 PROBES_AT_ONCE: Final = 1000
-GATHER: Final = 0.05  # seconds in which answers are collected for one transaction
+GATHER: Final = 0.1  # seconds in which answers are collected for one transaction
 RETRY: Final = 1.0  # seconds until a failed recording is tried again
 TOGETHER: Final = timedelta(milliseconds=100)  # rows with one question due this close share a probe
 STAGGER: Final = 0.001  # seconds between probes that are overdue together
