@@ -10,7 +10,6 @@ import struct
 from ipaddress import IPv6Address, ip_address
 
 from dataplane.tables import (
-    MAX_SERVICES,
     MAX_VSERVERS,
     RING_SLOTS,
     Count,
@@ -192,13 +191,6 @@ def sum_counters(data: bytes) -> Count:
         packets += of_cpu[0]
         octets += of_cpu[1]
     return Count(packets, octets)
-
-
-def check_service_id(index: int) -> int:
-    """``index`` again, if it may stand in a ring: 1 to MAX_SERVICES - 1."""
-    if not 1 <= index < MAX_SERVICES:
-        raise ValueError(f"service id is {index}: must be 1 to {MAX_SERVICES - 1}")
-    return index
 
 
 # Bytes of each C struct, and where its members begin: what the layout test holds against the object's BTF.

@@ -1,0 +1,163 @@
+"""The bytes that Python packs against the types that the compiler saw (BTF of the object)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from enum import IntEnum, IntFlag
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataplane import layout
+from dataplane.tables import (
+    MAX_INTERFACES,
+    MAX_PROBES,
+    MAX_SERVICES,
+    MAX_VIPS,
+    MAX_VSERVERS,
+    RING_SLOTS,
+    Count,
+    ForwarderSettings,
+    HashField,
+    ProbeInKey,
+    ProbeOut,
+    Reason,
+    ServiceEntry,
+    VipFlag,
+    VServerEntry,
+    VServerKey,
+)
+
+ROOT = Path(__file__).parents[2]
+needs_compiler = pytest.mark.skipif(
+    not shutil.which("clang") or not shutil.which("bpftool"), reason="needs clang and bpftool"
+)
+
+
+@pytest.fixture(scope="module")
+def types(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """BTF of the forwarder as it stands in the tree."""
+    target = tmp_path_factory.mktemp("bpf") / "forward.bpf.o"
+    include = f"-I/usr/include/{os.uname().machine}-linux-gnu"
+    source = str(ROOT / "dataplane/bpf/forward.bpf.c")
+    subprocess.run(["clang", "-O2", "-g", "-target", "bpf", include, "-c", source, "-o", str(target)], check=True)
+    dump = subprocess.run(["bpftool", "btf", "dump", "file", str(target), "-j"], check=True, capture_output=True)
+    found: list[dict[str, Any]] = json.loads(dump.stdout)["types"]
+    return found
+
+
+def named(types: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    matches = [t for t in types if t["kind"] == kind and t["name"] == name]
+    assert len(matches) == 1, f"{kind} {name}: {len(matches)} in the BTF"
+    return matches[0]
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", layout.SIZES)
+def test_sizes_and_offsets_are_the_compilers(types: list[dict[str, Any]], name: str) -> None:
+    struct = named(types, "STRUCT", name)
+    assert struct["size"] == layout.SIZES[name]
+    assert {m["name"]: m["bits_offset"] // 8 for m in struct["members"]} == layout.OFFSETS[name]
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("name", "prefix", "numbers"),
+    [("reason", "REASON_", Reason), ("vip_flag", "VIP_", VipFlag), ("hash_field", "HASH_", HashField)],
+)
+def test_numbers_are_the_compilers(
+    types: list[dict[str, Any]], name: str, prefix: str, numbers: type[IntEnum] | type[IntFlag]
+) -> None:
+    found = {value["name"].removeprefix(prefix): value["val"] for value in named(types, "ENUM", name)["values"]}
+    found.pop("COUNT", None)
+    assert found == {member.name: int(member) for member in numbers}
+
+
+def test_limits_are_those_of_limits_h() -> None:
+    defines = dict(
+        line.split()[1:3]
+        for line in (ROOT / "dataplane/bpf/limits.h").read_text().splitlines()
+        if line.startswith("#define") and len(line.split()) == 3
+    )
+    assert {name: int(value) for name, value in defines.items()} == {
+        "MAX_VSERVERS": MAX_VSERVERS,
+        "MAX_VIPS": MAX_VIPS,
+        "MAX_SERVICES": MAX_SERVICES,
+        "MAX_PROBES": MAX_PROBES,
+        "MAX_INTERFACES": MAX_INTERFACES,
+        "RING_SLOTS": RING_SLOTS,
+    }
+
+
+addresses = st.one_of(
+    st.ip_addresses(v=4), st.ip_addresses(v=6).filter(lambda a: isinstance(a, IPv6Address) and a.ipv4_mapped is None)
+)
+macs = st.binary(min_size=6, max_size=6)
+words = st.integers(0, (1 << 32) - 1)
+keys = st.builds(VServerKey, addresses, st.integers(0, 255), st.integers(0, 65535))
+
+
+@given(addresses)
+def test_an_address_comes_back(address: IPv4Address | IPv6Address) -> None:
+    assert layout.unpack_address(layout.pack_address(address)) == address
+
+
+@given(keys, st.integers(1, MAX_VSERVERS - 1), words, st.integers(0, 7), st.data())
+def test_a_vserver_comes_back(key: VServerKey, vserver_id: int, row: int, fields: int, data: st.DataObject) -> None:
+    mask = data.draw(st.ip_addresses(v=4) if key.address.version == 4 else st.ip_addresses(v=6))
+    entry = VServerEntry(vserver_id, row, HashField(fields), mask)
+    assert layout.unpack_vserver_key(layout.pack_vserver_key(key)) == key
+    assert layout.unpack_vserver(layout.pack_vserver(entry), key) == entry
+
+
+@given(words, words, macs, macs, addresses)
+def test_services_probes_and_settings_come_back(
+    row: int, ifindex: int, mac: bytes, source_mac: bytes, vip: IPv4Address | IPv6Address
+) -> None:
+    service = ServiceEntry(row, ifindex, mac, source_mac)
+    assert layout.unpack_service(layout.pack_service(service)) == service
+    probe = ProbeOut(vip, ifindex, mac, source_mac)
+    assert layout.unpack_probe_out(layout.pack_probe_out(probe)) == probe
+    key = ProbeInKey(vip, mac)
+    assert layout.unpack_probe_in_key(layout.pack_probe_in_key(key)) == key
+    settings = ForwarderSettings(mac + source_mac + bytes(4), ifindex, mac)
+    assert layout.unpack_settings(layout.pack_settings(settings)) == settings
+    assert layout.unpack_interface(layout.pack_interface(mac)) == mac
+
+
+def test_bytes_stand_where_the_c_struct_has_them() -> None:
+    key = VServerKey(ip_address("192.0.2.1"), 6, 80)
+    assert layout.pack_vserver_key(key).hex() == "00000000000000000000ffffc0000201" + "0050" + "06" + "00"
+    entry = VServerEntry(1, 2, HashField.SOURCE, ip_address("255.255.255.0"))
+    assert layout.pack_vserver(entry).hex() == "010000000200000001000000" + "00" * 12 + "ffffff00"
+
+
+def test_counters_of_all_cpus_are_added() -> None:
+    one, two = (1).to_bytes(8, "little"), (2).to_bytes(8, "little")
+    assert layout.sum_counters(one + two + two + two) == Count(3, 4)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: layout.pack_vserver_key(VServerKey(ip_address("::1"), 6, 65536)), "port is 65536: must be 0 to 65535"),
+        (lambda: layout.pack_vserver_key(VServerKey(ip_address("::1"), 256, 1)), "protocol is 256: must be 0 to 255"),
+        (lambda: layout.pack_service(ServiceEntry(1, 1, b"12345", bytes(6))), "mac has 5 bytes: must have 6"),
+        (lambda: layout.pack_ring(bytes(2)), "ring has 2 bytes: must have 32762"),
+        (lambda: layout.pack_settings(ForwarderSettings(b"short")), "hash_key has 5 bytes: must have 16"),
+        (
+            lambda: layout.pack_vserver(VServerEntry(MAX_VSERVERS, 1, HashField.SOURCE, ip_address("::"))),
+            "vserver_id is 4096: must be 1 to 4095",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(make: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
