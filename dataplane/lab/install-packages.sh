@@ -34,7 +34,7 @@ fi
 
 echo "Installing ${missing[*]}"
 apt-get -q -o DPkg::Lock::Timeout=120 update
-apt-get -q -y -o DPkg::Lock::Timeout=120 install --no-install-recommends "${missing[@]}"
+apt-get -q -y -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 install --no-install-recommends "${missing[@]}"
 
 # Services of what is new would start with the next boot: the lab runs its own.
 command -v systemctl >/dev/null || exit 0

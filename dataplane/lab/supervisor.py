@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -19,9 +20,11 @@ from dataplane.lab import procfs
 from dataplane.lab.errors import LabError
 from dataplane.lab.procfs import ProcessId
 
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 LOG_LIMIT = 16 * 1024 * 1024  # bytes; a longer log is moved to NAME.log.1
 SETTLED = 60.0  # seconds after which earlier deaths of a process no longer count
+_libc = ctypes.CDLL(None, use_errno=True)
+
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -81,8 +84,7 @@ class Supervisor:
     @contextmanager
     def signals(self) -> Iterator[None]:
         """Turn INT, TERM and HUP into a request to stop, and adopt orphans of our processes, for the block."""
-        if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+        _adopt_orphans(1)
         old = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
         old[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
         old_wake = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
@@ -92,6 +94,7 @@ class Supervisor:
             signal.set_wakeup_fd(old_wake)
             for number, handler in old.items():
                 signal.signal(number, handler)
+            _adopt_orphans(0)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self._stop is None:
@@ -174,6 +177,7 @@ class Supervisor:
                 cwd=process.directory,
                 env=dict(process.environment),
                 start_new_session=True,  # Ctrl-C is for the lab, which then ends its processes in order
+                preexec_fn=partial(_die_with, os.getpid()),  # noqa: PLW1509 - the lab has no threads
             )
         identity = procfs.identify(popen.pid)
         if identity is None:
@@ -257,6 +261,17 @@ class Supervisor:
             handle.seek(max(0, log.stat().st_size - 8192))
             last = handle.read().decode(errors="replace").splitlines()[-lines:]
         return "".join(f"\n    {name} | {line}" for line in last) + f"\n    (all of it: {log})"
+
+
+def _die_with(parent: int) -> None:
+    """In a new child: be killed when the lab is, however early. setpriv renews this, as a change of user undoes it."""
+    if _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0 or os.getppid() != parent:
+        os._exit(1)
+
+
+def _adopt_orphans(on: int) -> None:
+    if _libc.prctl(PR_SET_CHILD_SUBREAPER, on, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
 def _outcome(popen: subprocess.Popen[bytes]) -> str:
