@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dataplane.plan import Step
+from dataplane.plan import Step, subject
 from dataplane.ports import Maps
 
 
@@ -35,6 +35,6 @@ def apply(steps: Iterable[Step], maps: Maps) -> Applied:
         try:
             maps.apply(step)
         except OSError as error:
-            return Applied(done, step, f"{step.table} {step.key}: {error.strerror or error}")
+            return Applied(done, step, f"{subject(step)}: {error.strerror or error}")
         done += 1
     return Applied(done)

@@ -1,15 +1,14 @@
 """The ordered steps that turn observed tables into wanted ones, and text forms of steps and tables.
 
 The order keeps this true after each step: a client of a vserver gets the service that the observed tables name, or
-the one that the wanted tables name. What is new is built from the bottom (services, rings, vservers, vips) and what is
-gone is taken away from the top. Two cases cannot keep it: a changed hash key moves all clients at once, and a vserver
-whose look-up entry and ring both change while its id stays (compile avoids that while ids are free).
+the one that the wanted tables name. Two cases cannot keep it: a changed hash key moves all clients at once, and so
+does a vserver whose look-up entry and ring both change while its id stays (compile avoids that while ids are free).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
@@ -21,6 +20,7 @@ from dataplane.tables import (
     MAX_VIPS,
     MAX_VSERVERS,
     ForwarderSettings,
+    HashField,
     IPAddress,
     ProbeInKey,
     ProbeOut,
@@ -90,23 +90,36 @@ def entries(tables: Tables, table: Table) -> dict[Any, Any]:
 
 
 def plan(wanted: Tables, observed: Tables) -> list[Step]:
-    """Steps from ``observed`` to ``wanted``, in an order that misdirects and loses no frame in between."""
+    """Steps from ``observed`` to ``wanted``, in an order that misdirects and loses no frame in between.
+
+    Clients may pass from one vserver to another, so: first what is new, with rings of its own, which takes over its
+    clients for good; then changes of what stays, which by now has only the clients that it keeps; then removals,
+    whose clients fall to what stays and is already as wanted.
+    """
+    seen = {key for key in observed.vservers if _looked_up(key, observed)}
+    rings_in_use = {observed.vservers[key].vserver_id for key in seen}
     crowded = {table for table, limit in _LIMITS.items() if _peak(table, wanted, observed) > limit}
+    vserver_puts = [*_puts(Table.VSERVERS, wanted, observed, unless=observed.vservers.keys() - seen)]
+    ring_puts = [*_puts(Table.RINGS, wanted, observed)]
+    vip_puts = [*_widened_vips(wanted, observed)]
     return [
-        # Not looked up, since their VIP lacks the flag (a plan was interrupted): the new flags must not expose them.
-        *_vserver_deletes(wanted, observed, reachable=False),
-        *(step for table in _LIMITS if table in crowded for step in _deletes_of(table, wanted, observed)),
+        # Left by an interrupted plan; wanted or not, it must not come to light before its turn.
+        *(Delete(Table.VSERVERS, key) for key in sorted(observed.vservers.keys() - seen, key=_vserver_order)),
+        *(step for table in _LIMITS if table in crowded for step in _deletes(table, wanted, observed, only=seen)),
         *_puts(Table.SETTINGS, wanted, observed),
         *_puts(Table.INTERFACES, wanted, observed),
         *_bridges(wanted, observed),
         *_puts(Table.SERVICES, wanted, observed),
-        *_puts(Table.RINGS, wanted, observed),
-        *_puts(Table.VSERVERS, wanted, observed),
-        *_widened_vips(wanted, observed),
+        *(step for step in ring_puts if step.key not in rings_in_use),
+        *(step for step in vip_puts if step.key in observed.vips),
+        *(step for step in vserver_puts if step.key not in seen),
+        *(step for step in vip_puts if step.key not in observed.vips),
+        *(step for step in vserver_puts if step.key in seen),
+        *(step for step in ring_puts if step.key in rings_in_use),
         # The way back before the way out: an answer never finds its probe address missing.
         *_puts(Table.PROBES_IN, wanted, observed),
         *_puts(Table.PROBES_OUT, wanted, observed),
-        *(step for table in _LIMITS if table not in crowded for step in _deletes_of(table, wanted, observed)),
+        *(step for table in _LIMITS if table not in crowded for step in _deletes(table, wanted, observed, only=seen)),
         *_narrowed_vips(wanted, observed),
         *_deletes(Table.RINGS, wanted, observed),
         *_deletes(Table.SERVICES, wanted, observed),
@@ -120,12 +133,17 @@ def describe(steps: Iterable[Step], observed: Tables) -> str:
     return "".join(f"{_step_text(step, observed)}\n" for step in ordered)
 
 
+def subject(step: Step) -> str:
+    """What a step is about, in words: "vserver 10.77.0.10 tcp/80"."""
+    return _SUBJECT[step.table](step.key)
+
+
 def dump(tables: Tables) -> str:
     """One line for each entry, sorted by map and key. Secrets appear as fingerprints only."""
     lines = []
     for table in Table:
         content = entries(tables, table)
-        lines += [_TEXT[table](key, content[key]) for key in sorted(content, key=_SORT[table])]
+        lines += [_entry_text(table, key, content[key]) for key in sorted(content, key=_SORT[table])]
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -141,37 +159,32 @@ def _peak(table: Table, wanted: Tables, observed: Tables) -> int:
     return len(entries(wanted, table).keys() | entries(observed, table).keys())
 
 
-def _deletes_of(table: Table, wanted: Tables, observed: Tables) -> Iterator[Step]:
-    if table is Table.VSERVERS:
-        return _vserver_deletes(wanted, observed, reachable=True)
-    return _deletes(table, wanted, observed)
+def _looked_up(key: VServerKey, tables: Tables) -> bool:
+    """Whether clients find this vserver. Protocol and port are looked for before the VIP is asked for its flags."""
+    flag = vip_flag(key)
+    return flag is VipFlag.PROTO_PORT or flag in tables.vips.get(key.address, VipFlag(0))
 
 
-def _puts(table: Table, wanted: Tables, observed: Tables) -> Iterator[Step]:
+def _puts(table: Table, wanted: Tables, observed: Tables, unless: Collection[Any] = ()) -> Iterator[Put]:
+    """Entries that are missing or differ; those of ``unless`` count as missing."""
     new, old = entries(wanted, table), entries(observed, table)
     for key in sorted(new, key=_SORT[table]):
-        if key not in old or old[key] != new[key]:
+        if key not in old or old[key] != new[key] or key in unless:
             yield Put(table, key, new[key])
 
 
-def _deletes(table: Table, wanted: Tables, observed: Tables) -> Iterator[Step]:
+def _deletes(table: Table, wanted: Tables, observed: Tables, only: Collection[VServerKey] = ()) -> Iterator[Delete]:
+    """Entries that are not wanted; of vservers those in ``only``.
+
+    In reverse order, vservers thus least specific first: a client falls from one that goes to one that stays, at once.
+    """
     new, old = entries(wanted, table), entries(observed, table)
     for key in sorted(old, key=_SORT[table], reverse=True):
-        if key not in new:
+        if key not in new and (table is not Table.VSERVERS or key in only):
             yield Delete(table, key)
 
 
-def _vserver_deletes(wanted: Tables, observed: Tables, *, reachable: bool) -> Iterator[Step]:
-    """Least specific first (the order is reversed): clients fall from one that goes to one that stays, at once."""
-    for step in _deletes(Table.VSERVERS, wanted, observed):
-        flag = vip_flag(step.key)
-        # The forwarder looks for protocol and port before it asks for the VIP at all.
-        looked_up = flag is VipFlag.PROTO_PORT or flag in observed.vips.get(step.key.address, VipFlag(0))
-        if looked_up is reachable:
-            yield step
-
-
-def _widened_vips(wanted: Tables, observed: Tables) -> Iterator[Step]:
+def _widened_vips(wanted: Tables, observed: Tables) -> Iterator[Put]:
     """New VIPs, and new flags beside the old: those that go are needed until their vservers are gone."""
     for address in sorted(wanted.vips, key=_address_order):
         old = observed.vips.get(address)
@@ -257,23 +270,34 @@ _SORT: dict[Table, Callable[[Any], Any]] = {
 _TEXT_ORDER = {table: number for number, table in enumerate(Table)}
 
 
-def _settings_text(_: int, value: ForwarderSettings) -> str:
+def _vserver_subject(key: VServerKey) -> str:
+    return f"vserver {key.address} {_PROTOCOLS.get(key.protocol, str(key.protocol))}/{key.port or '*'}"
+
+
+_SUBJECT: dict[Table, Callable[[Any], str]] = {
+    Table.SETTINGS: lambda _: "settings",
+    Table.INTERFACES: "interface {}".format,
+    Table.SERVICES: "service {}".format,
+    Table.RINGS: "ring {}".format,
+    Table.VSERVERS: _vserver_subject,
+    Table.VIPS: "vip {}".format,
+    Table.PROBES_OUT: "probe out {}".format,
+    Table.PROBES_IN: lambda key: f"probe in {key.vip} from {_mac(key.mac)}",
+}
+
+
+def _settings_text(value: ForwarderSettings) -> str:
     key = "none" if not any(value.hash_key) else f"fingerprint {_fingerprint(value.hash_key)}"
     probing = f"to ifindex {value.probe_ifindex} {_mac(value.probe_mac)}" if value.probe_ifindex else "off"
-    return f"settings hash key {key} probing {probing}"
+    return f" hash key {key} probing {probing}"
 
 
-def _interface_text(ifindex: int, mac: bytes) -> str:
-    return f"interface {ifindex} {_mac(mac)}"
+def _service_text(value: ServiceEntry) -> str:
+    return f" config {value.config_id} {_hop(value.ifindex, value.mac, value.source_mac)}"
 
 
-def _service_text(service_id: int, value: ServiceEntry) -> str:
-    hop = _hop(value.ifindex, value.mac, value.source_mac)
-    return f"service {service_id} config {value.config_id} {hop}"
-
-
-def _ring_text(ring_id: int, value: bytes) -> str:
-    return f"ring {ring_id}: {_shares(value)}, fingerprint {_fingerprint(value)}"
+def _ring_text(value: bytes) -> str:
+    return f": {_shares(value)}, fingerprint {_fingerprint(value)}"
 
 
 def _shares(ring: bytes) -> str:
@@ -289,57 +313,50 @@ def _shares(ring: bytes) -> str:
     return f"{text}, {empty} slots empty" if empty else text
 
 
-def _vserver_text(key: VServerKey, value: VServerEntry) -> str:
-    protocol = _PROTOCOLS.get(key.protocol, str(key.protocol))
-    fields = "+".join(field.name.lower().replace("_", "-") for field in value.hash_fields if field.name) or "nothing"
-    return (
-        f"vserver {key.address} {protocol}/{key.port or '*'} id {value.vserver_id} config {value.config_id} "
-        f"hash {fields} mask {value.mask}"
-    )
+def _vserver_text(value: VServerEntry) -> str:
+    fields = "+".join(_flag_names(value.hash_fields)) or "nothing"
+    return f" id {value.vserver_id} config {value.config_id} hash {fields} mask {value.mask}"
 
 
-def _vip_text(key: IPAddress, value: VipFlag) -> str:
-    return f"vip {key} {'+'.join(flag.name.lower().replace('_', '-') for flag in value if flag.name)}"
+def _probe_out_text(value: ProbeOut) -> str:
+    return f" is {value.vip} {_hop(value.ifindex, value.mac, value.source_mac)}"
 
 
-def _probe_out_text(key: IPAddress, value: ProbeOut) -> str:
-    return f"probe out {key} is {value.vip} {_hop(value.ifindex, value.mac, value.source_mac)}"
-
-
-def _probe_in_text(key: ProbeInKey, value: IPAddress) -> str:
-    return f"probe in {key.vip} from {_mac(key.mac)} is {value}"
-
-
-_TEXT: dict[Table, Callable[[Any, Any], str]] = {
+_VALUE: dict[Table, Callable[[Any], str]] = {
     Table.SETTINGS: _settings_text,
-    Table.INTERFACES: _interface_text,
+    Table.INTERFACES: lambda mac: f" {_mac(mac)}",
     Table.SERVICES: _service_text,
     Table.RINGS: _ring_text,
     Table.VSERVERS: _vserver_text,
-    Table.VIPS: _vip_text,
+    Table.VIPS: lambda flags: f" {'+'.join(_flag_names(flags))}",
     Table.PROBES_OUT: _probe_out_text,
-    Table.PROBES_IN: _probe_in_text,
+    Table.PROBES_IN: " is {}".format,
 }
+
+
+def _entry_text(table: Table, key: Any, value: Any) -> str:
+    return _SUBJECT[table](key) + _VALUE[table](value)
 
 
 def _step_text(step: Step, observed: Tables) -> str:
     old = entries(observed, step.table).get(step.key)
     if isinstance(step, Delete):
-        if old is None:
-            return f"- {step.table} {step.key} (absent)"
-        return f"- {_TEXT[step.table](step.key, old)}"
-    text = _TEXT[step.table](step.key, step.value)
+        return f"- {subject(step)} (absent)" if old is None else f"- {_entry_text(step.table, step.key, old)}"
     if old is None:
-        return f"+ {text}"
+        return f"+ {_entry_text(step.table, step.key, step.value)}"
     if step.table is Table.RINGS:
-        return f"~ ring {step.key}: {_shares(step.value)}, {_changed_percent(old, step.value):.1f} % of slots change"
-    return f"~ {text}"
+        return f"~ {subject(step)}: {_shares(step.value)}, {_changed_percent(old, step.value):.1f} % of slots change"
+    return f"~ {_entry_text(step.table, step.key, step.value)}"
 
 
 def _changed_percent(old: bytes, new: bytes) -> float:
     before, after = ring_ids(old), ring_ids(new)
     changed = sum(map(int.__ne__, before, after)) + abs(len(before) - len(after))
     return 100 * changed / max(len(before), len(after), 1)
+
+
+def _flag_names(flags: VipFlag | HashField) -> list[str]:
+    return [flag.name.lower().replace("_", "-") for flag in flags if flag.name]
 
 
 def _hop(ifindex: int, mac: bytes, source_mac: bytes) -> str:

@@ -99,7 +99,7 @@ def states(draw: st.DrawFn) -> DesiredState:
     Config ids come from small ranges, so that two states share objects and differ in every field of them.
     """
     drawn = _Drawn()
-    for config_id in draw(st.lists(st.integers(1, 5), unique=True, max_size=4)):
+    for config_id in draw(st.lists(st.integers(1, 7), unique=True, max_size=6)):
         _draw_vserver(draw, config_id, drawn)
     addresses = [*SERVERS[4], *SERVERS[6]]
     cards = st.lists(st.sampled_from([0, 0, 0, 1, None]), min_size=len(addresses), max_size=len(addresses))
@@ -110,7 +110,8 @@ def states(draw: st.DrawFn) -> DesiredState:
 
 
 def _draw_vserver(draw: st.DrawFn, config_id: int, drawn: _Drawn) -> None:
-    vip = draw(st.sampled_from(VIPS))
+    # Mostly one VIP: vservers that take clients from each other are the hard case.
+    vip = draw(st.sampled_from([VIPS[0], VIPS[0], VIPS[0], *VIPS]))
     key = vip, draw(st.sampled_from([0, 6, 17])), draw(st.sampled_from([0, 80, 443]))
     if key in drawn.keys:
         return

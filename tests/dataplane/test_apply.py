@@ -37,7 +37,7 @@ def test_the_first_refusal_ends_the_round_and_is_named() -> None:
     applied = apply(plan(wanted, maps.read()), maps)
     assert applied.done == 4
     assert applied.failed == Put(Table.RINGS, 1, wanted.rings[1])
-    assert applied.error == "rings 1: Cannot allocate memory"
+    assert applied.error == "ring 1: Cannot allocate memory"
     assert not applied.complete
     assert [step.table for step in maps.steps] == [
         Table.SETTINGS,

@@ -237,7 +237,7 @@ def test_the_dump_tells_tables_apart_that_differ_in_anything() -> None:
 
 
 def test_a_removal_of_what_is_absent_is_described_as_such() -> None:
-    assert describe([Delete(Table.SERVICES, 5)], Tables()) == "- services 5 (absent)\n"
+    assert describe([Delete(Table.SERVICES, 5)], Tables()) == "- service 5 (absent)\n"
 
 
 def test_a_ring_of_many_services_is_summed_up() -> None:

@@ -1,0 +1,137 @@
+"""Who may import whom: the layers of the packages, held by reading the imports of every module.
+
+A rule names the modules it is about and what they must not import. Imports for annotations only (``TYPE_CHECKING``)
+count as well, except where a rule says otherwise: a layer that needs another's types depends on it.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("dataplane", "monitors", "webui")
+STANDARD = frozenset(sys.stdlib_module_names)
+PURE = tuple(
+    f"dataplane.{name}"
+    for name in ("desired", "hashing", "compile", "plan", "apply", "tables", "ports", "layout", "probing", "reconcile")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Modules (with all below them) and the modules (with all below them) that they must not import."""
+
+    about: tuple[str, ...]
+    refused: tuple[str, ...]
+    why: str
+
+
+RULES = (
+    Rule(
+        ("webui.models", "webui.choices"),
+        ("dataplane", "monitors", "channels", "celery"),
+        "rows know nothing of those who read them",
+    ),
+    Rule(("webui.actions", "webui.live"), ("dataplane", "monitors"), "waking the worker is a message"),
+    Rule(("webui.live",), ("webui.models",), "an event is a hint; the row is the truth"),
+    Rule(
+        ("webui.views", "webui.api", "webui.forms", "webui.consumers"),
+        ("dataplane.kernel", "dataplane.worker", "pyroute2", "monitors.tasks"),
+        "pages do no privileged work",
+    ),
+    Rule(("webui.preview",), ("dataplane.apply", "dataplane.kernel"), "a preview applies nothing"),
+    Rule(
+        ("monitors.spec", "monitors.probes", "monitors.machine", "monitors.schedule"),
+        ("django", "celery", "redis", "webui", "dataplane"),
+        "probing can be tested without rows and brokers",
+    ),
+    Rule(("monitors.store", "monitors.tasks"), ("dataplane",), "monitors and data plane meet in the rows"),
+    Rule(PURE, ("django", "channels", "pyroute2", "ctypes", "webui", "monitors"), "tables are made without a kernel"),
+    Rule(PURE, ("dataplane.kernel", "dataplane.snapshot", "dataplane.report"), "the middle knows ports only"),
+    Rule(("dataplane.snapshot", "dataplane.report"), ("dataplane.kernel",), "reading rows needs no privilege"),
+    Rule(("dataplane.kernel",), ("django", "webui"), "the privileged part does not know the console"),
+)
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the packages by its dotted name."""
+    found = {}
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imported(name: str, path: Path) -> Iterator[str]:
+    """Dotted names that a module imports anywhere in it; ``from a import b`` gives a and a.b."""
+    base = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            source = node.module or ""
+            if node.level:
+                above = base.split(".")[: len(base.split(".")) - node.level + 1]
+                source = ".".join([*above, source] if source else above)
+            yield source
+            yield from (f"{source}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, parents: tuple[str, ...]) -> bool:
+    return any(name == parent or name.startswith(f"{parent}.") for parent in parents)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.about[0]} not {rule.refused[0]}")
+def test_no_module_imports_what_its_layer_must_not_know(rule: Rule) -> None:
+    breaches = {
+        f"{name} imports {target}: {rule.why}"
+        for name, path in MODULES.items()
+        if within(name, rule.about)
+        for target in imported(name, path)
+        if within(target, rule.refused)
+    }
+    assert not breaches, "\n".join(sorted(breaches))
+
+
+def test_the_pure_middle_imports_the_standard_library_and_itself_only() -> None:
+    breaches = [
+        f"{name} imports {target}"
+        for name, path in MODULES.items()
+        if within(name, PURE)
+        for target in imported(name, path)
+        if target.partition(".")[0] not in STANDARD and not within(target, (*PURE, "dataplane"))
+    ]
+    assert not breaches
+
+
+def test_every_pure_module_that_exists_is_found_by_the_rules() -> None:
+    assert {"dataplane.plan", "dataplane.compile", "dataplane.desired"} <= MODULES.keys()
+    # The reader itself: relative, plain and nested imports.
+    assert "dataplane.hashing.maglev" in imported("dataplane.compile", MODULES["dataplane.compile"])
+
+
+@pytest.mark.parametrize("name", ["dataplane", "monitors", "webui"])
+def test_packages_have_empty_init_files(name: str) -> None:
+    assert not (ROOT / name / "__init__.py").read_text().strip()
+
+
+@pytest.mark.parametrize("module", ["dataplane.plan", "dataplane.compile", "dataplane.apply"])
+def test_the_pure_middle_loads_neither_django_nor_the_kernel(module: str) -> None:
+    program = f"import sys, {module}\nprint(*sorted(sys.modules))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    ).stdout.split()
+    assert module in loaded
+    heavy = {"django", "pyroute2", "ctypes", "channels", "celery", "webui", "dataplane.kernel"}
+    assert heavy.isdisjoint(loaded), heavy & set(loaded)
