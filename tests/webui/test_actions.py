@@ -37,6 +37,22 @@ def test_names_are_found_whatever_their_case() -> None:
         find(Server, "Server2")
 
 
+@pytest.mark.parametrize("name", ["", "x" * 1000, "a\0b", "10.77.0", "a:b", "::"])
+def test_names_that_nothing_can_have_are_no_such_resource(name: str) -> None:
+    with pytest.raises(NotFoundError):
+        find(Server, name)
+    with pytest.raises((NotFoundError, ValidationError)):
+        services.create(SYSTEM, {"name": "s", "server": name})
+    with pytest.raises(PermissionRefused):
+        services.create(factories.actor(factories.outsider()), {"name": name, "server": "x"})
+    assert not Server.objects.exists()
+
+
+def test_a_peer_without_an_address_is_recorded_without_one() -> None:
+    servers.create(Actor(factories.owner(), Interface.API, "unix:"), {"name": "S", "address": "10.77.0.11"})
+    assert AuditEntry.objects.values_list("source_address", flat=True)[0] is None
+
+
 def test_values_are_taken_as_netscaler_writes_them() -> None:
     factories.server()
     values = {"name": "s", "server": "SERVER1", "service_type": "any", "port": "*", "usip": "Yes"}

@@ -152,6 +152,7 @@ def test_a_changed_monitor_is_due_now(values: dict[str, Any], due: bool, recent:
     monitors.update(SYSTEM, monitor, values)
     state = HealthState.objects.get()
     assert (state.due_at <= timezone.now(), state.recent, state.state) == (due, recent, State.UP)
+    assert (state.claimed_until is None) == due  # a result by the old values will not count
 
 
 @pytest.mark.parametrize("size", [1, 12])

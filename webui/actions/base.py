@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any, TypeVar
 
 from django.contrib.auth.models import AnonymousUser, User
@@ -106,7 +107,7 @@ def permission_of(model: type[models.Model], deed: str) -> str:
 
 
 @contextmanager
-def change(actor: Actor, model: type[models.Model], deed: str, name: str) -> Iterator[Change]:
+def change(actor: Actor, model: type[Named], deed: str, name: str) -> Iterator[Change]:
     """Do what is inside as one change of ``name``: all of it or nothing.
 
     ``deed`` is ``add``, ``change`` or ``delete``. Raises :class:`PermissionRefused`, after writing the attempt to the
@@ -120,15 +121,16 @@ def change(actor: Actor, model: type[models.Model], deed: str, name: str) -> Ite
         current.complete()
 
 
-def require(actor: Actor, model: type[models.Model], deed: str, name: str) -> None:
+def require(actor: Actor, model: type[Named], deed: str, name: str) -> None:
     """Raise :class:`PermissionRefused`, and write it to the audit, unless the actor has the permission."""
     permission = permission_of(model, deed)
     if actor.may(permission):
         return
     kind = kind_of(model)
     reason = f"{actor.name} may not {deed} a {kind}: the permission {permission} is missing."
-    entry = _entry(actor, AuditVerb.REFUSE, kind=kind, object_name=name[:255], reason=reason)
-    if (row := model._default_manager.filter(name__iexact=name).first()) is not None:
+    shown = name[:255].replace("\0", "")
+    entry = _entry(actor, AuditVerb.REFUSE, kind=kind, object_name=shown, reason=reason)
+    if (row := by_name(model, name)) is not None:
         entry.object_id = row.pk
     entry.save()
     raise PermissionRefused(reason)
@@ -141,9 +143,16 @@ def lock_installation() -> int:
     return row.revision
 
 
+def by_name(model: type[Named], name: str) -> Named | None:
+    """The object of that name, whatever its case, or None."""
+    if "\0" in name:  # which a database would refuse to look for
+        return None
+    return model._default_manager.filter(name__iexact=name).first()
+
+
 def find(model: type[Named], name: str) -> Named:
     """The object of that name, whatever its case; raises :class:`NotFoundError`."""
-    row = model._default_manager.filter(name__iexact=name).first()
+    row = by_name(model, name)
     if row is None:
         msg = f"No such resource: {kind_of(model)} “{name}”."
         raise NotFoundError(msg)
@@ -196,11 +205,19 @@ def _entry(actor: Actor, verb: AuditVerb, **values: Any) -> AuditEntry:
     return AuditEntry(
         actor=user,
         actor_name=actor.name,
-        source_address=actor.source_address,
+        source_address=_as_address(actor.source_address),
         interface=actor.interface,
         verb=verb,
         **values,
     )
+
+
+def _as_address(source: str | None) -> str | None:
+    """An address the database takes: the peer of a Unix socket has none."""
+    try:
+        return str(ip_address(source or ""))
+    except ValueError:
+        return None
 
 
 def _wake() -> None:

@@ -136,11 +136,11 @@ def forget(*, server: Server, reason: str) -> None:
 
 
 def due_now(monitor: Monitor, *, forget_results: bool) -> None:
-    """Let the next sweep run every check of a monitor.
+    """Let the next sweep run every check of a monitor; a check under way, by the old values, will not count.
 
     ``forget_results`` also drops the latest results, which then no longer count towards a change of state.
     """
     states = HealthState.objects.filter(monitor=monitor)
-    states.update(due_at=timezone.now())
+    states.update(due_at=timezone.now(), claimed_until=None)
     if forget_results:
-        states.update(recent="", claimed_until=None)
+        states.update(recent="")

@@ -9,7 +9,18 @@ from typing import Any
 from django.core.exceptions import ValidationError
 
 from webui.actions import checks, servers
-from webui.actions.base import Actor, Change, NotFoundError, change, find, reload, require, touch, wanted_version
+from webui.actions.base import (
+    Actor,
+    Change,
+    NotFoundError,
+    by_name,
+    change,
+    find,
+    reload,
+    require,
+    touch,
+    wanted_version,
+)
 from webui.actions.values import as_json, assign, insert, name_of, rewrite
 from webui.builtin import PING_DEFAULT, TCP_DEFAULT
 from webui.choices import AdminState, AuditVerb, ServiceType
@@ -24,7 +35,8 @@ def create(actor: Actor, values: Mapping[str, Any]) -> Service:
     that is named after it, as NetScaler does. Raises PermissionRefused, NotFoundError, ValidationError.
     """
     given = dict(values)
-    if isinstance(given.get("server"), str) and (address := _new_server(given["server"])):
+    server = given.get("server")
+    if isinstance(server, str) and _existing_server(server) is None and (address := _as_address(server)):
         require(actor, Server, "add", address)  # before the transaction: a refusal is written to stay
     with change(actor, Service, "add", name_of(values)) as current:
         service = Service()
@@ -36,22 +48,27 @@ def create(actor: Actor, values: Mapping[str, Any]) -> Service:
         return service
 
 
-def _new_server(given: str) -> str:
-    """The address of the server that has to be made for a service, or an empty text."""
-    if Server.objects.filter(name__iexact=given).exists():
-        return ""
+def _existing_server(given: str) -> Server | None:
+    """The server of that name, or else of that address."""
+    named = by_name(Server, given)
+    if named is None and (address := _as_address(given)):
+        return Server.objects.filter(address=address).first()
+    return named
+
+
+def _as_address(given: str) -> str:
     try:
-        address = str(ip_address(given))
+        return str(ip_address(given))
     except ValueError:
         return ""
-    return "" if Server.objects.filter(address=address).exists() else address
 
 
 def _server(current: Change, given: str) -> Server:
-    if address := _new_server(given):
+    if (server := _existing_server(given)) is not None:
+        return server
+    if address := _as_address(given):
         return servers.create_within(current, {"name": address, "address": address})
-    by_name = Server.objects.filter(name__iexact=given).first()
-    return by_name or Server.objects.filter(address=given).first() or find(Server, given)
+    return find(Server, given)  # raises: neither a name that exists nor an address
 
 
 def default_monitor(service: Service) -> Monitor:

@@ -15,9 +15,10 @@ def address_problems(text: str, kind: str) -> list[str]:
     address = ip_address(text)
     if reason := _never(address):
         return [f"{text} cannot be the address of a {kind}: {reason}."]
-    network = settings.PROBE_NETWORK if address.version == 4 else settings.PROBE_NETWORK6
+    name = "PROBE_NETWORK" if address.version == 4 else "PROBE_NETWORK6"
+    network = getattr(settings, name)
     if address in network:
-        return [f"{text} lies in {network}, which the health checks use; choose another or set HALFPIPE_PROBE_NETWORK."]
+        return [f"{text} lies in {network}, which the health checks use; choose another, or set HALFPIPE_{name}."]
     return _director_problems(address)
 
 

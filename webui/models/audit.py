@@ -9,7 +9,7 @@ from django.db import models
 from django.utils import timezone
 
 from webui.choices import AuditVerb, Interface
-from webui.models.fields import AppendOnly
+from webui.models.fields import AppendOnly, AppendOnlyQuerySet
 
 
 class AuditEntry(AppendOnly):
@@ -28,6 +28,8 @@ class AuditEntry(AppendOnly):
     after = models.JSONField(null=True)
     reason = models.TextField(blank=True, help_text="Why it was refused.")
     revision = models.PositiveBigIntegerField(null=True, help_text="Configuration revision that this change made.")
+
+    objects = AppendOnlyQuerySet.as_manager()
 
     class Meta:
         ordering = ["-pk"]

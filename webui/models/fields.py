@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from typing import Any, ClassVar, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self, TypeVar
 
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
@@ -111,7 +111,10 @@ def port_text(port: int) -> str:
     return "*" if port == ANY_PORT else str(port)
 
 
-class AppendOnlyQuerySet(models.QuerySet[Any, Any]):
+Row = TypeVar("Row", bound=models.Model, covariant=True)
+
+
+class AppendOnlyQuerySet(models.QuerySet[Row, Row]):
     """Rows that can be added and read, and neither changed nor deleted."""
 
     def update(self, **_values: Any) -> NoReturn:
@@ -124,9 +127,7 @@ class AppendOnlyQuerySet(models.QuerySet[Any, Any]):
 
 
 class AppendOnly(models.Model):
-    """A record of what happened: rows are added, never changed or deleted."""
-
-    objects = AppendOnlyQuerySet.as_manager()
+    """A record of what happened: rows are added, never changed or deleted. Give it an :class:`AppendOnlyQuerySet`."""
 
     class Meta:
         abstract = True

@@ -6,7 +6,7 @@ from django.db import models
 from django.utils import timezone
 
 from webui.choices import State
-from webui.models.fields import AppendOnly
+from webui.models.fields import AppendOnly, AppendOnlyQuerySet
 from webui.models.monitor import Monitor
 from webui.models.server import Server
 from webui.models.service import Service
@@ -63,6 +63,8 @@ class HealthTransition(AppendOnly):
     old = models.CharField(max_length=16, choices=State)
     new = models.CharField(max_length=16, choices=State)
     reason = models.CharField(max_length=255)
+
+    objects = AppendOnlyQuerySet.as_manager()
 
     class Meta:
         ordering = ["-pk"]
