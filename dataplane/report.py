@@ -44,7 +44,9 @@ def save_paths(
     present = {row.server_id: row for row in ServerPath.objects.filter(director=director)}
     changed = False
     for server_id, address in servers.items():
-        path = paths[address]
+        path = paths.get(address)
+        if path is None:  # added after the round began: the next one will know
+            continue
         wanted = {
             "eligible": path.usable,
             "reason": path.reason[:255],

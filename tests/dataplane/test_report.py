@@ -1,0 +1,72 @@
+"""Status rows and rates."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from dataplane import report
+from dataplane.desired import Path
+from dataplane.tables import Count, Counters, HashField, Reason, ServiceEntry, Tables, VServerEntry, VServerKey
+from tests import factories
+from tests.dataplane.network import ETH0
+from webui.models import ServerPath
+
+VIP = ip_address("10.77.0.10")
+
+
+def tables(vserver_row: int = 5, service_row: int = 7) -> Tables:
+    entry = VServerEntry(1, vserver_row, HashField.SOURCE, ip_address("255.255.255.255"))
+    return Tables(
+        vservers={VServerKey(VIP, 0, 0): entry},
+        services={3: ServiceEntry(service_row, 2, bytes(6), bytes(6))},
+    )
+
+
+def counters(packets: int, size: int = 100) -> Counters:
+    count = Count(packets, packets * size)
+    return Counters({1: count}, {3: count}, {Reason.FORWARDED: count})
+
+
+def test_rates_are_per_second_and_keyed_by_row() -> None:
+    rates = report.Rates()
+    first = rates.payload(counters(10), tables(), 100.0)
+    assert first["vservers"]["5"] == {"packets": 10, "bytes": 1000, "packets_per_second": 0.0, "bits_per_second": 0.0}
+    second = rates.payload(counters(30), tables(), 102.0)
+    assert second["vservers"]["5"]["packets_per_second"] == 10.0
+    assert second["services"]["7"]["bits_per_second"] == 8000.0
+    assert second["reasons"]["FORWARDED"] == {"packets": 30, "packets_per_second": 10.0}
+
+
+def test_an_id_that_passed_to_another_row_starts_without_a_rate() -> None:
+    rates = report.Rates()
+    rates.payload(counters(10), tables(), 100.0)
+    assert rates.payload(counters(30), tables(vserver_row=6), 101.0)["vservers"]["6"]["packets_per_second"] == 0.0
+
+
+def test_counters_that_went_back_give_no_negative_rate() -> None:
+    rates = report.Rates()
+    rates.payload(counters(30), tables(), 100.0)
+    assert rates.payload(counters(3), tables(), 101.0)["vservers"]["5"]["packets_per_second"] == 0.0
+
+
+@pytest.mark.django_db
+def test_paths_are_written_once_and_again_only_when_they_change() -> None:
+    server = factories.server(1)
+    address = ip_address(server.address)
+    good = Path(2, bytes.fromhex("020000000011"), ETH0.mac, "")
+    assert report.save_paths("d", {server.pk: address}, {address: good}, (ETH0,))
+    assert not report.save_paths("d", {server.pk: address}, {address: good}, (ETH0,))
+    row = ServerPath.objects.get()
+    assert (row.mac, row.interface, row.eligible, row.reason) == ("02:00:00:00:00:11", "eth0", True, "")
+    bad = Path(0, bytes(6), bytes(6), "Server does not answer ARP requests on eth0")
+    assert report.save_paths("d", {server.pk: address}, {address: bad}, (ETH0,))
+    row.refresh_from_db()
+    assert (row.mac, row.interface, row.eligible, row.reason) == ("", "", False, bad.reason)
+
+
+@pytest.mark.django_db
+def test_a_server_that_was_added_after_the_round_is_left_for_the_next_one() -> None:
+    server = factories.server(1)
+    assert not report.save_paths("d", {server.pk: ip_address(server.address)}, {}, (ETH0,))

@@ -1,0 +1,125 @@
+"""Rows become the configuration that the forwarder follows."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from dataplane import snapshot
+from dataplane.tables import HashField
+from tests import factories
+from webui.actions import servers, services, vservers
+from webui.choices import State
+from webui.models import HealthState, HealthTransition, Installation, ProbeTarget, VServer
+
+pytestmark = pytest.mark.django_db
+
+
+def everything_is(state: str) -> None:
+    HealthState.objects.update(state=state, response=f"seen {state}")
+
+
+def test_a_vserver_with_its_services_and_probe_addresses() -> None:
+    bound = [factories.service(factories.server(number)) for number in (1, 2)]
+    row = factories.vserver(*bound)
+    everything_is(State.UP)
+    mark, read = snapshot.read()
+    (vserver,) = read.vservers
+    assert (vserver.config_id, str(vserver.address), vserver.protocol, vserver.port) == (row.pk, "10.77.0.10", 0, 0)
+    assert vserver.hash_fields == HashField.SOURCE
+    assert str(vserver.mask) == "255.255.255.255"
+    assert [(item.config_id, str(item.address), item.weight, item.eligible) for item in vserver.services] == [
+        (bound[0].pk, "10.77.0.11", 1, True),
+        (bound[1].pk, "10.77.0.12", 1, True),
+    ]
+    assert {(str(item.server), str(item.vip)) for item in read.probes} == {
+        ("10.77.0.11", "10.77.0.10"),
+        ("10.77.0.12", "10.77.0.10"),
+    }
+    assert mark == (Installation.objects.get().revision, 0)
+    assert len(read.hash_key) == 16
+
+
+@pytest.mark.parametrize("state", [State.UNKNOWN, State.DOWN])
+def test_a_service_that_is_not_up_is_not_eligible_and_says_why(state: State) -> None:
+    factories.vserver(factories.service())
+    everything_is(state)
+    (service,) = snapshot.read()[1].vservers[0].services
+    assert not service.eligible
+    assert service.reason == f"{state}: ping-default: seen {state}"
+
+
+def test_health_at_one_vip_says_nothing_about_another() -> None:
+    bound = factories.service()
+    factories.vserver(bound)
+    factories.vserver(bound, name="second", address="10.77.0.20")
+    everything_is(State.UP)
+    HealthState.objects.filter(target__vip="10.77.0.20").update(state=State.DOWN)
+    by_address = {str(item.address): item.services[0].eligible for item in snapshot.read()[1].vservers}
+    assert by_address == {"10.77.0.10": True, "10.77.0.20": False}
+
+
+def test_a_disabled_vserver_is_not_forwarded() -> None:
+    row = factories.vserver(factories.service())
+    vservers.disable(factories.SYSTEM, row)
+    assert snapshot.read()[1].vservers == ()
+
+
+@pytest.mark.parametrize("what", ["server", "service"])
+def test_a_disabled_service_or_server_is_not_eligible(what: str) -> None:
+    bound = factories.service()
+    factories.vserver(bound)
+    everything_is(State.UP)
+    if what == "server":
+        servers.disable(factories.SYSTEM, bound.server)
+    else:
+        services.disable(factories.SYSTEM, bound)
+    (service,) = snapshot.read()[1].vservers[0].services
+    assert not service.eligible
+    assert service.reason.startswith("OUT OF SERVICE")
+
+
+def test_the_place_in_the_ring_follows_hash_id_rather_than_the_address() -> None:
+    bound = factories.service(hash_id=7)
+    factories.vserver(bound)
+    first = snapshot.read()[1].vservers[0].services[0].hash_identity
+    bound.server.refresh_from_db()
+    servers.update(factories.SYSTEM, bound.server, {"address": "10.77.0.99"})
+    second = snapshot.read()[1].vservers[0].services[0]
+    assert str(second.address) == "10.77.0.99"
+    assert second.hash_identity == first
+
+
+def test_an_ipv6_prefix_length_becomes_a_mask() -> None:
+    factories.vserver(address="fd77::10", v6_netmask_len=64)
+    assert snapshot.read()[1].vservers[0].mask == ip_address("ffff:ffff:ffff:ffff::")
+
+
+def test_servers_of_no_service_are_there_too() -> None:
+    factories.server(3)
+    assert snapshot.read()[1].servers == (ip_address("10.77.0.13"),)
+
+
+def test_a_transition_moves_the_mark() -> None:
+    before = snapshot.mark()
+    HealthTransition.objects.create(
+        service_name="s", monitor_name="m", vip="10.77.0.10", old=State.UP, new=State.DOWN, reason="no answer"
+    )
+    assert snapshot.mark() != before
+
+
+def test_a_change_during_reading_makes_it_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    factories.vserver(factories.service())
+    marks = iter([(1, 0), (2, 0), (2, 0), (2, 0)])
+    monkeypatch.setattr(snapshot, "mark", lambda: next(marks))
+    assert snapshot.read()[0] == (2, 0)
+
+
+def test_the_number_of_queries_does_not_grow_with_the_configuration(django_assert_num_queries: Any) -> None:
+    factories.vserver(*[factories.service(factories.server(number)) for number in range(1, 9)])
+    assert ProbeTarget.objects.count() == 8
+    assert VServer.objects.count() == 1
+    with django_assert_num_queries(12):
+        snapshot.read()

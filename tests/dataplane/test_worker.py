@@ -1,0 +1,151 @@
+"""The worker's loop over fake ports and real rows: what it reports, and what it survives."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from typing import Any
+
+import pytest
+from django import db
+from django.utils import timezone
+
+from dataplane import snapshot, worker
+from dataplane.reconcile import Reconciler
+from dataplane.tables import Reason
+from tests import factories
+from tests.dataplane.network import ETH0, mac_of
+from tests.dataplane.test_reconcile import CLIENT, SERVERS
+from tests.fakes import FakeLinks, FakeMaps, FakeNeighbours, where
+from webui import live
+from webui.models import DataplaneStatus, DirectorCounters, HealthState, Installation, ServerPath
+
+pytestmark = pytest.mark.django_db
+
+
+class FakeKernel:
+    def __init__(self) -> None:
+        self.maps = FakeMaps()
+        self.links = FakeLinks(present=[ETH0])
+        self.neighbours = FakeNeighbours(hosts={(2, address): mac_of(address) for address in SERVERS})
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> list[live.Event]:
+    sent: list[live.Event] = []
+    monkeypatch.setattr(live, "publish", sent.append)
+    return sent
+
+
+@pytest.fixture
+def kernel() -> FakeKernel:
+    return FakeKernel()
+
+
+@pytest.fixture
+def running(kernel: FakeKernel, events: list[live.Event]) -> worker.Worker:
+    bound = [factories.service(factories.server(number, address=f"10.77.0.2{number}")) for number in (1, 2, 3)]
+    factories.vserver(*bound)
+    HealthState.objects.update(state="UP")
+    reconciler = Reconciler(kernel.maps, kernel.links, kernel.neighbours, None, ())
+    return worker.Worker(kernel, "director", reconciler)  # type: ignore[arg-type]  # a fake of the same shape
+
+
+def test_a_look_applies_the_rows_and_reports_the_revision(
+    running: worker.Worker, kernel: FakeKernel, events: list[live.Event]
+) -> None:
+    running.look()
+    status = DataplaneStatus.objects.get()
+    assert where(kernel.maps.tables, CLIENT).reason is Reason.FORWARDED
+    assert status.applied_revision == status.wanted_revision == Installation.objects.get().revision
+    assert status.last_error == ""
+    assert status.interfaces[0]["addresses"] == ["10.77.0.1/24", "fd77::1/64"]
+    assert status.interfaces[0]["attached"] is True
+    assert "vserver" in status.round_summary
+    assert ServerPath.objects.filter(eligible=True).count() == 3
+    assert {"type": "live.changed", "what": "director"} in events
+
+
+def test_a_look_without_news_writes_nothing(
+    running: worker.Worker, events: list[live.Event], django_assert_num_queries: Any
+) -> None:
+    running.look()
+    running.look()
+    events.clear()
+    with django_assert_num_queries(2):  # revision and newest transition
+        running.look()
+    assert events == []
+
+
+def test_a_verdict_reaches_the_tables(running: worker.Worker, kernel: FakeKernel) -> None:
+    running.look()
+    HealthState.objects.update(state="DOWN")
+    running.mark = None  # as a transition row would move it
+    running.look()
+    assert where(kernel.maps.tables, CLIENT).reason is Reason.DROP_NO_SERVICE
+
+
+def test_counters_become_a_row_and_an_event(
+    running: worker.Worker, kernel: FakeKernel, events: list[live.Event]
+) -> None:
+    running.look()
+    kernel.maps.send(CLIENT)
+    running.count()
+    payload = DirectorCounters.objects.get().payload
+    assert [item["packets"] for item in payload["vservers"].values()] == [1]
+    assert payload["reasons"]["FORWARDED"]["packets"] == 1
+    assert events[-1]["type"] == "live.counters"
+    heartbeat = DataplaneStatus.objects.get().heartbeat_at
+    assert heartbeat is not None
+    assert (timezone.now() - heartbeat).total_seconds() < 5
+
+
+def test_the_database_going_away_leaves_the_tables_alone(
+    running: worker.Worker, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    running.look()
+
+    def gone() -> Any:
+        raise db.OperationalError("the database is away")
+
+    monkeypatch.setattr(snapshot, "mark", gone)
+    kernel.neighbours.silent.add((2, SERVERS[0]))  # what the network says is still followed
+    running.look()
+    assert "forwarding goes on" in caplog.text
+    assert len(kernel.maps.tables.services) == 2
+    assert where(kernel.maps.tables, CLIENT).reason is Reason.FORWARDED
+
+
+def test_a_kernel_that_refuses_to_answer_is_reported(
+    running: worker.Worker, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> Any:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(FakeLinks, "interfaces", lambda _self: refuse())
+    running.look()
+    assert "Operation not permitted" in DataplaneStatus.objects.get().last_error
+
+
+def test_many_events_make_one_round_and_stop_ends_the_loop(
+    running: worker.Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    stop = threading.Event()
+
+    def look(_self: worker.Worker) -> None:
+        nonlocal looks
+        looks += 1
+        stop.set()
+
+    monkeypatch.setattr(worker.Worker, "look", look)
+    monkeypatch.setattr(worker.Worker, "count", lambda _self: None)
+    events: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for _ in range(50):
+        events.put("netlink")
+    started = time.monotonic()
+    worker.run(running, events, stop)
+    assert looks == 1
+    assert events.empty()
+    assert time.monotonic() - started < 1
