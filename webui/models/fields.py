@@ -111,10 +111,10 @@ def port_text(port: int) -> str:
     return "*" if port == ANY_PORT else str(port)
 
 
-Row = TypeVar("Row", bound=models.Model, covariant=True)
+RowT_co = TypeVar("RowT_co", bound=models.Model, covariant=True)
 
 
-class AppendOnlyQuerySet(models.QuerySet[Row, Row]):
+class AppendOnlyQuerySet(models.QuerySet[RowT_co, RowT_co]):
     """Rows that can be added and read, and neither changed nor deleted."""
 
     def update(self, **_values: Any) -> NoReturn:
