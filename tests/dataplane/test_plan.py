@@ -152,6 +152,29 @@ def test_flags_of_a_vip_stay_until_their_vservers_are_gone() -> None:
     assert steps[1] == Put(Table.VIPS, VIPS[0], narrow)
 
 
+def test_clients_pass_to_a_new_vserver_before_the_ring_they_leave_changes() -> None:
+    observed = compiled(desired(vserver(1, S1)))
+    wanted = compiled(desired(vserver(1), vserver(2, S1, port=80)), observed)
+    assert [(step.table, step.key) for step in plan(wanted, observed) if step.table is Table.RINGS] == [
+        ("rings", 2),
+        ("rings", 1),
+    ]
+    assert_no_client_is_misdirected(wanted, observed)
+
+
+def test_a_vserver_that_nobody_finds_is_removed_before_flags_bring_it_to_light() -> None:
+    state = desired(vserver(1, S1), vserver(2, S2, port=80))
+    observed = compiled(state)
+    # As an interrupted plan leaves it: the vserver is there, the flag is not.
+    observed.vips[VIPS[0]] = VipFlag.ANY | VipFlag.ANSWER
+    wanted = compiled(desired(vserver(1, S1), vserver(3, S3, protocol=6), vserver(4, S3, port=443)), observed)
+    first = plan(wanted, observed)[0]
+    assert isinstance(first, Delete)
+    assert (first.table, first.key.port) == (Table.VSERVERS, 80)
+    assert_no_client_is_misdirected(wanted, observed)
+    assert_no_client_is_misdirected(compiled(state, observed), observed)
+
+
 def test_a_service_id_that_passes_to_another_service_never_sends_clients_astray() -> None:
     observed = compiled(desired(vserver(1, S1, S2, S3)))
     wanted = compiled(desired(vserver(1, S2, S3, service(4, "10.77.0.24"))), observed)
