@@ -145,7 +145,7 @@ def start_halfpipe(lab: Lab, supervisor: Supervisor) -> None:
     client = lab.topology.namespace("client")
     say("")
     say(f"Console:  http://{ADDRESS}:{lab.port}")
-    say(f"User:     admin, password {_read_secret(lab.paths.password_file)}")
+    say(f"User:     admin, {_password(lab.paths.password_file)}")
     say(f"Try:      ip netns exec {client} curl http://{VIP4}/")
     say(f"Logs:     {lab.paths.logs}")
     say("Stop:     Ctrl-C here, or `make lab-down` elsewhere")
@@ -211,10 +211,12 @@ def _make_directory(path: Path, mode: int, owner: int = 0) -> None:
     path.chmod(mode)
 
 
-def _read_secret(path: Path) -> str:
-    """Read a file in a directory of the unprivileged processes, without following a link out of it."""
+def _password(path: Path) -> str:
+    """Tell the generated password; the directory is the unprivileged processes', so no link in there is followed."""
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW)) as file:
-            return file.read().strip()
+            return f"password {file.read().strip()}"
+    except FileNotFoundError:
+        return f"with the password that was set before {path} was removed"
     except OSError as error:
         raise LabError(f"The password file {path} cannot be read: {error.strerror}.") from error

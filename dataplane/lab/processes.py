@@ -41,9 +41,9 @@ class Processes:
             ready=lambda: readiness.redis_answers(socket),
         )
 
-    def manage(self, name: str, *arguments: str, seconds: float = 120) -> Process:
+    def manage(self, command: str, *arguments: str, seconds: float = 120) -> Process:
         """One command of manage.py, to be run to its end within ``seconds``."""
-        return self._python(name, "manage.py", *arguments, seconds=seconds)
+        return self._python(command, "manage.py", command, *arguments, seconds=seconds)
 
     def web(self) -> Process:
         """The console."""
