@@ -2,8 +2,13 @@ from __future__ import annotations
 
 import os
 
+from channels.routing import ProtocolTypeRouter
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webui.settings")
 
-application = get_asgi_application()
+django_application = get_asgi_application()
+
+from webui import routing  # noqa: E402 - the consumer's models need the loaded apps
+
+application = ProtocolTypeRouter({"http": django_application, "websocket": routing.websocket})

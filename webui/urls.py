@@ -1,5 +1,33 @@
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import URLPattern, URLResolver, path, register_converter
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from webui.forms import LoginForm
+from webui.views import bindings, objects, pages
+from webui.views.kinds import KindConverter
+
+register_converter(KindConverter, "kind")
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", pages.dashboard, name="dashboard"),
+    path("healthz", pages.healthz, name="healthz"),
+    path(
+        "login/",
+        LoginView.as_view(authentication_form=LoginForm, redirect_authenticated_user=True),
+        name="login",
+    ),
+    path("logout/", LogoutView.as_view(), name="logout"),
+    path("services/<int:pk>/monitors/", bindings.bind_monitor, name="bind-monitor"),
+    path("services/<int:pk>/monitors/<int:monitor_pk>/unbind/", bindings.unbind_monitor, name="unbind-monitor"),
+    path("vservers/<int:pk>/services/", bindings.bind_service, name="bind-service"),
+    path("vservers/<int:pk>/services/<int:service_pk>/weight/", bindings.set_weight, name="set-weight"),
+    path("vservers/<int:pk>/services/<int:service_pk>/unbind/", bindings.unbind_service, name="unbind-service"),
+    path("<kind:kind>/", objects.object_list, name="list"),
+    path("<kind:kind>/add/", objects.object_add, name="add"),
+    path("<kind:kind>/<int:pk>/", objects.object_detail, name="detail"),
+    path("<kind:kind>/<int:pk>/edit/", objects.object_edit, name="edit"),
+    path("<kind:kind>/<int:pk>/delete/", objects.object_delete, name="delete"),
+    path("<kind:kind>/<int:pk>/enable/", objects.object_enable, name="enable"),
+    path("<kind:kind>/<int:pk>/disable/", objects.object_disable, name="disable"),
+]

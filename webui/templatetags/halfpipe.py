@@ -1,5 +1,72 @@
+"""Cells and figures. ``static/format.js`` formats the same way; a browser test compares the two."""
+
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Any
+
 from django import template
+from django.forms import BoundField
+from django.utils import timezone
+
+from webui.tables import Column
 
 register = template.Library()
+
+NOTHING = "–"
+
+
+@register.filter
+def get(row: Any, name: str) -> Any:
+    """``row[name]``, or nothing."""
+    return row.get(name) if isinstance(row, dict) else None
+
+
+@register.filter
+def figure(value: float | None, unit: str = "") -> str:
+    """Three significant digits with an SI prefix: 1234567 is “1.23 M”."""
+    if value is None:
+        return NOTHING
+    number, prefix = float(value), ""
+    for prefix in ("", "k", "M", "G", "T"):
+        if abs(number) < 999.5 or prefix == "T":
+            break
+        number /= 1000
+    if not prefix and number == int(number):
+        text = f"{number:.0f}"
+    else:
+        text = f"{number:.{2 if abs(number) < 9.995 else 1 if abs(number) < 99.95 else 0}f}"
+    return f"{text} {prefix}{unit}".rstrip()
+
+
+@register.filter
+def cell_text(row: Any, column: Column) -> str:
+    """A cell's text, as the first answer shows it."""
+    value = get(row, column.name)
+    if column.format == "rate":
+        return figure(value)
+    if column.format == "bits":
+        return figure(value, "bit")
+    if column.format == "count":
+        return NOTHING if value is None else f"{value:,}".replace(",", "\u202f")
+    if column.format in {"time", "age"}:
+        return absolute(value) if value else "never"
+    return str(value) if value not in (None, "") else NOTHING
+
+
+@register.filter
+def absolute(iso: str) -> str:
+    """Date and time in the installation's time zone."""
+    return f"{timezone.localtime(datetime.fromisoformat(iso)):%Y-%m-%d %H:%M:%S}"
+
+
+@register.filter
+def state_class(value: str | None) -> str:
+    """CSS class of a state: “OUT OF SERVICE” is ``state-out-of-service``."""
+    return f"state state-{(value or 'none').lower().replace(' ', '-')}"
+
+
+@register.filter
+def is_checkbox(field: BoundField) -> bool:
+    """Whether the label stands after the control."""
+    return field.widget_type == "checkbox"

@@ -1,0 +1,150 @@
+"""The websocket: authenticate, send a snapshot, then what changes.
+
+The channel layer delivers at most once (Channels, "Channel layer specification"), so an event is only a hint to read
+the rows again; a snapshot also goes out without one every :data:`REFRESH_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from django.contrib.auth import get_user
+from django.contrib.sessions.backends.db import SessionStore
+from django.db import Error
+from django.http import HttpRequest
+from django.utils import timezone
+
+from webui import live, queries
+from webui.payloads import CountersMessage, Overview, SnapshotMessage
+
+COALESCE_SECONDS = 0.5  # at most one snapshot in this time
+REFRESH_SECONDS = 10.0  # a snapshot is sent this often when nothing happens
+SESSION_SECONDS = 5.0  # how long an answer to "still logged in?" is believed
+
+NOT_LOGGED_IN = 4401  # application code of RFC 6455, section 7.4.2, after HTTP's 401
+
+log = logging.getLogger(__name__)
+
+
+def session_is_valid(session_key: str | None) -> bool:
+    """Whether the session exists, has not expired, and belongs to an active user whose password is unchanged."""
+    if not session_key:
+        return False
+    request = HttpRequest()
+    request.session = SessionStore(session_key)
+    return get_user(request).is_authenticated
+
+
+class SharedOverview:
+    """Builds the overview once for all browsers that ask for it at about the same time."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._read_at = float("-inf")
+        self._overview: Overview | None = None
+
+    async def read_since(self, moment: float) -> Overview:
+        """An overview whose reading began after ``moment`` (of ``time.monotonic``). Raises ``django.db.Error``."""
+        async with self._lock:
+            if self._overview is None or self._read_at <= moment:
+                read_at = time.monotonic()
+                self._overview = await database_sync_to_async(queries.overview)()
+                self._read_at = read_at
+            return self._overview
+
+
+_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, SharedOverview] = WeakKeyDictionary()
+
+
+class LiveConsumer(AsyncJsonWebsocketConsumer):
+    """One browser. Whatever it sends is ignored: changes are made by forms."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._seq = 0
+        self._sending = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._changed_at = time.monotonic()
+        self._session_checked_at = float("-inf")
+        self._pump: asyncio.Task[None] | None = None
+
+    async def connect(self) -> None:
+        """Refuse who is not logged in; otherwise join before reading, so that no change falls between the two."""
+        if not await self._still_logged_in():
+            await self.close(code=NOT_LOGGED_IN)
+            return
+        await self.channel_layer.group_add(live.GROUP, self.channel_name)
+        await self.accept()
+        self._pump = asyncio.create_task(self._send_snapshots())
+
+    async def disconnect(self, _code: int) -> None:
+        """Stop sending."""
+        if self._pump is not None:
+            self._pump.cancel()
+            await self.channel_layer.group_discard(live.GROUP, self.channel_name)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
+        """Nothing is expected from the browser."""
+
+    async def live_changed(self, _event: dict[str, Any]) -> None:
+        """Rows changed: a fresh snapshot is due."""
+        self._changed_at = time.monotonic()
+        self._changed.set()
+
+    async def live_counters(self, event: dict[str, Any]) -> None:
+        """Counters are replaced every second, so they travel in the event itself."""
+        await self._send(
+            CountersMessage(
+                type="counters",
+                seq=0,
+                now=timezone.now().isoformat(),
+                director=event["director"],
+                taken_at=event["taken_at"],
+                payload=event["payload"],
+            )
+        )
+
+    async def _send_snapshots(self) -> None:
+        loop = asyncio.get_running_loop()
+        shared = _shared.setdefault(loop, SharedOverview())
+        while True:
+            self._changed.clear()
+            try:
+                overview = await shared.read_since(self._changed_at)
+                await self._send(SnapshotMessage(type="snapshot", seq=0, **overview))
+            except Error as error:
+                log.warning("A live snapshot could not be read, the next one is tried: %s", error)
+            except Exception:
+                log.exception("Live updates of one browser end; it will connect again.")
+                await self.close(code=1011)
+                raise
+            await asyncio.sleep(COALESCE_SECONDS)
+            try:
+                await asyncio.wait_for(self._changed.wait(), REFRESH_SECONDS - COALESCE_SECONDS)
+            except TimeoutError:
+                self._changed_at = time.monotonic()
+
+    async def _send(self, message: SnapshotMessage | CountersMessage) -> None:
+        async with self._sending:
+            if not await self._still_logged_in():
+                await self.close(code=NOT_LOGGED_IN)
+                return
+            self._seq += 1
+            message["seq"] = self._seq
+            await self.send_json(message)
+
+    async def _still_logged_in(self) -> bool:
+        now = time.monotonic()
+        if now - self._session_checked_at < SESSION_SECONDS:
+            return True
+        session = self.scope.get("session")
+        valid = await database_sync_to_async(session_is_valid)(session.session_key if session else None)
+        if valid:
+            self._session_checked_at = now
+        return valid

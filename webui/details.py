@@ -1,0 +1,320 @@
+"""Reads for the detail and confirmation pages: state, facts, tables of what belongs to it. Constant query counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from django.core.exceptions import ObjectDoesNotExist
+from django.urls import reverse
+
+from webui.choices import AdminState, MonitorType, State
+from webui.models import HealthState, Monitor, ProbeTarget, Server, Service, ServiceMonitorBinding, VServer
+from webui.queries import (
+    change_rows,
+    endpoint,
+    iso,
+    monitor_row,
+    port_text,
+    server_row,
+    service_row,
+    transition_rows,
+    url_of,
+    vserver_row,
+)
+from webui.tables import COLUMNS, Action, Column, Table
+from webui.world import World, load_world
+
+HIDDEN_FACTS = frozenset({"id", "name", "state", "version", "built_in"})
+
+
+@dataclass(frozen=True)
+class Detail:
+    """One object's page. ``row`` is the object as lists show it; ``facts`` are (label, value)."""
+
+    row: dict[str, Any]
+    summary: tuple[Column, ...]
+    facts: list[tuple[str, str]]
+    tables: list[Table]
+    disabled: bool
+    history: Table | None = None
+    built_in: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+
+def detail(kind: str, pk: int) -> Detail:
+    """Everything about one object; thirteen queries at most. Raises ObjectDoesNotExist."""
+    world = load_world()
+    build = {"servers": _server, "services": _service, "vservers": _vserver, "monitors": _monitor}[kind]
+    found = build(world, pk)
+    changes = Table(
+        "changes", "Latest changes", COLUMNS["changes"], change_rows(kind[:-1], pk), "No change is recorded."
+    )
+    return replace(found, history=changes)
+
+
+def consequences(kind: str, pk: int) -> list[str]:
+    """What deleting the object will do, in sentences. Raises ObjectDoesNotExist."""
+    world = load_world()
+    if kind == "servers":
+        services = [row.name for row in world.services.values() if row.server_id == _get(world.servers, pk).pk]
+        return (
+            [f"It still has services: {', '.join(services)}. Delete them first."]
+            if services
+            else ["It has no services, so no traffic changes."]
+        )
+    if kind == "monitors":
+        bound = [row.service.name for rows in world.monitors_of.values() for row in rows if row.monitor_id == pk]
+        return (
+            [f"It is bound to {', '.join(bound)}. Unbind it first."]
+            if bound
+            else ["It is bound to no service, so no state changes."]
+        )
+    if kind == "vservers":
+        return _without_vserver(world, _get(world.vservers, pk))
+    return _without_service(world, _get(world.services, pk))
+
+
+def _without_vserver(world: World, vserver: VServer) -> list[str]:
+    names = [binding.service.name for binding in world.bindings_of_vserver[vserver.pk]]
+    told = [f"Clients of {endpoint(vserver.address, vserver.port)} get no answer any more, at once."]
+    if names:
+        told.append(f"Its services are unbound and stay: {', '.join(names)}.")
+    return told
+
+
+def _without_service(world: World, service: Service) -> list[str]:
+    told = []
+    for binding in world.bindings_of_service[service.pk]:
+        others = [
+            other.service.name
+            for other in world.bindings_of_vserver[binding.vserver_id]
+            if other.service_id != service.pk
+            and world.verdict(other.service, binding.vserver.address).state == State.UP
+        ]
+        left = (
+            f"its clients move to {', '.join(others)}"
+            if others
+            else "no service of it is UP then: clients get no answer"
+        )
+        told.append(f"It is unbound from {binding.vserver.name}; {left}.")
+    return told or ["It is bound to no virtual server, so no traffic changes."]
+
+
+def _get(rows: dict[int, Any], pk: int) -> Any:
+    if pk not in rows:
+        raise ObjectDoesNotExist(f"No object {pk}.")
+    return rows[pk]
+
+
+def _facts(obj: Server | Service | VServer | Monitor) -> list[tuple[str, str]]:
+    """The configured fields that are not in the heading, in words."""
+    facts = []
+    fields = [one for one in obj._meta.concrete_fields if one.name not in HIDDEN_FACTS]
+    for one in sorted(fields, key=lambda one: one.name.endswith("_at")):
+        value = getattr(obj, one.name)
+        if one.name in {"created_at", "updated_at"}:
+            value = f"{value:%Y-%m-%d %H:%M:%S} UTC"
+        elif one.name in {"port", "dest_port"}:
+            value = "the service's" if one.name == "dest_port" and not value else port_text(value)
+        elif isinstance(value, bool):
+            value = "yes" if value else "no"
+        elif one.choices:
+            value = dict(one.flatchoices).get(value, value)
+        facts.append(
+            (one.verbose_name[:1].upper() + one.verbose_name[1:], str(value) if value not in (None, "") else "–")
+        )
+    return facts
+
+
+def _server(world: World, pk: int) -> Detail:
+    server: Server = _get(world.servers, pk)
+    row = server_row(world, server)
+    services = [service_row(world, one) for one in world.services.values() if one.server_id == pk]
+    targets = [
+        {"vip": target.vip, "address": target.address, "command": f"ping -c 3 {target.address}"}
+        for target in ProbeTarget.objects.filter(server_id=pk)
+    ]
+    addresses = (
+        Column("vip", "VIP", "code"),
+        Column("address", "Probe address", "code"),
+        Column("command", "On the director", "code"),
+    )
+    return Detail(
+        row=dict(row),
+        summary=COLUMNS["servers"][1:],
+        facts=_facts(server),
+        disabled=server.state == AdminState.DISABLED,
+        tables=[
+            Table("services", "Services", COLUMNS["services"], services, "No service yet.", "services", "patch"),
+            Table("targets", "Probe addresses", addresses, targets, "No VIP is checked on this server."),
+        ],
+        warnings=[f"No path: {row['path']}"] if row["eligible"] == "NO" else [],
+    )
+
+
+def _service(world: World, pk: int) -> Detail:
+    service: Service = _get(world.services, pk)
+    row = service_row(world, service)
+    checks = [
+        _health_row(world.health.get((pk, vip, binding.monitor_id)), binding, vip)
+        for vip in world.vips(service)
+        for binding in world.monitors_of[pk]
+    ]
+    bound = []
+    for binding in world.bindings_of_service[pk]:
+        verdict = world.verdict(service, binding.vserver.address)
+        shown = {"state": verdict.state, "state_reason": verdict.reason, "weight": binding.weight}
+        bound.append(dict(vserver_row(world, binding.vserver)) | shown)
+    return Detail(
+        row=dict(row),
+        summary=COLUMNS["services"][1:],
+        facts=_facts(service),
+        disabled=service.state == AdminState.DISABLED,
+        tables=[
+            Table("health", "Health checks", _columns("health", drop="service"), checks, _no_checks(bound)),
+            _monitors_table(world, service),
+            Table("vservers", "Virtual servers", COLUMNS["service_vservers"], bound, "Bound to no virtual server."),
+            Table(
+                "transitions",
+                "Changes of state",
+                _columns("transitions", drop="service"),
+                transition_rows(service),
+                "Its state has not changed yet.",
+            ),
+        ],
+        warnings=[f"No path to {service.server.name}: {row['path']}"] if row["path"] else [],
+    )
+
+
+def _no_checks(bound: list[Any]) -> str:
+    if not bound:
+        return "Nothing to check: the service is bound to no virtual server."
+    return "Nothing to check: no monitor is bound."
+
+
+def _columns(name: str, *, drop: str) -> tuple[Column, ...]:
+    return tuple(column for column in COLUMNS[name] if column.name != drop)
+
+
+def _monitors_table(world: World, service: Service) -> Table:
+    rows = []
+    for binding in world.monitors_of[service.pk]:
+        unbind = reverse("unbind-monitor", args=[service.pk, binding.monitor_id])
+        rows.append(
+            dict(monitor_row(world, binding.monitor))
+            | {
+                "state": binding.state if binding.monitor.state == AdminState.ENABLED else binding.monitor.state,
+                "state_reason": "the monitor is disabled" if binding.monitor.state == AdminState.DISABLED else "",
+                "weight": binding.weight,
+                "actions": [Action("Unbind", unbind, f"monitor {binding.monitor.name}")],
+            }
+        )
+    return Table(
+        "monitors",
+        "Monitors",
+        COLUMNS["service_monitors"],
+        rows,
+        "No monitor is bound: it counts as UP.",
+        with_actions=True,
+    )
+
+
+def _health_row(health: HealthState | None, binding: ServiceMonitorBinding, vip: str) -> dict[str, Any]:
+    service = binding.service
+    row: dict[str, Any] = {
+        "vip": vip,
+        "monitor": binding.monitor.name,
+        "monitor_url": url_of("monitors", binding.monitor_id),
+        "service": service.name,
+        "service_url": url_of("services", service.pk),
+        "state": health.state if health else State.UNKNOWN,
+        "response": (health.response if health else "") or "not checked yet",
+        "since": iso(health.since) if health else None,
+        "checked_at": iso(health.checked_at) if health else None,
+        "recent": health.recent[-16:] if health else "",
+        "command": probe_command(binding, health.target.address) if health else "",
+    }
+    if health and health.response_time is not None:
+        row["response"] += f" ({health.response_time * 1000:.1f} ms)"
+    return row
+
+
+def probe_command(binding: ServiceMonitorBinding, address: str) -> str:
+    """A command for the director's shell that does what the monitor does: reach the VIP on this very server."""
+    port = binding.monitor.dest_port or binding.service.port
+    if binding.monitor.monitor_type == MonitorType.PING or not port:
+        return f"ping -c 3 {address}"
+    return f"curl -v http://{endpoint(address, port)}/"
+
+
+def _vserver(world: World, pk: int) -> Detail:
+    vserver: VServer = _get(world.vservers, pk)
+    rows = []
+    for binding in world.bindings_of_vserver[pk]:
+        verdict = world.verdict(binding.service, vserver.address)
+        urls = {name: reverse(name, args=[pk, binding.service_id]) for name in ("set-weight", "unbind-service")}
+        rows.append(
+            dict(service_row(world, binding.service))
+            | {
+                "state": verdict.state,
+                "state_reason": verdict.reason,
+                "weight": binding.weight,
+                "actions": [
+                    Action("Set weight", urls["set-weight"], binding.service.name, "weight", binding.weight),
+                    Action("Unbind", urls["unbind-service"], f"service {binding.service.name}"),
+                ],
+            }
+        )
+    checks = [
+        _health_row(
+            world.health.get((binding.service_id, vserver.address, checked.monitor_id)), checked, vserver.address
+        )
+        for binding in world.bindings_of_vserver[pk]
+        for checked in world.monitors_of[binding.service_id]
+    ]
+    return Detail(
+        row=dict(vserver_row(world, vserver)),
+        summary=COLUMNS["vservers"][1:],
+        facts=_facts(vserver),
+        disabled=vserver.state == AdminState.DISABLED,
+        tables=[
+            Table(
+                "services",
+                "Services",
+                COLUMNS["vserver_services"],
+                rows,
+                "No service is bound: clients get no answer.",
+                with_actions=True,
+            ),
+            Table("health", "Health checks", _columns("health", drop="vip"), checks, "Nothing is checked at this VIP."),
+        ],
+    )
+
+
+def _monitor(world: World, pk: int) -> Detail:
+    monitor: Monitor = _get(world.monitors, pk)
+    services = [
+        service_row(world, binding.service)
+        for bindings in world.monitors_of.values()
+        for binding in bindings
+        if binding.monitor_id == pk
+    ]
+    checks = [
+        _health_row(world.health.get((service_pk, vip, pk)), binding, vip)
+        for service_pk, bindings in world.monitors_of.items()
+        for binding in bindings
+        if binding.monitor_id == pk
+        for vip in world.vips(world.services[service_pk])
+    ]
+    return Detail(
+        row=dict(monitor_row(world, monitor)),
+        summary=COLUMNS["monitors"][1:],
+        facts=_facts(monitor),
+        disabled=monitor.state == AdminState.DISABLED,
+        built_in=monitor.built_in,
+        tables=[
+            Table("health", "Health checks", _columns("health", drop="monitor"), checks, "It checks nothing."),
+            Table("services", "Services", COLUMNS["services"], services, "Bound to no service.", "services", "patch"),
+        ],
+    )

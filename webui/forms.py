@@ -1,0 +1,227 @@
+"""Forms: what may be typed. Whether it may be done is decided by ``webui.actions``, whose errors land on the fields."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib.auth.forms import AuthenticationForm
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+
+from webui.choices import AdminState, MonitorType, ServiceType
+from webui.models import Monitor, Server, Service, VServer
+from webui.models.fields import ANY_PORT
+from webui.models.service import no_port_to_connect_to
+
+if TYPE_CHECKING:
+    ModelForm = forms.ModelForm[Any]
+else:
+    ModelForm = forms.ModelForm
+
+MAX_PORT = 65535
+CHOOSE = "choose …"
+
+
+class PortField(forms.Field):
+    """A port; ``*`` or nothing stands for 0, which is shown as ``zero``."""
+
+    widget = forms.TextInput(attrs={"inputmode": "text", "autocomplete": "off", "spellcheck": "false"})
+
+    def __init__(self, *, zero: str = "*", **kwargs: Any) -> None:
+        self.zero = zero
+        super().__init__(required=False, initial=0, **kwargs)
+
+    def to_python(self, value: Any) -> int:
+        """Raise ValidationError for anything but ``*``, nothing, or 0 to 65535."""
+        text = str(value or "").strip()
+        if text in {"", "*"}:
+            return 0
+        if not text.isascii() or not text.isdecimal() or len(text) > 5 or int(text) > MAX_PORT:
+            raise ValidationError(f"“{text}” is not a port: use 1 to {MAX_PORT}, or * for any.", code="port")
+        return int(text)
+
+    def prepare_value(self, value: Any) -> Any:
+        """Show 0 as NetScaler does."""
+        return self.zero if value == 0 else value
+
+
+class ErrorsFromActions(forms.BaseForm):
+    """Puts the errors of an action where the user can see them."""
+
+    def take(self, error: ValidationError) -> None:
+        """Add ``error`` to its fields; errors of unknown fields go to the top, with their names."""
+        if not hasattr(error, "error_dict"):
+            self.add_error(None, error)
+            return
+        for name, messages in error.message_dict.items():
+            if name in self.fields:
+                self.add_error(name, ValidationError(messages))
+            elif name == NON_FIELD_ERRORS:
+                self.add_error(None, ValidationError(messages))
+            else:
+                self.add_error(None, ValidationError([f"{name}: {message}" for message in messages]))
+
+
+class ObjectForm(ErrorsFromActions, ModelForm):
+    """Fields of an object. It neither changes the instance nor saves it: the action does."""
+
+    fixed: tuple[str, ...] = ()  # fields that cannot change once the object is there
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
+        for one in self.fields.values():
+            if isinstance(one, forms.ModelChoiceField):
+                one.empty_label = CHOOSE
+        if self.instance.pk:
+            for name in self.fixed:
+                self.fields[name].disabled = True
+                self.fields[name].help_text = "Cannot change: delete the object and make it anew."
+
+    def _post_clean(self) -> None:
+        """Leave the rules of the model to the action, so that there is one place and one wording for them."""
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Values for the action, by model field."""
+        return dict(self.cleaned_data)
+
+
+class ServerForm(ObjectForm):
+    """A server."""
+
+    class Meta:
+        model = Server
+        fields = ["name", "address", "state", "comment"]
+
+
+class ServiceForm(ObjectForm):
+    """A service; its server is chosen from those there are."""
+
+    fixed = ("server", "service_type", "port")
+    port = PortField(help_text="* or empty: any port. DSR cannot translate ports: it is the port clients connect to.")
+
+    class Meta:
+        model = Service
+        fields = [
+            "name",
+            "server",
+            "service_type",
+            "port",
+            "usip",
+            "health_monitor",
+            "mon_threshold",
+            "hash_id",
+            "state",
+            "comment",
+        ]
+        help_texts = {
+            "usip": "The server sees the client's address. DSR needs it.",
+            "service_type": "TCP and UDP services fit virtual servers of their type alone; ANY fits every one.",
+        }
+        labels = {"hash_id": "Hash ID"}
+
+
+class VServerForm(ObjectForm):
+    """A virtual server."""
+
+    fixed = ("service_type", "port")
+    port = PortField(help_text="* or empty: any port.")
+
+    class Meta:
+        model = VServer
+        fields = [
+            "name",
+            "service_type",
+            "address",
+            "port",
+            "lb_method",
+            "netmask",
+            "v6_netmask_len",
+            "mode",
+            "sessionless",
+            "conn_failover",
+            "state",
+            "comment",
+        ]
+        help_texts = {
+            "lb_method": "What decides which server a client gets. The same client keeps its server.",
+            "netmask": "IPv4: the part of the address that is hashed.",
+            "v6_netmask_len": "IPv6: the number of leading bits that are hashed.",
+            "mode": "MAC based: the packet stays as it is, only its destination MAC address becomes the server's.",
+            "sessionless": "Each packet alone decides; nothing is remembered, so any director can take over.",
+            "conn_failover": "STATELESS for protocols with several connections, such as passive FTP.",
+        }
+
+
+class MonitorForm(ObjectForm):
+    """A monitor."""
+
+    dest_port = PortField(zero="", label="Destination port", help_text="Empty: the service's port.")
+
+    class Meta:
+        model = Monitor
+        fields = [
+            "name",
+            "monitor_type",
+            "interval",
+            "resp_timeout",
+            "retries",
+            "failure_retries",
+            "success_retries",
+            "down_time",
+            "dest_port",
+            "reverse",
+            "state",
+        ]
+
+
+class WeightForm(ErrorsFromActions, forms.Form):
+    """A weight from 1 to 100."""
+
+    weight = forms.IntegerField(min_value=1, max_value=100, initial=1)
+
+
+class BindMonitorForm(WeightForm):
+    """Bind a monitor that is not bound yet and knows a port to connect to."""
+
+    monitor = forms.ModelChoiceField(Monitor.objects.none(), empty_label=CHOOSE)
+    state = forms.ChoiceField(
+        choices=AdminState.choices, initial=AdminState.ENABLED, help_text="Disabled: it does not count."
+    )
+    field_order = ["monitor", "weight", "state"]
+
+    def __init__(self, *args: Any, service: Service, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
+        choice = self.fields["monitor"]
+        if isinstance(choice, forms.ModelChoiceField):
+            offered = Monitor.objects.exclude(service_bindings__service=service)
+            if no_port_to_connect_to(service):
+                offered = offered.exclude(monitor_type=MonitorType.TCP, dest_port=0)
+            choice.queryset = offered
+
+
+class BindServiceForm(WeightForm):
+    """Bind a service that fits the virtual server, of a server that does not serve it yet."""
+
+    service = forms.ModelChoiceField(Service.objects.none(), empty_label=CHOOSE)
+    field_order = ["service", "weight"]
+
+    def __init__(self, *args: Any, vserver: VServer, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
+        choice = self.fields["service"]
+        if isinstance(choice, forms.ModelChoiceField):
+            choice.queryset = Service.objects.filter(
+                service_type__in={vserver.service_type, ServiceType.ANY}, port__in={vserver.port, ANY_PORT}, usip=True
+            ).exclude(server__services__vserver_bindings__vserver=vserver)
+        self.fields["weight"].help_text = "Share of clients, 1 to 100."
+
+
+class LoginForm(AuthenticationForm):
+    """Django's, in our style."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""

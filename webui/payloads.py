@@ -1,0 +1,180 @@
+"""What pages and websocket messages carry. Only fields named here leave the server, so no secret can slip in.
+
+Rates and totals are None while no director has reported counters within :data:`STALE_AFTER_SECONDS`. Times are
+ISO 8601.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypedDict
+
+# A director writes its heartbeat and counters every second; after this long without, its figures are history.
+STALE_AFTER_SECONDS = 10
+
+
+class Rates(TypedDict):
+    """Traffic towards the servers; replies never pass the director."""
+
+    packets_per_second: float | None
+    bits_per_second: float | None
+    packets: int | None
+
+
+class VServerRow(Rates):
+    """A virtual server; ``services`` is “UP/bound”."""
+
+    key: str
+    url: str
+    name: str
+    state: str
+    state_reason: str
+    endpoint: str
+    service_type: str
+    method: str
+    services: str
+    services_up: int
+    services_total: int
+
+
+class ServiceRow(Rates):
+    """A service; ``path`` is why directors cannot reach its server, empty when they can."""
+
+    key: str
+    url: str
+    name: str
+    state: str
+    state_reason: str
+    server: str
+    server_url: str
+    endpoint: str
+    service_type: str
+    weights: str
+    path: str
+
+
+class ServerRow(TypedDict):
+    """A server; ``eligible`` is YES, NO or UNKNOWN, ``path`` the reason."""
+
+    key: str
+    url: str
+    name: str
+    address: str
+    state: str
+    state_reason: str
+    mac: str
+    interface: str
+    path: str
+    eligible: str
+    services: int
+
+
+class MonitorRow(TypedDict):
+    """A monitor; ``failing`` counts the services that it finds DOWN."""
+
+    key: str
+    url: str
+    name: str
+    state: str
+    state_reason: str
+    monitor_type: str
+    timing: str
+    services: int
+    failing: int
+
+
+class DirectorRow(TypedDict):
+    """A director; ``state`` is CURRENT, APPLYING, ERROR or STALE."""
+
+    key: str
+    director: str
+    state: str
+    state_reason: str
+    revision: str
+    mode: str
+    heartbeat_at: str | None
+    round: str
+    drift: int
+    last_error: str
+
+
+class ReasonRow(TypedDict):
+    """How many packets left the forwarder for one reason."""
+
+    key: str
+    reason: str
+    packets: int | None
+    packets_per_second: float | None
+
+
+class ProblemRow(TypedDict):
+    """One thing to look at; ``severity`` is a State value, so that it is shown as states are."""
+
+    key: str
+    severity: str
+    what: str
+    url: str
+    text: str
+
+
+class TransitionRow(TypedDict):
+    """A change of state that the checks found."""
+
+    key: str
+    at: str
+    service: str
+    url: str
+    vip: str
+    monitor: str
+    old: str
+    new: str
+    reason: str
+
+
+class ChangeRow(TypedDict):
+    """An audit entry; ``note`` is what changed, or why it was refused."""
+
+    key: str
+    at: str
+    who: str
+    what: str
+    url: str
+    note: str
+
+
+class CountersRow(TypedDict):
+    """Counters of one director, ``payload`` as in :class:`webui.models.DirectorCounters`."""
+
+    director: str
+    taken_at: str
+    payload: dict[str, Any]
+
+
+class Overview(TypedDict):
+    """Everything the dashboard shows, problems first."""
+
+    now: str
+    problems: list[ProblemRow]
+    vservers: list[VServerRow]
+    services: list[ServiceRow]
+    servers: list[ServerRow]
+    monitors: list[MonitorRow]
+    directors: list[DirectorRow]
+    reasons: list[ReasonRow]
+    transitions: list[TransitionRow]
+    changes: list[ChangeRow]
+    counters: list[CountersRow]
+
+
+class SnapshotMessage(Overview):
+    """The overview, on connecting and after each change."""
+
+    type: Literal["snapshot"]
+    seq: int
+
+
+class CountersMessage(CountersRow):
+    """New counters of one director."""
+
+    type: Literal["counters"]
+    seq: int
+    now: str

@@ -1,0 +1,189 @@
+// Live updates: a websocket with snapshots and counters; see webui/consumers.py.
+
+import { clock } from "./format.js";
+import { fill, reconcile, setText, tick } from "./render.js";
+
+const FIRST_WAIT_MS = 500;
+const LONGEST_WAIT_MS = 15_000;
+const SILENCE_MS = 25_000; // a snapshot comes every 10 s; two missed ones mean a dead connection
+const STALE_AFTER_MS = 10_000;
+const NOT_LOGGED_IN = 4401;
+const COUNTED = { vservers: "vservers", services: "services", reasons: "reasons" };
+
+const status = document.getElementById("live");
+const title = document.title;
+let socket = null;
+let wait = FIRST_WAIT_MS;
+let lastSeq = 0;
+let lastMessageAt = Date.now();
+let clockOffset = 0; // server's clock minus ours
+let snapshot = null;
+let counters = new Map(); // director → {takenAt, payload}
+
+const serverNow = () => Date.now() + clockOffset;
+
+function say(state, text) {
+  status.className = `live live-${state}`;
+  setText(status, text);
+}
+
+// Sum over the directors that still report, as World.rates does.
+function rates(kind, key) {
+  const sum = { packets: null, packets_per_second: null, bits_per_second: null };
+  for (const { takenAt, payload } of counters.values()) {
+    if (serverNow() - takenAt > STALE_AFTER_MS) continue;
+    for (const [name, value] of Object.entries(payload[kind]?.[key] ?? {})) {
+      if (name in sum) sum[name] = (sum[name] ?? 0) + value;
+    }
+  }
+  return sum;
+}
+
+function showRows(source, rows) {
+  for (const body of document.querySelectorAll(`[data-list="${source}"]`)) reconcile(body, rows);
+  for (const body of document.querySelectorAll(`[data-patch="${source}"]`)) {
+    for (const row of rows) {
+      for (const element of body.querySelectorAll(`[data-key="${row.key}"]`)) fill(element, row);
+    }
+  }
+}
+
+function show() {
+  if (!snapshot) return;
+  for (const [source, rows] of Object.entries(snapshot)) {
+    if (!Array.isArray(rows) || source === "counters") continue;
+    const kind = COUNTED[source];
+    showRows(source, kind ? rows.map((row) => ({ ...row, ...rates(kind, row.key) })) : rows);
+  }
+  showProblems(snapshot.problems);
+  tick(serverNow());
+}
+
+function showCounters() {
+  if (!snapshot) return;
+  for (const [source, kind] of Object.entries(COUNTED)) {
+    showRows(source, snapshot[source].map((row) => ({ key: row.key, ...rates(kind, row.key) })));
+  }
+}
+
+function showProblems(problems) {
+  const number = problems.length;
+  document.title = number ? `(${number}) ${title.replace(/^\(\d+\) /, "")}` : title.replace(/^\(\d+\) /, "");
+  const icon = document.querySelector('link[rel="icon"]');
+  const wanted = number ? icon.dataset.problem : icon.dataset.well;
+  if (icon.getAttribute("href") !== wanted) icon.setAttribute("href", wanted);
+  const text = number === 0 ? "No problem" : number === 1 ? "1 problem" : `${number} problems`;
+  for (const element of document.querySelectorAll("[data-problem-count]")) {
+    setText(element, text);
+    element.classList.toggle("has-problems", number > 0);
+  }
+}
+
+function takeCounters({ director, taken_at: takenAt, payload }) {
+  const at = Date.parse(takenAt);
+  const known = counters.get(director);
+  if (!known || known.takenAt <= at) counters.set(director, { takenAt: at, payload });
+  // Counters come every second, so they are a heartbeat as well.
+  const row = snapshot?.directors.find((one) => one.director === director);
+  if (row && Date.parse(row.heartbeat_at ?? 0) < at) row.heartbeat_at = takenAt;
+}
+
+function receive(event) {
+  const message = JSON.parse(event.data);
+  if (message.seq <= lastSeq) return;
+  lastSeq = message.seq;
+  lastMessageAt = Date.now();
+  clockOffset = Date.parse(message.now) - lastMessageAt;
+  wait = FIRST_WAIT_MS;
+  say("on", "live");
+  if (message.type === "snapshot") {
+    const first = snapshot === null;
+    snapshot = message;
+    counters = new Map([...counters].filter(([director]) => message.counters.some((one) => one.director === director)));
+    message.counters.forEach(takeCounters);
+    show();
+    if (!first) refreshParts();
+  } else if (message.type === "counters") {
+    takeCounters(message);
+    showCounters();
+    if (snapshot) showRows("directors", snapshot.directors);
+    tick(serverNow());
+  }
+}
+
+// Parts of a page that the snapshot does not hold are asked for again, unless someone is working in them.
+let refreshing = false;
+async function refreshParts() {
+  const parts = [...document.querySelectorAll("[data-refresh]")].filter((part) => !part.contains(document.activeElement));
+  if (parts.length === 0 || refreshing || document.hidden) return;
+  refreshing = true;
+  try {
+    const answer = await fetch(location.href, { headers: { "X-Requested-With": "live" }, redirect: "error" });
+    if (!answer.ok) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const part of parts) {
+      const fresh = page.getElementById(part.id);
+      if (fresh && part.isConnected && !part.contains(document.activeElement) && fresh.innerHTML !== part.dataset.seen) {
+        part.dataset.seen = fresh.innerHTML;
+        part.replaceChildren(...document.importNode(fresh, true).childNodes);
+      }
+    }
+    show();
+  } catch (error) {
+    console.warn("A part of the page could not be read again:", error);
+  } finally {
+    refreshing = false;
+  }
+}
+
+async function loggedOut() {
+  try {
+    const answer = await fetch(location.href, { redirect: "manual", cache: "no-store" });
+    return answer.type === "opaqueredirect";
+  } catch {
+    return false; // the server is away, which is another matter
+  }
+}
+
+async function lost(code) {
+  socket = null;
+  if (code === NOT_LOGGED_IN || (await loggedOut())) {
+    say("off", "logged out – reload to log in");
+    return;
+  }
+  say("stale", `stale since ${clock(new Date(lastMessageAt))} – reconnecting`);
+  // Jitter keeps the browsers of a whole company from coming back in the same instant.
+  setTimeout(connect, wait * (0.5 + Math.random()));
+  wait = Math.min(wait * 2, LONGEST_WAIT_MS);
+}
+
+function connect() {
+  lastSeq = 0; // each connection counts its own messages
+  lastMessageAt = snapshot ? lastMessageAt : Date.now();
+  const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+  const opened = Date.now();
+  const mine = new WebSocket(`${scheme}//${location.host}/ws/live/`);
+  socket = mine;
+  mine.addEventListener("message", receive);
+  mine.addEventListener("close", (event) => {
+    clearInterval(watch);
+    lost(event.code);
+  });
+  const watch = setInterval(() => {
+    if (Date.now() - Math.max(opened, lastMessageAt) > SILENCE_MS) mine.close();
+  }, 1000);
+}
+
+if (status) {
+  connect();
+  setInterval(() => {
+    tick(serverNow());
+    // Figures of a director that fell silent must not stand there as if they were current.
+    if ([...counters.values()].some(({ takenAt }) => serverNow() - takenAt > STALE_AFTER_MS)) showCounters();
+  }, 1000);
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) refreshParts();
+  });
+  document.addEventListener("htmx:afterSwap", show);
+  addEventListener("pagehide", () => socket?.close());
+}

@@ -1,0 +1,184 @@
+"""How tables look: columns of each kind of row, for the dashboard, the lists and the details alike.
+
+A cell is written by ``partials/cell.html`` and kept up to date by ``static/live.js`` from the same row, so both
+know the same formats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from django import forms
+
+Format = Literal["text", "code", "state", "transition", "count", "rate", "bits", "time", "age"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. ``link`` and ``note`` name further fields: an address, and small text under the value."""
+
+    name: str
+    label: str
+    format: Format = "text"
+    link: str = ""
+    note: str = ""
+    sortable: bool = True
+
+    @property
+    def numeric(self) -> bool:
+        """Whether figures are to be aligned at the right."""
+        return self.format in {"count", "rate", "bits"}
+
+
+@dataclass(frozen=True)
+class Action:
+    """A button in a row: a POST to ``url``, with one number when ``field`` is given."""
+
+    label: str
+    url: str
+    about: str
+    field: str = ""
+    value: int = 0
+
+
+@dataclass(frozen=True)
+class BindForm:
+    """The form under ``table`` that adds a row to it; ``nothing`` says why there is none to add."""
+
+    form: forms.BaseForm
+    url_name: str
+    label: str
+    table: str
+    nothing: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a caption. ``source`` names the list of the snapshot that keeps it up to date.
+
+    ``live``: "list": rows come and go with the snapshot; "patch": only the cells of the rows that are there change.
+    """
+
+    name: str
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Any]
+    empty: str
+    source: str = ""
+    live: Literal["", "list", "patch"] = ""
+    bind: BindForm | None = None
+    with_actions: bool = field(default=False)
+
+
+TRAFFIC = (
+    Column("packets_per_second", "Packets/s", "rate"),
+    Column("bits_per_second", "Bits/s", "bits"),
+    Column("packets", "Packets", "count"),
+)
+
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "vservers": (
+        Column("name", "Name", link="url"),
+        Column("state", "State", "state", note="state_reason"),
+        Column("endpoint", "VIP:port", "code"),
+        Column("service_type", "Type"),
+        Column("method", "Method"),
+        Column("services", "Services UP"),
+        *TRAFFIC,
+    ),
+    "services": (
+        Column("name", "Name", link="url"),
+        Column("state", "State", "state", note="state_reason"),
+        Column("server", "Server", link="server_url", note="path"),
+        Column("endpoint", "Address:port", "code"),
+        Column("service_type", "Type"),
+        Column("weights", "Weights"),
+        *TRAFFIC,
+    ),
+    "servers": (
+        Column("name", "Name", link="url"),
+        Column("state", "Admin state", "state", note="state_reason"),
+        Column("eligible", "Path", "state", note="path"),
+        Column("address", "Address", "code"),
+        Column("mac", "MAC", "code"),
+        Column("interface", "Interface"),
+        Column("services", "Services", "count"),
+    ),
+    "monitors": (
+        Column("name", "Name", link="url"),
+        Column("state", "Admin state", "state", note="state_reason"),
+        Column("monitor_type", "Type"),
+        Column("timing", "Timing"),
+        Column("services", "Services", "count"),
+        Column("failing", "Services failing", "count"),
+    ),
+    "directors": (
+        Column("director", "Director"),
+        Column("state", "State", "state", note="state_reason"),
+        Column("heartbeat_at", "Heartbeat", "age"),
+        Column("revision", "Revision applied"),
+        Column("mode", "Mode"),
+        Column("round", "Last round"),
+        Column("drift", "Repairs", "count"),
+        Column("last_error", "Last error"),
+    ),
+    "problems": (
+        Column("severity", "State", "state"),
+        Column("what", "What", link="url"),
+        Column("text", "Why"),
+    ),
+    "reasons": (
+        Column("reason", "Packets"),
+        Column("packets_per_second", "Packets/s", "rate"),
+        Column("packets", "Total", "count"),
+    ),
+    "transitions": (
+        Column("at", "When", "time"),
+        Column("service", "Service", link="url"),
+        Column("vip", "VIP", "code"),
+        Column("new", "New state", "state"),
+        Column("monitor", "Monitor"),
+        Column("reason", "Reason"),
+    ),
+    "changes": (
+        Column("at", "When", "time"),
+        Column("who", "Who"),
+        Column("what", "What", note="note"),
+    ),
+    "health": (
+        Column("vip", "VIP", "code"),
+        Column("monitor", "Monitor", link="monitor_url"),
+        Column("service", "Service", link="service_url"),
+        Column("state", "State", "state", note="response"),
+        Column("since", "Since", "time"),
+        Column("checked_at", "Last check", "time"),
+        Column("recent", "Recent", "code"),
+        Column("command", "On the director", "code"),
+    ),
+    "service_monitors": (
+        Column("name", "Monitor", link="url"),
+        Column("state", "State", "state", note="state_reason"),
+        Column("weight", "Weight", "count"),
+        Column("timing", "Timing"),
+    ),
+    "vserver_services": (
+        Column("name", "Service", link="url", note="path"),
+        Column("state", "State at this VIP", "state", note="state_reason"),
+        Column("endpoint", "Address:port", "code"),
+        Column("weight", "Weight", "count"),
+        *TRAFFIC[:2],
+    ),
+    "service_vservers": (
+        Column("name", "Virtual server", link="url"),
+        Column("state", "State at this VIP", "state", note="state_reason"),
+        Column("endpoint", "VIP:port", "code"),
+        Column("weight", "Weight", "count"),
+    ),
+}
+
+
+def live_list(source: str, caption: str, rows: Sequence[Any], empty: str) -> Table:
+    """A table of the dashboard, whose rows come and go with the snapshot."""
+    return Table(source, caption, COLUMNS[source], rows, empty, source=source, live="list")

@@ -1,0 +1,99 @@
+"""Bind and unbind, from the detail pages."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.views.decorators.http import require_POST
+
+from webui.actions import services, vservers
+from webui.forms import BindMonitorForm, BindServiceForm, WeightForm
+from webui.models import Monitor, Service, VServer
+from webui.views.change import actor_of, attempt, attempt_button
+from webui.views.kinds import KINDS
+from webui.views.objects import render_detail
+
+
+@require_POST
+def bind_monitor(request: HttpRequest, pk: int) -> HttpResponse:
+    """Bind a monitor to a service."""
+    service = get_object_or_404(Service, pk=pk)
+    form = BindMonitorForm(request.POST, service=service)
+    status = 422
+    if form.is_valid():
+        given = form.cleaned_data
+        outcome = attempt(
+            form,
+            lambda: services.bind_monitor(
+                actor_of(request), service, given["monitor"], weight=given["weight"], state=given["state"]
+            ),
+        )
+        if outcome.done:
+            return redirect("detail", "services", pk)
+        status = outcome.status
+    return render_detail(request, KINDS["services"], pk, form, status)
+
+
+@require_POST
+def unbind_monitor(request: HttpRequest, pk: int, monitor_pk: int) -> HttpResponse:
+    """Unbind a monitor from a service."""
+    service, monitor = get_object_or_404(Service, pk=pk), get_object_or_404(Monitor, pk=monitor_pk)
+    attempt_button(
+        request,
+        lambda: services.unbind_monitor(actor_of(request), service, monitor),
+        f"Monitor {monitor.name} was unbound from {service.name}.",
+    )
+    return redirect("detail", "services", pk)
+
+
+@require_POST
+def bind_service(request: HttpRequest, pk: int) -> HttpResponse:
+    """Bind a service to a virtual server."""
+    vserver = get_object_or_404(VServer, pk=pk)
+    form = BindServiceForm(request.POST, vserver=vserver)
+    status = 422
+    if form.is_valid():
+        given = form.cleaned_data
+        outcome = attempt(
+            form,
+            lambda: vservers.bind_service(actor_of(request), vserver, given["service"], weight=given["weight"]),
+        )
+        if outcome.done:
+            return redirect("detail", "vservers", pk)
+        status = outcome.status
+    return render_detail(request, KINDS["vservers"], pk, form, status)
+
+
+@require_POST
+def set_weight(request: HttpRequest, pk: int, service_pk: int) -> HttpResponse:
+    """Change a service's share of a virtual server's clients."""
+    vserver, service = get_object_or_404(VServer, pk=pk), get_object_or_404(Service, pk=service_pk)
+    form = WeightForm(request.POST)
+    if not form.is_valid():
+        return _refused_weight(request, pk, service.name, " ".join(map(str, form.errors["weight"])))
+    weight = form.cleaned_data["weight"]
+    attempt_button(
+        request,
+        lambda: vservers.set_weight(actor_of(request), vserver, service, weight),
+        f"{service.name} has weight {weight} now.",
+    )
+    return redirect("detail", "vservers", pk)
+
+
+def _refused_weight(request: HttpRequest, pk: int, name: str, why: str) -> HttpResponse:
+    typed = request.POST.get("weight", "")
+    messages.error(request, f"Weight “{typed}” of {name} was not set: {why}")
+    return redirect("detail", "vservers", pk)
+
+
+@require_POST
+def unbind_service(request: HttpRequest, pk: int, service_pk: int) -> HttpResponse:
+    """Unbind a service from a virtual server."""
+    vserver, service = get_object_or_404(VServer, pk=pk), get_object_or_404(Service, pk=service_pk)
+    attempt_button(
+        request,
+        lambda: vservers.unbind_service(actor_of(request), vserver, service),
+        f"Service {service.name} was unbound from {vserver.name}.",
+    )
+    return redirect("detail", "vservers", pk)

@@ -1,0 +1,98 @@
+"""The four kinds of objects: what the one set of pages needs to know about each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from django.contrib.auth.models import AnonymousUser, User
+
+from webui.actions import monitors, servers, services, vservers
+from webui.forms import MonitorForm, ObjectForm, ServerForm, ServiceForm, VServerForm
+from webui.models import Monitor, Server, Service, VServer
+
+
+@dataclass(frozen=True)
+class Kind:
+    """``slug`` is the word in addresses and queries; ``actions`` has create, update, delete, enable and disable."""
+
+    slug: str
+    singular: str
+    plural: str
+    about: str
+    model: type[Server] | type[Service] | type[VServer] | type[Monitor]
+    form: type[ObjectForm]
+    actions: ModuleType
+    state_choices: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return self.slug
+
+    def allows(self, user: User | AnonymousUser, verb: str) -> bool:
+        """Whether to offer an action; the action itself decides. ``verb``: add, change or delete."""
+        return user.has_perm(f"webui.{verb}_{self.model._meta.model_name}")
+
+
+ADMIN_STATES = ("ENABLED", "DISABLED")
+STATES = ("DOWN", "UNKNOWN", "OUT OF SERVICE", "UP")
+
+KINDS: dict[str, Kind] = {
+    kind.slug: kind
+    for kind in (
+        Kind(
+            "vservers",
+            "virtual server",
+            "Virtual servers",
+            "What clients connect to: a VIP, a protocol and a port.",
+            VServer,
+            VServerForm,
+            vservers,
+            STATES,
+        ),
+        Kind(
+            "services",
+            "service",
+            "Services",
+            "What a server offers behind a VIP.",
+            Service,
+            ServiceForm,
+            services,
+            STATES,
+        ),
+        Kind(
+            "servers",
+            "server",
+            "Servers",
+            "Machines on the director's segment that carry VIPs on their loopback.",
+            Server,
+            ServerForm,
+            servers,
+            ADMIN_STATES,
+        ),
+        Kind(
+            "monitors",
+            "monitor",
+            "Monitors",
+            "How the VIP on each server is checked.",
+            Monitor,
+            MonitorForm,
+            monitors,
+            ADMIN_STATES,
+        ),
+    )
+}
+
+
+class KindConverter:
+    """Path converter: one of the four words, as a :class:`Kind`."""
+
+    regex = "|".join(KINDS)
+
+    def to_python(self, value: str) -> Kind:
+        """The kind of that word."""
+        return KINDS[value]
+
+    def to_url(self, value: Any) -> str:
+        """The word of a kind, or the word itself."""
+        return str(value)

@@ -1,0 +1,193 @@
+"""List, details and changes of servers, services, virtual servers and monitors: one set of pages for all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlencode
+
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from webui import details, queries
+from webui.forms import BindMonitorForm, BindServiceForm, ErrorsFromActions, ObjectForm
+from webui.models import Service, VServer
+from webui.tables import COLUMNS, BindForm, Table
+from webui.views.change import Outcome, actor_of, attempt, attempt_button
+from webui.views.kinds import Kind
+
+
+@require_safe
+def object_list(request: HttpRequest, kind: Kind) -> HttpResponse:
+    """All objects of a kind; ``?q=`` searches, ``?state=`` filters, ``?sort=`` sorts."""
+    asked = {name: request.GET.get(name, "").strip() for name in ("q", "state", "sort")}
+    if asked["state"] not in kind.state_choices:
+        asked["state"] = ""
+    found = queries.listing(kind.slug, search=asked["q"], state=asked["state"], sort=asked["sort"])
+    table = Table(kind.slug, kind.plural, COLUMNS[kind.slug], found.rows, _empty(kind, found.total), kind.slug, "patch")
+    headings = [
+        {"column": column, **_sort_link(column.name, asked), "first": not index}
+        for index, column in enumerate(table.columns)
+    ]
+    context = {
+        "kind": kind,
+        "table": table,
+        "headings": headings,
+        "asked": asked,
+        "shown": len(found.rows),
+        "total": found.total,
+        "may_add": kind.allows(request.user, "add"),
+    }
+    return render(request, "generic/list.html", context)
+
+
+def _empty(kind: Kind, total: int) -> str:
+    return f"No {kind.singular} matches." if total else f"No {kind.singular} yet."
+
+
+def _sort_link(name: str, asked: dict[str, str]) -> dict[str, str]:
+    """Where the heading leads, and what aria-sort says of it now."""
+    now = {name: "ascending", f"-{name}": "descending"}.get(asked["sort"], "")
+    wanted = asked | {"sort": f"-{name}" if now == "ascending" else name}
+    return {"href": "?" + urlencode({key: value for key, value in wanted.items() if value}), "sorted": now}
+
+
+@require_safe
+def object_detail(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
+    """One object with all that belongs to it."""
+    return render_detail(request, kind, pk)
+
+
+def render_detail(
+    request: HttpRequest, kind: Kind, pk: int, form: ErrorsFromActions | None = None, status: int = 200
+) -> HttpResponse:
+    """The page of an object; ``form`` is a binding form with errors."""
+    try:
+        found = details.detail(kind.slug, pk)
+    except ObjectDoesNotExist as error:
+        raise Http404(f"There is no {kind.singular} with number {pk}; it may have been deleted.") from error
+    may = {verb: kind.allows(request.user, verb) and not found.built_in for verb in ("change", "delete")}
+    if not may["change"]:
+        found = replace(found, tables=[replace(table, with_actions=False) for table in found.tables])
+    elif (bind := _bind_form(kind, pk, form)) is not None:
+        found = replace(
+            found,
+            tables=[replace(table, bind=bind) if table.name == bind.table else table for table in found.tables],
+        )
+    context = {
+        "kind": kind,
+        "pk": pk,
+        "detail": found,
+        "may": may,
+        "disabled_by_admin": found.disabled,
+    }
+    return render(request, "generic/detail.html", context, status=status)
+
+
+def _bind_form(kind: Kind, pk: int, form: Any) -> BindForm | None:
+    if kind.model is Service:
+        form = form or BindMonitorForm(service=Service.objects.select_related("server").get(pk=pk))
+        nothing = "" if form.fields["monitor"].queryset.exists() else "Every monitor that fits is bound already."
+        return BindForm(form, "bind-monitor", "Bind monitor", "monitors", nothing)
+    if kind.model is VServer:
+        vserver = VServer.objects.get(pk=pk)
+        form = form or BindServiceForm(vserver=vserver)
+        port = queries.port_text(vserver.port)
+        ports, types = (
+            " or ".join(dict.fromkeys((port, "*"))),
+            " or ".join(dict.fromkeys((vserver.service_type, "ANY"))),
+        )
+        nothing = f"No further service fits: it needs port {ports}, type {types}, and a server that is not bound yet."
+        return BindForm(
+            form,
+            "bind-service",
+            "Bind service",
+            "services",
+            "" if form.fields["service"].queryset.exists() else nothing,
+        )
+    return None
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def object_add(request: HttpRequest, kind: Kind) -> HttpResponse:
+    """Make an object."""
+    _offered(request, kind, "add")
+    # Links such as “add a service of this server” choose values beforehand.
+    form = kind.form(request.POST) if request.method == "POST" else kind.form(initial=request.GET.dict())
+    outcome = Outcome(status=422)
+    if request.method == "POST" and form.is_valid():
+        outcome = attempt(form, lambda: kind.actions.create(actor_of(request), form.values))
+        if outcome.done:
+            return redirect("detail", kind, outcome.result.pk)
+    return _render_edit(request, kind, form, 200 if request.method != "POST" else outcome.status)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def object_edit(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
+    """Change an object. The form carries the version it was made from."""
+    _offered(request, kind, "change")
+    obj: Any = get_object_or_404(kind.model, pk=pk)
+    if request.method != "POST":
+        return _render_edit(request, kind, kind.form(instance=obj), 200, obj=obj, version=obj.version)
+    form = kind.form(request.POST, instance=obj)
+    seen = request.POST.get("version", "")
+    version = int(seen) if seen.isascii() and seen.isdecimal() else 0
+    outcome = Outcome(status=422)
+    if form.is_valid():
+        outcome = attempt(form, lambda: kind.actions.update(actor_of(request), obj, form.values, version))
+        if outcome.done:
+            return redirect("detail", kind, pk)
+    if outcome.conflict:
+        version = outcome.conflict.current_version
+        obj.refresh_from_db()
+    return _render_edit(request, kind, form, outcome.status, obj=obj, version=version, conflict=outcome.conflict)
+
+
+def _offered(request: HttpRequest, kind: Kind, verb: str) -> None:
+    """Tell someone who may not before they fill in a form; a POST is refused, and recorded, by the action."""
+    if request.method != "POST" and not kind.allows(request.user, verb):
+        raise PermissionDenied(f"Your account may not {verb} a {kind.singular}.")
+
+
+def _render_edit(request: HttpRequest, kind: Kind, form: ObjectForm, status: int, **context: Any) -> HttpResponse:
+    conflict = context.get("conflict")
+    context |= {"kind": kind, "form": form, "differences": _differences(form, context["obj"]) if conflict else []}
+    return render(request, "generic/edit.html", context, status=status)
+
+
+def _differences(form: ObjectForm, obj: Any) -> list[tuple[str, str, str]]:
+    """(label, value now, value of the form) of the fields that differ."""
+    pairs = [(field, getattr(obj, name), form.cleaned_data.get(name)) for name, field in form.fields.items()]
+    return [(str(field.label), str(now), str(typed)) for field, now, typed in pairs if now != typed]
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def object_delete(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
+    """Ask first, telling the consequences; then delete."""
+    _offered(request, kind, "delete")
+    obj: Any = get_object_or_404(kind.model, pk=pk)
+    if request.method == "POST":
+        done = attempt_button(
+            request, lambda: kind.actions.delete(actor_of(request), obj), f"{kind.singular} {obj.name} was deleted."
+        )
+        return redirect("list", kind) if done else redirect("detail", kind, pk)
+    context = {"kind": kind, "obj": obj, "consequences": details.consequences(kind.slug, pk)}
+    return render(request, "generic/confirm.html", context)
+
+
+@require_POST
+def object_enable(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
+    """Let the object take part again."""
+    obj: Any = get_object_or_404(kind.model, pk=pk)
+    attempt_button(request, lambda: kind.actions.enable(actor_of(request), obj), f"{obj.name} is enabled.")
+    return redirect("detail", kind, pk)
+
+
+@require_POST
+def object_disable(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
+    """Take the object out of service."""
+    obj: Any = get_object_or_404(kind.model, pk=pk)
+    attempt_button(request, lambda: kind.actions.disable(actor_of(request), obj), f"{obj.name} is disabled.")
+    return redirect("detail", kind, pk)

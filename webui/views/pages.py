@@ -1,0 +1,41 @@
+"""Dashboard and health of the console itself."""
+
+from __future__ import annotations
+
+from django.contrib.auth.decorators import login_not_required
+from django.db import Error
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from webui import queries
+from webui.tables import live_list
+
+
+@require_safe
+def dashboard(request: HttpRequest) -> HttpResponse:
+    """Problems first; then everything that an operator looks at, kept up to date over the websocket."""
+    seen = queries.overview()
+    tables = [
+        live_list("vservers", "Virtual servers", seen["vservers"], "No virtual server yet."),
+        live_list("services", "Services", seen["services"], "No service yet."),
+        live_list("servers", "Servers", seen["servers"], "No server yet."),
+        live_list("directors", "Directors", seen["directors"], "No director has reported yet."),
+        live_list("transitions", "Latest changes of state", seen["transitions"], "No state has changed yet."),
+        live_list("changes", "Latest changes of configuration", seen["changes"], "Nothing was changed yet."),
+        live_list("reasons", "Packets by outcome", seen["reasons"], "No director has counted packets yet."),
+    ]
+    problems = live_list("problems", "Problems", seen["problems"], "No problem.")
+    context = {"problems": problems, "problem_count": len(seen["problems"]), "tables": tables}
+    return render(request, "dashboard.html", context)
+
+
+@login_not_required
+@require_safe
+def healthz(_request: HttpRequest) -> HttpResponse:
+    """200 when the database answers; for supervisors, so it tells nothing else."""
+    try:
+        queries.database_answers()
+    except Error:
+        return HttpResponse("The database does not answer.\n", status=503, content_type="text/plain")
+    return HttpResponse("ok\n", content_type="text/plain")

@@ -1,0 +1,164 @@
+"""All configuration and state rows, read with a constant number of queries, and the states that follow from them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from webui.choices import STATE_ORDER, AdminState, State
+from webui.effective import Check, Verdict, service_verdict, vserver_state
+from webui.models import (
+    DataplaneStatus,
+    DirectorCounters,
+    HealthState,
+    Monitor,
+    Server,
+    ServerPath,
+    Service,
+    ServiceMonitorBinding,
+    VServer,
+    VServerServiceBinding,
+)
+from webui.payloads import STALE_AFTER_SECONDS, Rates
+
+NOT_BOUND = "bound to no virtual server, so there is no VIP to check"
+
+
+def is_stale(at: datetime | None, now: datetime) -> bool:
+    """Whether a director's report from ``at`` is too old to be believed."""
+    return at is None or now - at > timedelta(seconds=STALE_AFTER_SECONDS)
+
+
+@dataclass
+class World:
+    """Rows by primary key, and by what refers to them. :func:`load_world` fills it."""
+
+    now: datetime
+    servers: dict[int, Server] = field(default_factory=dict)
+    services: dict[int, Service] = field(default_factory=dict)
+    vservers: dict[int, VServer] = field(default_factory=dict)
+    monitors: dict[int, Monitor] = field(default_factory=dict)
+    monitors_of: dict[int, list[ServiceMonitorBinding]] = field(default_factory=lambda: defaultdict(list))
+    bindings_of_service: dict[int, list[VServerServiceBinding]] = field(default_factory=lambda: defaultdict(list))
+    bindings_of_vserver: dict[int, list[VServerServiceBinding]] = field(default_factory=lambda: defaultdict(list))
+    health: dict[tuple[int, str, int], HealthState] = field(default_factory=dict)  # service, VIP, monitor
+    paths: dict[int, list[ServerPath]] = field(default_factory=lambda: defaultdict(list))
+    directors: list[DataplaneStatus] = field(default_factory=list)
+    counters: list[DirectorCounters] = field(default_factory=list)
+    _verdicts: dict[tuple[int, str], Verdict] = field(default_factory=dict)
+
+    def vips(self, service: Service) -> list[str]:
+        """Addresses of the virtual servers that the service is bound to, each once."""
+        return list(dict.fromkeys(binding.vserver.address for binding in self.bindings_of_service[service.pk]))
+
+    def verdict(self, service: Service, vip: str) -> Verdict:
+        """State of the service at one VIP."""
+        key = (service.pk, vip)
+        if key not in self._verdicts:
+            self._verdicts[key] = service_verdict(
+                service_enabled=service.state == AdminState.ENABLED,
+                server_enabled=service.server.state == AdminState.ENABLED,
+                health_monitor=service.health_monitor,
+                threshold=service.mon_threshold,
+                checks=[self._check(binding, vip) for binding in self.monitors_of[service.pk]],
+            )
+        return self._verdicts[key]
+
+    def _check(self, binding: ServiceMonitorBinding, vip: str) -> Check:
+        health = self.health.get((binding.service_id, vip, binding.monitor_id))
+        return Check(
+            monitor=binding.monitor.name,
+            state=health.state if health else State.UNKNOWN,
+            weight=binding.weight,
+            counted=AdminState.ENABLED == binding.state == binding.monitor.state,
+            response=health.response if health else "",
+        )
+
+    def service_state(self, service: Service) -> Verdict:
+        """The worst of its states over its VIPs; without a VIP there is nothing to check."""
+        vips = self.vips(service)
+        if not vips:
+            administrative = self.verdict(service, "")
+            if administrative.state == State.OUT_OF_SERVICE:
+                return administrative
+            return Verdict(State.UNKNOWN, NOT_BOUND)
+        worst_vip = min(vips, key=lambda vip: STATE_ORDER[self.verdict(service, vip).state])
+        worst = self.verdict(service, worst_vip)
+        if len(vips) == 1 or worst.state in {State.UP, State.OUT_OF_SERVICE}:
+            return worst
+        return Verdict(worst.state, f"at {worst_vip}: {worst.reason}")
+
+    def vserver_state(self, vserver: VServer) -> Verdict:
+        """State of a virtual server, with the reason in words."""
+        states = [
+            self.verdict(binding.service, vserver.address).state for binding in self.bindings_of_vserver[vserver.pk]
+        ]
+        state = vserver_state(enabled=vserver.state == AdminState.ENABLED, services=states)
+        if state == State.OUT_OF_SERVICE:
+            return Verdict(state, "it is disabled")
+        if not states:
+            return Verdict(state, "no service is bound to it")
+        up = states.count(State.UP)
+        if state == State.UP:
+            return Verdict(state, f"{up} of {len(states)} services UP")
+        if state == State.UNKNOWN:
+            return Verdict(state, "its services are not checked yet")
+        return Verdict(state, "none of its services is UP")
+
+    def rates(self, kind: str, key: int | str) -> Rates:
+        """Sum of the counters of every director that still reports."""
+        found = [
+            row.payload.get(kind, {}).get(str(key), {}) for row in self.counters if not is_stale(row.taken_at, self.now)
+        ]
+        return Rates(
+            packets_per_second=_total(found, "packets_per_second"),
+            bits_per_second=_total(found, "bits_per_second"),
+            packets=_total(found, "packets"),
+        )
+
+
+def _total(counters: Iterable[dict[str, Any]], name: str) -> Any:
+    values = [counter[name] for counter in counters if name in counter]
+    return sum(values) if values else None
+
+
+def load_world() -> World:
+    """Read the rows: ten queries, however many rows there are."""
+    world = World(now=timezone.now())
+    world.servers = {server.pk: server for server in Server.objects.all()}
+    world.services = {service.pk: service for service in Service.objects.all()}
+    world.vservers = {vserver.pk: vserver for vserver in VServer.objects.all()}
+    world.monitors = {monitor.pk: monitor for monitor in Monitor.objects.all()}
+    world.directors = list(DataplaneStatus.objects.order_by("director"))
+    world.counters = list(DirectorCounters.objects.order_by("director"))
+    for path in ServerPath.objects.order_by("director"):
+        world.paths[path.server_id].append(path)
+    for health in HealthState.objects.select_related("target"):
+        world.health[health.service_id, health.target.vip, health.monitor_id] = health
+    _link(world)
+    return world
+
+
+def _link(world: World) -> None:
+    """Point rows at each other; a row that was deleted between two of the queries is left out."""
+    for service in list(world.services.values()):
+        if service.server_id in world.servers:
+            service.server = world.servers[service.server_id]
+        else:
+            del world.services[service.pk]
+    for checked in ServiceMonitorBinding.objects.order_by("monitor__name"):
+        if checked.service_id in world.services and checked.monitor_id in world.monitors:
+            checked.service = world.services[checked.service_id]
+            checked.monitor = world.monitors[checked.monitor_id]
+            world.monitors_of[checked.service_id].append(checked)
+    for bound in VServerServiceBinding.objects.order_by("service__name", "vserver__name"):
+        if bound.service_id in world.services and bound.vserver_id in world.vservers:
+            bound.service = world.services[bound.service_id]
+            bound.vserver = world.vservers[bound.vserver_id]
+            world.bindings_of_service[bound.service_id].append(bound)
+            world.bindings_of_vserver[bound.vserver_id].append(bound)
