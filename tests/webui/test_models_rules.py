@@ -340,3 +340,10 @@ def test_every_problem_is_told_at_once() -> None:
 def test_a_row_that_breaks_a_rule_is_not_stored() -> None:
     refused_server(address="127.0.0.1")
     assert not Server.objects.exists()
+
+
+def test_a_monitor_is_bound_to_a_service_once() -> None:
+    service, monitor = factories.service(), factories.monitor()
+    services.bind_monitor(SYSTEM, service, monitor)
+    texts = refusal(services.bind_monitor, SYSTEM, service, "TCP-80")
+    assert "is bound to service “service_Server1_ANY” already" in texts["monitor"]
