@@ -33,6 +33,7 @@ _VIP = struct.Struct("<I")
 _VSERVER_PORT = struct.Struct(">HBx")
 _VSERVER = struct.Struct("<III16s")
 _SERVICE = struct.Struct("<II6s6s")
+_SERVICE_IN_USE = struct.Struct("<I16x")
 _PROBE_OUT = struct.Struct("<16sI6s6s")
 _PROBE_IN = struct.Struct("<16s6s2x")
 _SETTINGS = struct.Struct("<16sI6s2x")
@@ -126,6 +127,15 @@ def pack_service(entry: ServiceEntry) -> bytes:
 def unpack_service(data: bytes) -> ServiceEntry:
     """Inverse of :func:`pack_service`. ``config_id`` 0: the entry is not in use."""
     return ServiceEntry(*_SERVICE.unpack(data))
+
+
+def services_in_use(values: bytes) -> dict[int, ServiceEntry]:
+    """The used entries of the whole services array, by index. Most of its 16384 are not."""
+    return {
+        index: unpack_service(values[index * _SERVICE.size : (index + 1) * _SERVICE.size])
+        for index, (config_id,) in enumerate(_SERVICE_IN_USE.iter_unpack(values))
+        if config_id
+    }
 
 
 def pack_ring(ring: bytes) -> bytes:

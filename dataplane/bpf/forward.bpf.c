@@ -92,11 +92,10 @@ static __always_inline int handle_ip(struct __sk_buff *skb, struct packet *packe
 	struct vip_value *vip;
 	__u32 flags;
 
-	if (packet->flags & PACKET_PORTS) {
+	if (packet->flags & PACKET_PORTS)
 		vserver = bpf_map_lookup_elem(&vservers, &packet->key);
-		if (vserver)
-			return forward(skb, packet, vserver, ipv4);
-	}
+	if (vserver)
+		goto found;
 	vip = bpf_map_lookup_elem(&vips, &packet->key.address);
 	if (!vip)
 		return finish(skb, handle_answer(skb, packet, ipv4));
@@ -110,11 +109,13 @@ static __always_inline int handle_ip(struct __sk_buff *skb, struct packet *packe
 			return finish(skb, reason);
 	}
 	vserver = find_wider(packet, flags);
-	if (vserver)
-		return forward(skb, packet, vserver, ipv4);
-	if (packet->flags & PACKET_LATER && flags & (VIP_PROTO_PORT | VIP_PORT))
-		reason = REASON_DROP_FRAGMENT;
-	return finish(skb, reason);
+	if (!vserver) {
+		if (packet->flags & PACKET_LATER && flags & (VIP_PROTO_PORT | VIP_PORT))
+			reason = REASON_DROP_FRAGMENT;
+		return finish(skb, reason);
+	}
+found:
+	return forward(skb, packet, vserver, ipv4);
 }
 
 static __always_inline int handle_ipv4(struct __sk_buff *skb)

@@ -298,7 +298,16 @@ class Map:
             _check(result, f"deleting from {self.name}")
 
     def items(self) -> list[tuple[bytes, bytes]]:
-        """Every entry of an array or hash, in one call to the kernel (BPF_MAP_LOOKUP_BATCH)."""
+        """Every entry of an array or hash, as :meth:`dump` reads them."""
+        keys, values = self.dump()
+        key_size, value_size = self.key_size, self.value_size
+        return [
+            (keys[i * key_size : (i + 1) * key_size], values[i * value_size : (i + 1) * value_size])
+            for i in range(len(keys) // key_size)
+        ]
+
+    def dump(self) -> tuple[bytes, bytes]:
+        """All keys, and all values in the same order, in one call to the kernel (BPF_MAP_LOOKUP_BATCH)."""
         keys = c.create_string_buffer(self.key_size * self.max_entries)
         values = c.create_string_buffer(self.value_size * self.max_entries)
         position = c.create_string_buffer(max(self.key_size, 4))
@@ -306,14 +315,7 @@ class Map:
         result = _lib.bpf_map_lookup_batch(self.fd, None, position, keys, values, c.byref(count), None)
         if result != -ENOENT:  # the way the kernel says: that was all
             _check(result, f"reading {self.name}")
-        all_keys, all_values = keys.raw, values.raw
-        return [
-            (
-                all_keys[i * self.key_size : (i + 1) * self.key_size],
-                all_values[i * self.value_size : (i + 1) * self.value_size],
-            )
-            for i in range(count.value)
-        ]
+        return keys.raw[: count.value * self.key_size], values.raw[: count.value * self.value_size]
 
     def _check_size(self, what: str, data: bytes, size: int) -> None:
         # ctypes hands on a bare pointer: the kernel would read past the end

@@ -48,10 +48,7 @@ class KernelMaps:
         for key, value in self._maps[Table.VSERVERS].items():
             vserver_key = layout.unpack_vserver_key(key)
             tables.vservers[vserver_key] = layout.unpack_vserver(value, vserver_key)
-        for key, value in self._maps[Table.SERVICES].items():
-            service = layout.unpack_service(value)
-            if service.config_id:
-                tables.services[layout.unpack_id(key)] = service
+        tables.services = layout.services_in_use(self._maps[Table.SERVICES].dump()[1])
         for key, value in self._maps[Table.PROBES_OUT].items():
             tables.probes_out[layout.unpack_address(key)] = layout.unpack_probe_out(value)
         for key, value in self._maps[Table.PROBES_IN].items():
@@ -60,21 +57,25 @@ class KernelMaps:
         return tables
 
     def _read_rings(self) -> dict[int, bytes]:
-        # One by one: kernels before 6.13 end a batch at the first empty slot of an array of maps
-        outer = self._maps[Table.RINGS]
         rings: dict[int, bytes] = {}
-        for vserver_id in range(MAX_VSERVERS):
-            inner_id = outer.lookup(layout.pack_id(vserver_id))
-            if inner_id is None:
-                continue
+        for vserver_id, inner_id in self._inner_maps():
             inner = Map.by_id(layout.unpack_id(inner_id))
             try:
                 ring = inner.lookup(bytes(4))
             finally:
                 inner.close()
             if ring is not None:
-                rings[vserver_id] = ring
+                rings[layout.unpack_id(vserver_id)] = ring
         return rings
+
+    def _inner_maps(self) -> list[tuple[bytes, bytes]]:
+        outer = self._maps[Table.RINGS]
+        try:
+            return outer.items()
+        except InterruptedError:
+            # Older kernels end a batch so at the first empty slot of an array of maps; slower, then
+            keys = [layout.pack_id(vserver_id) for vserver_id in range(MAX_VSERVERS)]
+            return [(key, inner_id) for key in keys if (inner_id := outer.lookup(key)) is not None]
 
     def apply(self, step: Step) -> None:
         """Carry out one step.
@@ -114,13 +115,18 @@ class KernelMaps:
 
     def counters(self) -> Counters:
         """Counters of every vserver and service in use, and of every reason. Raises OSError."""
-        vservers = {layout.unpack_vserver(v, layout.unpack_vserver_key(k)) for k, v in self._maps["vservers"].items()}
-        services = [key for key, value in self._maps[Table.SERVICES].items() if layout.unpack_service(value).config_id]
+        entries = self._maps[Table.VSERVERS].items()
+        vservers = {layout.unpack_vserver(value, layout.unpack_vserver_key(key)).vserver_id for key, value in entries}
+        services = layout.services_in_use(self._maps[Table.SERVICES].dump()[1])
         return Counters(
-            {entry.vserver_id: self._count(VSERVER_STATS, entry.vserver_id) for entry in vservers},
-            {layout.unpack_id(key): self._count(SERVICE_STATS, layout.unpack_id(key)) for key in services},
-            {reason: self._count(REASONS, reason) for reason in Reason},
+            {number: self._count(VSERVER_STATS, number) for number in vservers},
+            {number: self._count(SERVICE_STATS, number) for number in services},
+            self.reasons(),
         )
+
+    def reasons(self) -> dict[Reason, Count]:
+        """What became of every frame. Raises OSError."""
+        return {reason: self._count(REASONS, reason) for reason in Reason}
 
     def _count(self, name: str, index: int) -> Count:
         data = self._maps[name].lookup(layout.pack_id(index), self._stat_size)

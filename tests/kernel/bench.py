@@ -78,11 +78,11 @@ class Bench:
         if segments:
             struct.pack_into("=I", context, 164, segments)
             struct.pack_into("=I", context, 176, 1000)
-        before = self.maps.counters().reasons
+        before = self.maps.reasons()
         with inside(self.namespace):
             fd = self.forwarder.probe_fd if probe else self.forwarder.ingress_fd
             done = run_program(fd, frame, bytes(context))
-        after = self.maps.counters().reasons
+        after = self.maps.reasons()
         changed = [reason for reason in Reason if after[reason] != before[reason]]
         assert len(changed) == 1, f"one reason must be counted, not {changed}"
         packets = after[changed[0]].packets - before[changed[0]].packets
