@@ -78,7 +78,9 @@ def _ensure_routes(ip: IPRoute, ifindex: int, routes: Collection[ProbeRoute]) ->
         if entry in wanted:
             present.add(entry)
         elif network is not None:
-            ip.route("del", dst=str(network), oif=ifindex, table=_MAIN_TABLE, family=message["family"])
+            # The scope must be given: the kernel looks for an equal one
+            family, scope = message["family"], message["scope"]
+            ip.route("del", dst=str(network), oif=ifindex, table=_MAIN_TABLE, family=family, scope=scope)
     for network, source in wanted - present:
         options = {"scope": _SCOPE_LINK} if network.version == 4 else {}
         ip.route("replace", dst=str(network), oif=ifindex, prefsrc=str(source), **options)
