@@ -57,7 +57,7 @@ def consequences(kind: str, pk: int) -> list[str]:
     """What deleting the object will do, in sentences. Raises ObjectDoesNotExist."""
     world = load_world()
     if kind == "servers":
-        services = [row.name for row in world.services.values() if row.server_id == _get(world.servers, pk).pk]
+        services = [row.name for row in world.services_of[_get(world.servers, pk).pk]]
         return (
             [f"It still has services: {', '.join(services)}. Delete them first."]
             if services
@@ -130,7 +130,7 @@ def _facts(obj: Server | Service | VServer | Monitor) -> list[tuple[str, str]]:
 def _server(world: World, pk: int) -> Detail:
     server: Server = _get(world.servers, pk)
     row = server_row(world, server)
-    services = [service_row(world, one) for one in world.services.values() if one.server_id == pk]
+    services = [service_row(world, one) for one in world.services_of[pk]]
     targets = [
         {"vip": target.vip, "address": target.address, "command": f"ping -c 3 {target.address}"}
         for target in ProbeTarget.objects.filter(server_id=pk)

@@ -136,7 +136,7 @@ def server_row(world: World, server: Server) -> ServerRow:
         interface=", ".join(dict.fromkeys(path.interface for path in paths if path.interface)),
         path=refusal if paths else "no director has looked for it yet",
         eligible=eligible,
-        services=sum(service.server_id == server.pk for service in world.services.values()),
+        services=len(world.services_of[server.pk]),
     )
 
 
@@ -221,7 +221,8 @@ def transition_rows(service: Service | None = None, limit: int = LATEST) -> list
 
 def change_rows(kind: str = "", object_id: int | None = None, limit: int = LATEST) -> list[ChangeRow]:
     """Latest audit entries, newest first; of one object when ``kind`` (model name) is given."""
-    found = AuditEntry.objects.all()
+    # Logins are no changes, and what someone typed as a name may have been a password.
+    found = AuditEntry.objects.exclude(kind="user")
     if kind:
         found = found.filter(kind=kind, object_id=object_id)
     return [
@@ -229,7 +230,7 @@ def change_rows(kind: str = "", object_id: int | None = None, limit: int = LATES
             key=str(row.pk),
             at=row.at.isoformat(),
             who=f"{row.actor_name or 'system'} ({row.get_interface_display()})",
-            what=f"{row.get_verb_display()} {row.kind} {row.object_name}".strip(),
+            what=_deed(row),
             url="",
             note=" – ".join(filter(None, (_difference(row), row.reason))),
         )
@@ -237,11 +238,22 @@ def change_rows(kind: str = "", object_id: int | None = None, limit: int = LATES
     ]
 
 
+def _deed(entry: AuditEntry) -> str:
+    """What was done, in words: “bound service web1 to vserver web”."""
+    verb, about = entry.get_verb_display(), f"{entry.kind} {entry.object_name}"
+    joint = {AuditVerb.BIND: "to", AuditVerb.UNBIND: "from"}.get(AuditVerb(entry.verb))
+    bound: dict[str, Any] = entry.after or entry.before or {}
+    for kind in ("service", "monitor"):
+        if joint and kind in bound:
+            return f"{verb} {kind} {bound[kind]} {joint} {about}"
+    return f"{verb} {about}".strip()
+
+
 def _difference(entry: AuditEntry) -> str:
-    """What was bound or unbound, or which fields changed, in words."""
-    if entry.verb in {AuditVerb.BIND, AuditVerb.UNBIND}:
-        bound: dict[str, Any] = entry.after or entry.before or {}
-        return ", ".join(f"{name} {value}" for name, value in bound.items())
+    """Which fields changed, or how it was bound, in words."""
+    if entry.verb == AuditVerb.BIND:
+        bound: dict[str, Any] = entry.after or {}
+        return ", ".join(f"{name} {value}" for name, value in bound.items() if name not in {"service", "monitor"})
     if not isinstance(entry.before, dict) or not isinstance(entry.after, dict):
         return ""
     before: dict[str, Any] = entry.before

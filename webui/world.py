@@ -43,6 +43,7 @@ class World:
     services: dict[int, Service] = field(default_factory=dict)
     vservers: dict[int, VServer] = field(default_factory=dict)
     monitors: dict[int, Monitor] = field(default_factory=dict)
+    services_of: dict[int, list[Service]] = field(default_factory=lambda: defaultdict(list))
     monitors_of: dict[int, list[ServiceMonitorBinding]] = field(default_factory=lambda: defaultdict(list))
     bindings_of_service: dict[int, list[VServerServiceBinding]] = field(default_factory=lambda: defaultdict(list))
     bindings_of_vserver: dict[int, list[VServerServiceBinding]] = field(default_factory=lambda: defaultdict(list))
@@ -149,6 +150,7 @@ def _link(world: World) -> None:
     for service in list(world.services.values()):
         if service.server_id in world.servers:
             service.server = world.servers[service.server_id]
+            world.services_of[service.server_id].append(service)
         else:
             del world.services[service.pk]
     for checked in ServiceMonitorBinding.objects.order_by("monitor__name"):

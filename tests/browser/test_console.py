@@ -46,6 +46,31 @@ def test_the_dashboard_follows_states_and_counters_without_a_reload(operator: Pa
     assert operator.evaluate("window.sameDocument") is True
 
 
+def test_a_detail_page_follows_too_but_leaves_a_half_filled_form_alone(
+    operator: Page, apply: Apply, console_url: str
+) -> None:
+    apply(seed.incident)
+    pk = apply(lambda: VServer.objects.get(name="vserver_DSR").pk)
+    operator.goto(f"{console_url}/vservers/{pk}/")
+    expect(operator.locator("#live")).to_have_text("live")
+    state = (
+        operator.locator("#part-services tbody tr").filter(has_text="service_Server1_ANY").locator("[data-field=state]")
+    )
+    checked = (
+        operator.locator("#part-health tbody tr").filter(has_text="service_Server1_ANY").locator("[data-field=state]")
+    )
+    expect(state).to_have_text("UP")
+    weight = operator.get_by_role("spinbutton", name="Weight of service_Server1_ANY")
+    weight.fill("42")
+    weight.blur()
+    apply(_service_fails)
+    expect(checked).to_have_text("DOWN")
+    expect(weight).to_have_value("42")
+    weight.fill("1")
+    weight.blur()
+    expect(state).to_have_text("DOWN", timeout=15_000)
+
+
 def test_a_new_server_appears_on_an_open_dashboard_and_goes_again(operator: Page, apply: Apply) -> None:
     expect(operator.locator("#live")).to_have_text("live")
     expect(operator.get_by_text("No server yet.")).to_be_visible()

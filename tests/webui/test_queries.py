@@ -5,13 +5,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
 from tests import factories
 from webui import details, queries
-from webui.actions import servers, services
+from webui.actions import servers, services, vservers
 from webui.choices import State
-from webui.models import DataplaneStatus, DirectorCounters, HealthState, ServerPath, Service
+from webui.models import AuditEntry, DataplaneStatus, DirectorCounters, HealthState, ServerPath, Service
 from webui.payloads import ServiceRow, VServerRow
 
 pytestmark = pytest.mark.django_db
@@ -228,6 +229,26 @@ def test_a_health_check_shows_the_command_that_repeats_it_on_the_director() -> N
     (health,) = [table for table in details.detail("services", service.pk).tables if table.name == "health"]
     address = HealthState.objects.get(service=service).target.address
     assert [row["command"] for row in health.rows] == [f"curl -v http://{address}:8080/"]
+
+
+def test_changes_are_told_in_words() -> None:
+    service = factories.service()
+    vserver = factories.vserver(service)
+    vservers.set_weight(factories.SYSTEM, vserver, service, 5)
+    vservers.unbind_service(factories.SYSTEM, vserver, service)
+    told = [(row["what"], row["note"]) for row in queries.change_rows("vserver", vserver.pk)]
+    assert told == [
+        ("unbound service service_Server1_ANY from vserver vserver_DSR", ""),
+        ("changed vserver vserver_DSR", "weight: 1 → 5"),
+        ("bound service service_Server1_ANY to vserver vserver_DSR", "weight 1"),
+        ("created vserver vserver_DSR", ""),
+    ]
+
+
+def test_what_was_typed_at_a_failed_login_is_not_shown_to_everybody(client: Client) -> None:
+    client.post("/login/", {"username": "my password by mistake", "password": "x"})
+    assert AuditEntry.objects.filter(object_name="my password by mistake").exists()
+    assert "my password" not in str(queries.overview())
 
 
 def test_an_ipv6_address_stands_in_brackets() -> None:

@@ -112,9 +112,19 @@ function receive(event) {
 }
 
 // Parts of a page that the snapshot does not hold are asked for again, unless someone is working in them.
+function inUse(part) {
+  const changed = (control) => control.value !== control.defaultValue;
+  const chosen = (option) => option.selected && !option.defaultSelected && option.index > 0;
+  return (
+    part.contains(document.activeElement) ||
+    [...part.querySelectorAll("input:not([type=hidden])")].some(changed) ||
+    [...part.querySelectorAll("option")].some(chosen)
+  );
+}
+
 let refreshing = false;
 async function refreshParts() {
-  const parts = [...document.querySelectorAll("[data-refresh]")].filter((part) => !part.contains(document.activeElement));
+  const parts = [...document.querySelectorAll("[data-refresh]")].filter((part) => !inUse(part));
   if (parts.length === 0 || refreshing || document.hidden) return;
   refreshing = true;
   try {
@@ -123,7 +133,7 @@ async function refreshParts() {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of parts) {
       const fresh = page.getElementById(part.id);
-      if (fresh && part.isConnected && !part.contains(document.activeElement) && fresh.innerHTML !== part.dataset.seen) {
+      if (fresh && part.isConnected && !inUse(part) && fresh.innerHTML !== part.dataset.seen) {
         part.dataset.seen = fresh.innerHTML;
         part.replaceChildren(...document.importNode(fresh, true).childNodes);
       }

@@ -141,7 +141,7 @@ def object_edit(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
             return redirect("detail", kind, pk)
     if outcome.conflict:
         version = outcome.conflict.current_version
-        obj.refresh_from_db()
+        obj = get_object_or_404(kind.model, pk=pk)
     return _render_edit(request, kind, form, outcome.status, obj=obj, version=version, conflict=outcome.conflict)
 
 
@@ -160,7 +160,13 @@ def _render_edit(request: HttpRequest, kind: Kind, form: ObjectForm, status: int
 def _differences(form: ObjectForm, obj: Any) -> list[tuple[str, str, str]]:
     """(label, value now, value of the form) of the fields that differ."""
     pairs = [(field, getattr(obj, name), form.cleaned_data.get(name)) for name, field in form.fields.items()]
-    return [(str(field.label), str(now), str(typed)) for field, now, typed in pairs if now != typed]
+    return [(str(field.label), _in_words(now), _in_words(typed)) for field, now, typed in pairs if now != typed]
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "–" if value in (None, "") else str(value)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
