@@ -1,6 +1,6 @@
 """How tables look: columns of each kind of row, for the dashboard, the lists and the details alike.
 
-A cell is written by ``partials/cell.html`` and kept up to date by ``static/live.js`` from the same row, so both
+A cell is written by ``templatetags/halfpipe.py`` and kept up to date by ``static/live.js`` from the same row, so both
 know the same formats.
 """
 

@@ -1,4 +1,4 @@
-// Rows into cells: the browser's side of partials/cell.html and partials/table.html.
+// Rows into cells: the browser's side of templatetags/halfpipe.py and partials/table.html.
 
 import { absolute, age, clock, count, figure, NOTHING } from "./format.js";
 
