@@ -11,38 +11,13 @@
 
 #include "arp.h"
 #include "count.h"
+#include "find.h"
 #include "hash.h"
 #include "maps.h"
 #include "nd.h"
 #include "parse.h"
 #include "probe.h"
 #include "types.h"
-
-/* The look-ups behind the most precise one, in order of precedence; the VIP's flags say which can match. */
-static __always_inline struct vserver_value *find_wider(struct packet *packet, __u32 flags)
-{
-	struct vserver_value *vserver = 0;
-	__be16 port = packet->key.port;
-
-	if (flags & VIP_PROTO) {
-		packet->key.port = 0;
-		vserver = bpf_map_lookup_elem(&vservers, &packet->key);
-		if (vserver)
-			return vserver;
-	}
-	packet->key.protocol = 0;
-	if (flags & VIP_PORT && packet->flags & PACKET_PORTS) {
-		packet->key.port = port;
-		vserver = bpf_map_lookup_elem(&vservers, &packet->key);
-		if (vserver)
-			return vserver;
-	}
-	if (flags & VIP_ANY) {
-		packet->key.port = 0;
-		vserver = bpf_map_lookup_elem(&vservers, &packet->key);
-	}
-	return vserver;
-}
 
 /* To the service that the ring names. Counts and returns the verdict. */
 static __always_inline int forward(struct __sk_buff *skb, const struct packet *packet,
@@ -87,15 +62,16 @@ static __always_inline int forward(struct __sk_buff *skb, const struct packet *p
 
 static __always_inline int handle_ip(struct __sk_buff *skb, struct packet *packet, int ipv4)
 {
-	struct vserver_value *vserver = 0;
-	enum reason reason = REASON_DROP_NO_VSERVER;
+	__u32 number = current_generation(), flags;
+	struct recent *recent = recent_entry(packet);
+	struct vserver_value *vserver;
+	enum reason reason;
 	struct vip_value *vip;
-	__u32 flags;
 
-	if (packet->flags & PACKET_PORTS)
-		vserver = bpf_map_lookup_elem(&vservers, &packet->key);
-	if (vserver)
+	if (recent && is_recent(recent, packet, number)) {
+		vserver = &recent->value;
 		goto found;
+	}
 	vip = bpf_map_lookup_elem(&vips, &packet->key.address);
 	if (!vip)
 		return finish(skb, handle_answer(skb, packet, ipv4));
@@ -108,12 +84,15 @@ static __always_inline int handle_ip(struct __sk_buff *skb, struct packet *packe
 		if (reason != REASON_DROP_NO_VSERVER)
 			return finish(skb, reason);
 	}
-	vserver = find_wider(packet, flags);
+	vserver = find_vserver(packet, flags);
 	if (!vserver) {
+		reason = REASON_DROP_NO_VSERVER;
 		if (packet->flags & PACKET_LATER && flags & (VIP_PROTO_PORT | VIP_PORT))
 			reason = REASON_DROP_FRAGMENT;
 		return finish(skb, reason);
 	}
+	if (recent)
+		remember(recent, packet, vserver, number);
 found:
 	return forward(skb, packet, vserver, ipv4);
 }

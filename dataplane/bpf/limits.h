@@ -28,6 +28,11 @@
 #define MAX_INTERFACES 256
 #endif
 
+/* 2^this look-ups that each CPU remembers, 52 bytes each. */
+#ifndef RECENT_BITS
+#define RECENT_BITS 10
+#endif
+
 /* Slots of a vserver's ring. A prime, as Maglev needs (Eisenbud et al., NSDI 2016, 3.4); 164 slots
  * a service at 100 services keep the imbalance near 1 %, and 2 bytes each keep a ring in 32 KiB. */
 #ifndef RING_SLOTS

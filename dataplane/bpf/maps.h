@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* The tables. All but the counters are written by the control plane only. */
+/* The tables. All but the counters and recents are written by the control plane only. */
 #ifndef HALFPIPE_MAPS_H
 #define HALFPIPE_MAPS_H
 
@@ -24,7 +24,7 @@ struct {
 	__type(value, struct interface_value);
 } interfaces SEC(".maps");
 
-/* Virtual addresses. Asked only after the most precise vserver look-up missed. */
+/* Virtual addresses. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MAX_VIPS);
@@ -39,6 +39,28 @@ struct {
 	__type(key, struct vserver_key);
 	__type(value, struct vserver_value);
 } vservers SEC(".maps");
+
+/* Number of the present content of vips and vservers: one more with each change of them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} generation SEC(".maps");
+
+/* What look-ups found, see find.h. Only the forwarder writes here. */
+struct recent {
+	struct vserver_key key;
+	__u32 generation;
+	struct vserver_value value;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1 << RECENT_BITS);
+	__type(key, __u32);
+	__type(value, struct recent);
+} recents SEC(".maps");
 
 /* Rings by vserver_id. A ring is the one value of a map of its own: it is replaced as a whole, so no packet sees half a
  * change. Sizes instead of types: clang keeps only a forward declaration of what an inner map holds. */

@@ -13,6 +13,7 @@ from dataplane.tables import MAX_VSERVERS, Count, Counters, Reason, Tables
 VSERVER_STATS = "vserver_stats"
 SERVICE_STATS = "service_stats"
 REASONS = "reasons"
+GENERATION = "generation"
 _SETTINGS_KEY = bytes(4)
 
 _PACK: dict[Table, tuple[Callable[[Any], bytes], Callable[[Any], bytes]]] = {
@@ -26,6 +27,8 @@ _PACK: dict[Table, tuple[Callable[[Any], bytes], Callable[[Any], bytes]]] = {
 }
 # Entries of an array cannot be removed; zeros mean "not in use".
 _ARRAYS = {Table.SETTINGS, Table.SERVICES}
+# The forwarder remembers look-ups in these (bpf/find.h)
+_REMEMBERED = {Table.VIPS, Table.VSERVERS}
 
 
 class KernelMaps:
@@ -34,6 +37,8 @@ class KernelMaps:
     def __init__(self, maps: dict[str, Map]) -> None:
         self._maps = maps
         self._stat_size = layout.COUNTER_SIZE * possible_cpus()
+        # The process before us may have been killed between a change and its new generation
+        self._new_generation()
 
     def read(self) -> Tables:
         """All tables as the kernel holds them now. Raises OSError."""
@@ -97,6 +102,14 @@ class KernelMaps:
             opened.update(key, bytes(opened.value_size))
         else:
             opened.delete(key)
+        if step.table in _REMEMBERED:
+            self._new_generation()
+
+    def _new_generation(self) -> None:
+        """Make the forwarder forget what it remembers of earlier look-ups."""
+        opened = self._maps[GENERATION]
+        number = layout.unpack_id(opened.lookup(bytes(4)) or bytes(4))
+        opened.update(bytes(4), layout.pack_id((number + 1) % (1 << 32)))
 
     def _apply_ring(self, step: Put | Delete) -> None:
         outer = self._maps[Table.RINGS]

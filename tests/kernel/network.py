@@ -81,7 +81,8 @@ def _connect(made: Network, host: str) -> None:
     made.ip("bridge", "link", "set", host, "master", "br0", "up")
     with inside(made.namespace(host)):
         Path("/proc/sys/net/ipv4/conf/all/rp_filter").write_text("1")
-        Path("/proc/sys/net/ipv4/ping_group_range").write_text("0 0")
+        # Duplicate address detection would keep servers from asking for the client during the first two seconds
+        Path("/proc/sys/net/ipv6/conf/eth0/accept_dad").write_text("0")
         if host in SERVERS:
             Path("/proc/sys/net/ipv4/conf/all/arp_ignore").write_text("1")
             Path("/proc/sys/net/ipv4/conf/all/arp_announce").write_text("2")

@@ -283,3 +283,43 @@ def test_a_merged_frame_counts_as_the_frames_it_was_made_of(
     frame = to_us(kind, transport)
     done = bench.send(frame, segments=3)
     assert done.count == Count(3, len(frame) + 2 * headers)
+
+
+def test_what_is_remembered_of_a_look_up_ends_with_each_change(bench: Bench) -> None:
+    frame = to_us(p.IPV4, p.ipv4(CLIENT, VIP, p.TCP, TRANSPORT4[p.TCP]))
+    wide, narrow = VServerKey(V4, 0, 0), VServerKey(V4, p.TCP, 80)
+    bench.add_vserver(wide, 1, whole_ring(1))
+    for _ in range(2):
+        assert bench.send(frame) == forwarded(frame, 1)
+    bench.add_vserver(narrow, 2, whole_ring(2))
+    for _ in range(2):
+        assert bench.send(frame) == forwarded(frame, 2)
+    bench.maps.apply(Delete(Table.VSERVERS, narrow))
+    for _ in range(2):
+        assert bench.send(frame) == forwarded(frame, 1)
+    bench.put(Table.VIPS, V4, VipFlag.PROTO)
+    for _ in range(2):
+        assert bench.send(frame) == untouched(frame, "drop", Reason.DROP_NO_VSERVER)
+    bench.put(Table.VIPS, V4, VipFlag.ANY)
+    assert bench.send(frame) == forwarded(frame, 1)
+    bench.maps.apply(Delete(Table.VSERVERS, wide))
+    bench.maps.apply(Delete(Table.VIPS, V4))
+    assert bench.send(frame) == untouched(frame, "pass", Reason.PASS_NOT_VIP)
+
+
+def test_look_ups_that_share_a_place_in_memory_do_not_mix(bench: Bench) -> None:
+    """4096 ports on 1024 places: each forwards as its own vserver says, in any order."""
+    ports = list(range(1, 4097))
+    for number in (1, 2):
+        bench.add_vserver(VServerKey(V4, p.TCP, number), number, whole_ring(number))
+    bench.add_vserver(VServerKey(V4, p.TCP, 0), 3, whole_ring(3))
+    for port in [*ports, *reversed(ports)]:
+        frame = to_us(p.IPV4, p.ipv4(CLIENT, VIP, p.TCP, p.tcp(CLIENT, VIP, (40000, port))))
+        assert bench.send(frame).frame[:6] == service_mac(port if port < 3 else 3)
+
+
+def test_an_aggregate_for_an_any_vserver_counts_tcp_headers(bench: Bench) -> None:
+    bench.add_vserver(VServerKey(V4, 0, 0), 1, whole_ring(1))
+    frame = to_us(p.IPV4, p.ipv4(CLIENT, VIP, p.TCP, p.tcp(CLIENT, VIP, PORTS, bytes(3000))))
+    for _ in range(2):
+        assert bench.send(frame, segments=3).count == Count(3, len(frame) + 2 * (14 + 20 + 20))
