@@ -161,6 +161,27 @@ def _end_sessions() -> None:
     Session.objects.all().delete()
 
 
+def test_the_theme_is_kept_and_wins_over_the_systems(operator: Page) -> None:
+    operator.emulate_media(color_scheme="light")
+    background = "getComputedStyle(document.body).backgroundColor"
+    light = operator.evaluate(background)
+    operator.get_by_role("button", name="Theme: system").click()
+    operator.get_by_role("button", name="Theme: light").click()
+    expect(operator.get_by_role("button", name="Theme: dark")).to_be_visible()
+    dark = operator.evaluate(background)
+    assert dark != light
+    operator.reload()
+    assert operator.evaluate(background) == dark
+
+
+def test_the_first_tab_stop_leads_past_the_navigation(operator: Page) -> None:
+    operator.reload()
+    operator.keyboard.press("Tab")
+    expect(operator.get_by_role("link", name="Skip to content")).to_be_focused()
+    operator.keyboard.press("Enter")
+    expect(operator.locator("#main")).to_be_focused()
+
+
 def test_figures_are_written_the_same_by_server_and_browser(operator: Page, console_url: str) -> None:
     values = [0, 1, 0.4, 9.99, 9.999, 12.34, 99.94, 99.96, 999, 999.4, 999.5, 1000, 1234.5, 12345, 1e6, 1.5e9, 2e15]
     script = f"async (values) => (await import('{console_url}/static/format.js')).figure(values)"
@@ -203,7 +224,20 @@ def test_axe_finds_nothing_serious_on_any_page(
         for address in _addresses(apply):
             page.goto(console_url + address)
             found += _violations(page, address)
+        found += _violations_of_refusals(page, console_url, apply)
     assert found == []
+
+
+def _violations_of_refusals(page: Page, console_url: str, apply: Apply) -> list[str]:
+    page.goto(console_url + "/monitors/add/")
+    page.get_by_role("button", name="Add").click()
+    expect(page.locator("#error-summary")).to_be_focused()
+    found = _violations(page, "refused form")
+    service = apply(lambda: Service.objects.values_list("pk", flat=True)[0])
+    page.goto(f"{console_url}/services/{service}/")
+    page.get_by_role("button", name="Bind monitor").click()
+    expect(page.locator("#error-summary")).to_be_focused()
+    return found + _violations(page, "refused binding")
 
 
 def _violations(page: Page, address: str) -> list[str]:
@@ -228,5 +262,7 @@ def test_no_page_scrolls_sideways(apply: Apply, operator: Page, console_url: str
     for address in _addresses(apply):
         operator.goto(console_url + address)
         expect(operator.locator("#live")).to_have_text("live")
+        if width < 500:
+            operator.screenshot(path=SCREENSHOTS / f"top-{scheme}-{width}{address.replace('/', '-')}.png")
         operator.screenshot(path=SCREENSHOTS / f"{scheme}-{width}{address.replace('/', '-')}.png", full_page=True)
         assert operator.evaluate("document.documentElement.scrollWidth") <= width, address
