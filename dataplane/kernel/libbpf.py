@@ -12,117 +12,11 @@ from dataclasses import dataclass
 from errno import ENOENT
 from pathlib import Path
 
+from dataplane.kernel.abi import MapInfo, OpenOptions, RawProgramInfo, TestRunOptions, lib
+
 MAP_TYPE_ARRAY = 2
 LOG_SIZE = 1 << 20
 LOG_SHOWN = 4000
-_TAG_SIZE = 8
-_NAME_SIZE = 16
-
-_lib = c.CDLL("libbpf.so.1", use_errno=True)
-
-
-class _OpenOptions(c.Structure):
-    _fields_ = [
-        ("sz", c.c_size_t),
-        ("object_name", c.c_char_p),
-        ("relaxed_maps", c.c_bool),
-        ("pin_root_path", c.c_char_p),
-        ("unused", c.c_uint32),
-        ("kconfig", c.c_char_p),
-        ("btf_custom_path", c.c_char_p),
-        ("kernel_log_buf", c.c_void_p),
-        ("kernel_log_size", c.c_size_t),
-        ("kernel_log_level", c.c_uint32),
-    ]
-
-
-class _MapInfo(c.Structure):
-    _fields_ = [
-        ("type", c.c_uint32),
-        ("id", c.c_uint32),
-        ("key_size", c.c_uint32),
-        ("value_size", c.c_uint32),
-        ("max_entries", c.c_uint32),
-        ("map_flags", c.c_uint32),
-        ("name", c.c_char * _NAME_SIZE),
-    ]
-
-
-class _ProgramInfo(c.Structure):
-    _fields_ = [
-        ("type", c.c_uint32),
-        ("id", c.c_uint32),
-        ("tag", c.c_uint8 * _TAG_SIZE),
-        ("jited_prog_len", c.c_uint32),
-        ("xlated_prog_len", c.c_uint32),
-        ("jited_prog_insns", c.c_uint64),
-        ("xlated_prog_insns", c.c_uint64),
-        ("load_time", c.c_uint64),
-        ("created_by_uid", c.c_uint32),
-        ("nr_map_ids", c.c_uint32),
-        ("map_ids", c.c_uint64),
-        ("name", c.c_char * _NAME_SIZE),
-    ]
-
-
-class _TestRunOptions(c.Structure):
-    _fields_ = [
-        ("sz", c.c_size_t),
-        ("data_in", c.c_void_p),
-        ("data_out", c.c_void_p),
-        ("data_size_in", c.c_uint32),
-        ("data_size_out", c.c_uint32),
-        ("ctx_in", c.c_void_p),
-        ("ctx_out", c.c_void_p),
-        ("ctx_size_in", c.c_uint32),
-        ("ctx_size_out", c.c_uint32),
-        ("retval", c.c_uint32),
-        ("repeat", c.c_int),
-        ("duration", c.c_uint32),
-        ("flags", c.c_uint32),
-        ("cpu", c.c_uint32),
-        ("batch_size", c.c_uint32),
-    ]
-
-
-_SIGNATURES: dict[str, tuple[object, list[object]]] = {
-    "bpf_object__open_file": (c.c_void_p, [c.c_char_p, c.c_void_p]),
-    "bpf_object__load": (c.c_int, [c.c_void_p]),
-    "bpf_object__close": (None, [c.c_void_p]),
-    "bpf_object__next_map": (c.c_void_p, [c.c_void_p, c.c_void_p]),
-    "bpf_object__find_program_by_name": (c.c_void_p, [c.c_void_p, c.c_char_p]),
-    "bpf_map__name": (c.c_char_p, [c.c_void_p]),
-    "bpf_map__type": (c.c_int, [c.c_void_p]),
-    "bpf_map__key_size": (c.c_uint32, [c.c_void_p]),
-    "bpf_map__value_size": (c.c_uint32, [c.c_void_p]),
-    "bpf_map__max_entries": (c.c_uint32, [c.c_void_p]),
-    "bpf_map__fd": (c.c_int, [c.c_void_p]),
-    "bpf_map__set_pin_path": (c.c_int, [c.c_void_p, c.c_char_p]),
-    "bpf_program__fd": (c.c_int, [c.c_void_p]),
-    "bpf_obj_pin": (c.c_int, [c.c_int, c.c_char_p]),
-    "bpf_obj_get": (c.c_int, [c.c_char_p]),
-    "bpf_obj_get_info_by_fd": (c.c_int, [c.c_int, c.c_void_p, c.POINTER(c.c_uint32)]),
-    "bpf_map_get_fd_by_id": (c.c_int, [c.c_uint32]),
-    "bpf_prog_get_fd_by_id": (c.c_int, [c.c_uint32]),
-    "bpf_map_create": (c.c_int, [c.c_int, c.c_char_p, c.c_uint32, c.c_uint32, c.c_uint32, c.c_void_p]),
-    "bpf_map_lookup_elem": (c.c_int, [c.c_int, c.c_char_p, c.c_void_p]),
-    "bpf_map_update_elem": (c.c_int, [c.c_int, c.c_char_p, c.c_char_p, c.c_uint64]),
-    "bpf_map_delete_elem": (c.c_int, [c.c_int, c.c_char_p]),
-    "bpf_map_lookup_batch": (
-        c.c_int,
-        [c.c_int, c.c_void_p, c.c_void_p, c.c_void_p, c.c_void_p, c.POINTER(c.c_uint32), c.c_void_p],
-    ),
-    "bpf_prog_test_run_opts": (c.c_int, [c.c_int, c.POINTER(_TestRunOptions)]),
-    "libbpf_num_possible_cpus": (c.c_int, []),
-    "libbpf_set_print": (c.c_void_p, [c.c_void_p]),
-}
-for _name, (_restype, _argtypes) in _SIGNATURES.items():
-    _function = getattr(_lib, _name)
-    _function.restype = _restype
-    _function.argtypes = _argtypes
-
-# libbpf prints to stderr what the exceptions say anyway.
-_lib.libbpf_set_print(None)
 
 
 def _check(result: int, what: str) -> int:
@@ -133,7 +27,7 @@ def _check(result: int, what: str) -> int:
 
 def possible_cpus() -> int:
     """Number of values that a per-CPU map has for each entry."""
-    return _check(_lib.libbpf_num_possible_cpus(), "counting CPUs")
+    return _check(lib.libbpf_num_possible_cpus(), "counting CPUs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +47,8 @@ class BpfObject:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._log = c.create_string_buffer(LOG_SIZE)
-        options = _OpenOptions(
-            sz=c.sizeof(_OpenOptions), kernel_log_buf=c.addressof(self._log), kernel_log_size=LOG_SIZE
-        )
-        self._object = _lib.bpf_object__open_file(os.fsencode(path), c.byref(options))
+        options = OpenOptions(sz=c.sizeof(OpenOptions), kernel_log_buf=c.addressof(self._log), kernel_log_size=LOG_SIZE)
+        self._object = lib.bpf_object__open_file(os.fsencode(path), c.byref(options))
         if not self._object:
             error = c.get_errno()
             raise OSError(error, f"cannot open {path} as an eBPF object: {os.strerror(error)}")
@@ -164,8 +56,8 @@ class BpfObject:
     def _maps(self) -> dict[str, int]:
         maps: dict[str, int] = {}
         previous = None
-        while previous := _lib.bpf_object__next_map(self._object, previous):
-            name = _lib.bpf_map__name(previous).decode()
+        while previous := lib.bpf_object__next_map(self._object, previous):
+            name = lib.bpf_map__name(previous).decode()
             if "." not in name:  # the compiler's constants belong to one program and change with it
                 maps[name] = previous
         return maps
@@ -175,10 +67,10 @@ class BpfObject:
         return [
             MapShape(
                 name,
-                _lib.bpf_map__type(handle),
-                _lib.bpf_map__key_size(handle),
-                _lib.bpf_map__value_size(handle),
-                _lib.bpf_map__max_entries(handle),
+                lib.bpf_map__type(handle),
+                lib.bpf_map__key_size(handle),
+                lib.bpf_map__value_size(handle),
+                lib.bpf_map__max_entries(handle),
             )
             for name, handle in sorted(self._maps().items())
         ]
@@ -187,30 +79,30 @@ class BpfObject:
         """Before load(): take over what is pinned in ``folder``, pin there what is not."""
         for name, handle in self._maps().items():
             path = folder / name
-            _check(_lib.bpf_map__set_pin_path(handle, os.fsencode(path)), f"pinning map {name} at {path}")
+            _check(lib.bpf_map__set_pin_path(handle, os.fsencode(path)), f"pinning map {name} at {path}")
 
     def load(self) -> None:
         """Create the maps and verify the programs."""
-        result = _lib.bpf_object__load(self._object)
+        result = lib.bpf_object__load(self._object)
         if result < 0:
             log = self._log.value.decode(errors="replace")[-LOG_SHOWN:]
             raise OSError(-result, f"cannot load {self._path}: {os.strerror(-result)}\n{log}".rstrip())
 
     def map_fd(self, name: str) -> int:
         """A descriptor of its own, which outlives the object."""
-        return os.dup(_check(_lib.bpf_map__fd(self._maps()[name]), f"map {name}"))
+        return os.dup(_check(lib.bpf_map__fd(self._maps()[name]), f"map {name}"))
 
     def program_fd(self, name: str) -> int:
         """A descriptor of its own, which outlives the object."""
-        program = _lib.bpf_object__find_program_by_name(self._object, name.encode())
+        program = lib.bpf_object__find_program_by_name(self._object, name.encode())
         if not program:
             raise OSError(ENOENT, f"{self._path} has no program {name}")
-        return os.dup(_check(_lib.bpf_program__fd(program), f"program {name}"))
+        return os.dup(_check(lib.bpf_program__fd(program), f"program {name}"))
 
     def close(self) -> None:
         """Give everything back that was not pinned or duplicated."""
         if self._object:
-            _lib.bpf_object__close(self._object)
+            lib.bpf_object__close(self._object)
             self._object = None
 
 
@@ -227,25 +119,25 @@ class ProgramInfo:
 def program_info(fd: int) -> ProgramInfo:
     """What the kernel knows about a loaded program."""
     ids = (c.c_uint32 * 64)()
-    info = _ProgramInfo(nr_map_ids=len(ids), map_ids=c.addressof(ids))
+    info = RawProgramInfo(nr_map_ids=len(ids), map_ids=c.addressof(ids))
     size = c.c_uint32(c.sizeof(info))
-    _check(_lib.bpf_obj_get_info_by_fd(fd, c.byref(info), c.byref(size)), "reading program info")
+    _check(lib.bpf_obj_get_info_by_fd(fd, c.byref(info), c.byref(size)), "reading program info")
     return ProgramInfo(info.id, bytes(info.tag), info.name.decode(), tuple(sorted(ids[: info.nr_map_ids])))
 
 
 def pin(fd: int, path: Path) -> None:
     """Give a map or program a name in a bpffs."""
-    _check(_lib.bpf_obj_pin(fd, os.fsencode(path)), f"pinning at {path}")
+    _check(lib.bpf_obj_pin(fd, os.fsencode(path)), f"pinning at {path}")
 
 
 def get_pinned(path: Path) -> int:
     """Open what is pinned there; FileNotFoundError when nothing is."""
-    return _check(_lib.bpf_obj_get(os.fsencode(path)), f"opening {path}")
+    return _check(lib.bpf_obj_get(os.fsencode(path)), f"opening {path}")
 
 
 def get_program(program_id: int) -> int:
     """Open a loaded program by its id; FileNotFoundError when it is gone."""
-    return _check(_lib.bpf_prog_get_fd_by_id(program_id), f"opening program {program_id}")
+    return _check(lib.bpf_prog_get_fd_by_id(program_id), f"opening program {program_id}")
 
 
 class Map:
@@ -253,9 +145,9 @@ class Map:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        info = _MapInfo()
+        info = MapInfo()
         size = c.c_uint32(c.sizeof(info))
-        _check(_lib.bpf_obj_get_info_by_fd(fd, c.byref(info), c.byref(size)), "reading map info")
+        _check(lib.bpf_obj_get_info_by_fd(fd, c.byref(info), c.byref(size)), "reading map info")
         self.id: int = info.id
         self.name = info.name.decode()
         self.key_size: int = info.key_size
@@ -266,19 +158,19 @@ class Map:
     def create_array(cls, name: str, value_size: int) -> Map:
         """A new array of one entry, without a flag, as inner maps of the forwarder are."""
         return cls(
-            _check(_lib.bpf_map_create(MAP_TYPE_ARRAY, name.encode(), 4, value_size, 1, None), f"creating map {name}")
+            _check(lib.bpf_map_create(MAP_TYPE_ARRAY, name.encode(), 4, value_size, 1, None), f"creating map {name}")
         )
 
     @classmethod
     def by_id(cls, map_id: int) -> Map:
         """Open a map by its id; FileNotFoundError when it is gone."""
-        return cls(_check(_lib.bpf_map_get_fd_by_id(map_id), f"opening map {map_id}"))
+        return cls(_check(lib.bpf_map_get_fd_by_id(map_id), f"opening map {map_id}"))
 
     def lookup(self, key: bytes, size: int | None = None) -> bytes | None:
         """The value, or None. ``size`` for maps whose values are longer here than in the kernel (per-CPU)."""
         self._check_size("key", key, self.key_size)
         value = c.create_string_buffer(size or self.value_size)
-        result = _lib.bpf_map_lookup_elem(self.fd, key, value)
+        result = lib.bpf_map_lookup_elem(self.fd, key, value)
         if result == -ENOENT:
             return None
         _check(result, f"reading from {self.name}")
@@ -288,12 +180,12 @@ class Map:
         """Create or replace an entry."""
         self._check_size("key", key, self.key_size)
         self._check_size("value", value, size or self.value_size)
-        _check(_lib.bpf_map_update_elem(self.fd, key, value, 0), f"writing to {self.name}")
+        _check(lib.bpf_map_update_elem(self.fd, key, value, 0), f"writing to {self.name}")
 
     def delete(self, key: bytes) -> None:
         """Remove an entry; an absent one is no error."""
         self._check_size("key", key, self.key_size)
-        result = _lib.bpf_map_delete_elem(self.fd, key)
+        result = lib.bpf_map_delete_elem(self.fd, key)
         if result != -ENOENT:
             _check(result, f"deleting from {self.name}")
 
@@ -312,7 +204,7 @@ class Map:
         values = c.create_string_buffer(self.value_size * self.max_entries)
         position = c.create_string_buffer(max(self.key_size, 4))
         count = c.c_uint32(self.max_entries)
-        result = _lib.bpf_map_lookup_batch(self.fd, None, position, keys, values, c.byref(count), None)
+        result = lib.bpf_map_lookup_batch(self.fd, None, position, keys, values, c.byref(count), None)
         if result != -ENOENT:  # the way the kernel says: that was all
             _check(result, f"reading {self.name}")
         return keys.raw[: count.value * self.key_size], values.raw[: count.value * self.value_size]
@@ -345,8 +237,8 @@ def run_program(fd: int, frame: bytes, context: bytes = b"", repeat: int = 1) ->
     context_out = c.create_string_buffer(len(context) or 1)
     frame_in = c.create_string_buffer(frame, len(frame))
     context_in = c.create_string_buffer(context, len(context) or 1)
-    options = _TestRunOptions(
-        sz=c.sizeof(_TestRunOptions),
+    options = TestRunOptions(
+        sz=c.sizeof(TestRunOptions),
         data_in=c.addressof(frame_in),
         data_size_in=len(frame),
         data_out=c.addressof(out),
@@ -356,5 +248,5 @@ def run_program(fd: int, frame: bytes, context: bytes = b"", repeat: int = 1) ->
     if context:
         options.ctx_in, options.ctx_size_in = c.addressof(context_in), len(context)
         options.ctx_out, options.ctx_size_out = c.addressof(context_out), len(context)
-    _check(_lib.bpf_prog_test_run_opts(fd, c.byref(options)), "running a program on a frame")
+    _check(lib.bpf_prog_test_run_opts(fd, c.byref(options)), "running a program on a frame")
     return Run(options.retval, out.raw[: options.data_size_out], context_out.raw, options.duration)

@@ -88,11 +88,20 @@ def test_a_protocol_without_ports_matches_its_own_any_port_vserver(bench: Bench)
     assert bench.send(frame) == forwarded(frame, 4)
 
 
-def test_flags_of_the_vip_switch_the_wider_look_ups_off(bench: Bench) -> None:
-    bench.add_vserver(VServerKey(V4, 0, 0), 1, whole_ring(4))
-    bench.put(Table.VIPS, V4, VipFlag.PROTO_PORT)
+@pytest.mark.parametrize(
+    ("protocol", "port", "flag"),
+    [(p.TCP, 80, VipFlag.PROTO_PORT), (p.TCP, 0, VipFlag.PROTO), (0, 80, VipFlag.PORT), (0, 0, VipFlag.ANY)],
+)
+def test_a_vserver_is_found_only_if_the_vips_flags_say_so(
+    bench: Bench, protocol: int, port: int, flag: VipFlag
+) -> None:
+    bench.add_vserver(VServerKey(V4, protocol, port), 1, whole_ring(4))
     frame = to_us(p.IPV4, p.ipv4(CLIENT, VIP, p.TCP, TRANSPORT4[p.TCP]))
+    every = VipFlag.PROTO_PORT | VipFlag.PROTO | VipFlag.PORT | VipFlag.ANY
+    bench.put(Table.VIPS, V4, every & ~flag)
     assert bench.send(frame) == untouched(frame, "drop", Reason.DROP_NO_VSERVER)
+    bench.put(Table.VIPS, V4, flag)
+    assert bench.send(frame) == forwarded(frame, 4)
 
 
 def test_ipv4_options_move_the_ports(bench: Bench) -> None:
