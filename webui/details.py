@@ -10,18 +10,9 @@ from django.urls import reverse
 
 from webui.choices import AdminState, MonitorType, State
 from webui.models import HealthState, Monitor, ProbeTarget, Server, Service, ServiceMonitorBinding, VServer
-from webui.queries import (
-    change_rows,
-    endpoint,
-    iso,
-    monitor_row,
-    port_text,
-    server_row,
-    service_row,
-    transition_rows,
-    url_of,
-    vserver_row,
-)
+from webui.models.fields import port_text
+from webui.queries import change_rows, transition_rows
+from webui.rows import endpoint, iso, monitor_row, server_row, service_row, url_of, vserver_row
 from webui.tables import COLUMNS, Action, Column, Table
 from webui.world import World, load_world
 

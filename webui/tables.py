@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from django import forms
 
-Format = Literal["text", "code", "state", "transition", "count", "rate", "bits", "time", "age"]
+Format = Literal["text", "code", "state", "count", "rate", "bits", "time", "age"]
 
 
 @dataclass(frozen=True)

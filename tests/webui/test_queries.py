@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from tests import factories
-from webui import details, queries
+from webui import details, queries, rows
 from webui.actions import servers, services, vservers
 from webui.choices import State
 from webui.models import AuditEntry, DataplaneStatus, DirectorCounters, HealthState, ServerPath, Service
@@ -186,7 +186,7 @@ def test_reasons_are_shown_in_words() -> None:
 def test_every_reason_of_the_forwarder_has_words() -> None:
     from dataplane.tables import Reason  # noqa: PLC0415 - the console itself must not import it
 
-    assert set(queries.REASON_WORDS) == {reason.name for reason in Reason}
+    assert set(rows.REASON_WORDS) == {reason.name for reason in Reason}
 
 
 def test_a_search_finds_every_word_in_any_column() -> None:
@@ -252,5 +252,5 @@ def test_what_was_typed_at_a_failed_login_is_not_shown_to_everybody(client: Clie
 
 
 def test_an_ipv6_address_stands_in_brackets() -> None:
-    assert queries.endpoint("2001:db8::1", 80) == "[2001:db8::1]:80"
-    assert queries.endpoint("192.0.2.1", 0) == "192.0.2.1:*"
+    assert rows.endpoint("2001:db8::1", 80) == "[2001:db8::1]:80"
+    assert rows.endpoint("192.0.2.1", 0) == "192.0.2.1:*"

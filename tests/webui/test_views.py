@@ -257,8 +257,8 @@ def test_refused_input_stays_in_the_form_and_the_reason_stands_at_its_field(owne
 def test_an_object_is_changed_and_its_version_grows(owner: Client) -> None:
     server = factories.server()
     given = SERVER | {"comment": "rack 7", "version": server.version}
-    answer = owner.post(reverse("edit", args=["servers", server.pk]), given)
-    assert answer.status_code == 302
+    answer = owner.post(reverse("edit", args=["servers", server.pk]), given, follow=True)
+    assert _messages(answer) == ["Server Server1 was saved."]
     changed = Server.objects.get()
     assert (changed.comment, changed.version) == ("rack 7", server.version + 1)
 

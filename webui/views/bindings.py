@@ -30,6 +30,7 @@ def bind_monitor(request: HttpRequest, pk: int) -> HttpResponse:
             ),
         )
         if outcome.done:
+            messages.success(request, f"Monitor {given['monitor']} was bound.")
             return redirect("detail", "services", pk)
         status = outcome.status
     return render_detail(request, KINDS["services"], pk, form, status)
@@ -60,6 +61,7 @@ def bind_service(request: HttpRequest, pk: int) -> HttpResponse:
             lambda: vservers.bind_service(actor_of(request), vserver, given["service"], weight=given["weight"]),
         )
         if outcome.done:
+            messages.success(request, f"Service {given['service']} was bound.")
             return redirect("detail", "vservers", pk)
         status = outcome.status
     return render_detail(request, KINDS["vservers"], pk, form, status)

@@ -6,14 +6,17 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
+from django.contrib import messages
 from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.text import capfirst
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from webui import details, queries
 from webui.forms import BindMonitorForm, BindServiceForm, ErrorsFromActions, ObjectForm
 from webui.models import Service, VServer
+from webui.models.fields import port_text
 from webui.tables import COLUMNS, BindForm, Table
 from webui.views.change import Outcome, actor_of, attempt, attempt_button
 from webui.views.kinds import Kind
@@ -94,7 +97,7 @@ def _bind_form(kind: Kind, pk: int, form: Any) -> BindForm | None:
     if kind.model is VServer:
         vserver = VServer.objects.get(pk=pk)
         form = form or BindServiceForm(vserver=vserver)
-        port = queries.port_text(vserver.port)
+        port = port_text(vserver.port)
         ports, types = (
             " or ".join(dict.fromkeys((port, "*"))),
             " or ".join(dict.fromkeys((vserver.service_type, "ANY"))),
@@ -120,6 +123,7 @@ def object_add(request: HttpRequest, kind: Kind) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         outcome = attempt(form, lambda: kind.actions.create(actor_of(request), form.values))
         if outcome.done:
+            messages.success(request, f"{capfirst(kind.singular)} {outcome.result.name} was added.")
             return redirect("detail", kind, outcome.result.pk)
     return _render_edit(request, kind, form, 200 if request.method != "POST" else outcome.status)
 
@@ -138,6 +142,7 @@ def object_edit(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
     if form.is_valid():
         outcome = attempt(form, lambda: kind.actions.update(actor_of(request), obj, form.values, version))
         if outcome.done:
+            messages.success(request, f"{capfirst(kind.singular)} {outcome.result.name} was saved.")
             return redirect("detail", kind, pk)
     if outcome.conflict:
         version = outcome.conflict.current_version
@@ -176,7 +181,9 @@ def object_delete(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
     obj: Any = get_object_or_404(kind.model, pk=pk)
     if request.method == "POST":
         done = attempt_button(
-            request, lambda: kind.actions.delete(actor_of(request), obj), f"{kind.singular} {obj.name} was deleted."
+            request,
+            lambda: kind.actions.delete(actor_of(request), obj),
+            f"{capfirst(kind.singular)} {obj.name} was deleted.",
         )
         return redirect("list", kind) if done else redirect("detail", kind, pk)
     context = {"kind": kind, "obj": obj, "consequences": details.consequences(kind.slug, pk)}
