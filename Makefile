@@ -78,7 +78,7 @@ test: test-packages $(SYNCED) bpf ## Run all tests
 	browser=5; \
 	if [ -d tests/browser ]; then \
 		browser=0; \
-		DJANGO_ALLOW_ASYNC_UNSAFE=1 $(BIN)/pytest -p no:asyncio -m browser tests/browser || browser=$$?; \
+		DJANGO_ALLOW_ASYNC_UNSAFE=1 $(BIN)/pytest -m browser tests/browser || browser=$$?; \
 	fi; \
 	[ $$browser -eq 5 ] && browser=0; \
 	exit $$(( status > browser ? status : browser ))
@@ -100,5 +100,5 @@ lock: $(SYNCED) ## Resolve the dependencies anew and write requirements.lock
 .PHONY: clean
 clean: ## Remove what was built or kept, the lab's database and password included
 	@if $(PYTHON) -m dataplane.lab status 2>/dev/null; then echo "Run 'make lab-down' first." >&2; exit 1; fi
-	rm -rf build .lab staticfiles .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build .lab .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

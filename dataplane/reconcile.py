@@ -63,8 +63,7 @@ class Reconciler:
         drift = self._read_back()
         interfaces = self.links.interfaces()
         desired = self.last = self._resolve(configuration, interfaces)
-        probe = self._probe_device(desired)
-        error = ""
+        probe, error = self._probe_device(desired)
         try:
             wanted = compile_tables(
                 desired,
@@ -118,10 +117,18 @@ class Reconciler:
         self._held = held
         return {**table, **{key: entry for key, (entry, _since) in held.items()}}
 
-    def _probe_device(self, desired: DesiredState) -> Interface | None:
-        """The device that probes leave by; None while there is no way to send any."""
+    def _probe_device(self, desired: DesiredState) -> tuple[Interface | None, str]:
+        """The device that probes leave by, None while there is no way to send any; and what went wrong.
+
+        Checks that cannot be sent are no reason to hold up the traffic.
+        """
         routes = probe_routes(desired.probes, desired.interfaces, self.probe_networks)
-        return self.links.ensure_probe_device(routes) if routes else None
+        if not routes:
+            return None, ""
+        try:
+            return self.links.ensure_probe_device(routes), ""
+        except OSError as refused:
+            return None, f"health checks cannot be sent: {refused}"
 
     def _apply(self, steps: Sequence[Step], wanted: Tables) -> str:
         """Carry out the steps; returns what went wrong, in words."""

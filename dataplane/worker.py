@@ -51,6 +51,7 @@ class Worker:
     drift: int = 0
     counted_at: float = 0.0
     _reported: tuple[object, ...] = ()
+    _old_removed: bool = False
 
     def look(self) -> None:
         """One round, whatever the reason for it. An error is reported and the next round tries again."""
@@ -66,6 +67,11 @@ class Worker:
         self.drift += done.drift
         self._log(done)
         self._report(done)
+        if not done.error and not self._old_removed:
+            # The maps of an older layout served until this program, with its tables full, was attached.
+            for folder in self.kernel.remove_old():
+                log.info("removed the maps of an older layout: %s", folder)
+            self._old_removed = True
 
     def count(self) -> None:
         """Read the counters and pass them on, once a second."""

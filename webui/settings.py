@@ -157,7 +157,6 @@ USE_TZ = True
 USE_I18N = False
 
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
 WHITENOISE_USE_FINDERS = True  # no collect step: the vendored files are served from where they lie
 
 REDIS_URL: str = _env["HALFPIPE_REDIS_URL"]

@@ -11,7 +11,7 @@ from typing import Any
 from django.utils import timezone
 
 from webui.choices import STATE_ORDER, AdminState, State
-from webui.effective import Check, Verdict, service_verdict, vserver_state
+from webui.effective import Verdict, verdict_of, vserver_state
 from webui.models import (
     DataplaneStatus,
     DirectorCounters,
@@ -61,24 +61,11 @@ class World:
         """State of the service at one VIP."""
         key = (service.pk, vip)
         if key not in self._verdicts:
-            self._verdicts[key] = service_verdict(
-                service_enabled=service.state == AdminState.ENABLED,
-                server_enabled=service.server.state == AdminState.ENABLED,
-                health_monitor=service.health_monitor,
-                threshold=service.mon_threshold,
-                checks=[self._check(binding, vip) for binding in self.monitors_of[service.pk]],
-            )
+            bound = self.monitors_of[service.pk]
+            rows = {one.monitor_id: self.health.get((service.pk, vip, one.monitor_id)) for one in bound}
+            health = {monitor_id: row for monitor_id, row in rows.items() if row is not None}
+            self._verdicts[key] = verdict_of(service, bound, health)
         return self._verdicts[key]
-
-    def _check(self, binding: ServiceMonitorBinding, vip: str) -> Check:
-        health = self.health.get((binding.service_id, vip, binding.monitor_id))
-        return Check(
-            monitor=binding.monitor.name,
-            state=health.state if health else State.UNKNOWN,
-            weight=binding.weight,
-            counted=AdminState.ENABLED == binding.state == binding.monitor.state,
-            response=health.response if health else "",
-        )
 
     def service_state(self, service: Service) -> Verdict:
         """The worst of its states over its VIPs; without a VIP there is nothing to check."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
+from unittest.mock import Mock
 
 import pytest
 
@@ -234,6 +235,15 @@ def test_an_interface_that_is_down_is_not_attached() -> None:
     done = bench.reconciler.round(three_services())
     assert bench.links.attached == set()
     assert "is down" in done.desired.vservers[0].services[0].reason
+
+
+def test_a_probe_device_that_cannot_be_made_holds_up_no_traffic(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    refused = Mock(side_effect=OSError(errno.EOPNOTSUPP, "Operation not supported"))
+    monkeypatch.setattr(FakeLinks, "ensure_probe_device", refused)
+    done = bench.reconciler.round(three_services())
+    assert done.error == "health checks cannot be sent: [Errno 95] Operation not supported"
+    assert where(bench.maps.tables, CLIENT).reason is Reason.FORWARDED
 
 
 def test_what_the_kernel_cannot_be_asked_is_raised() -> None:

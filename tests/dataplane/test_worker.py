@@ -5,7 +5,9 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django import db
@@ -29,6 +31,11 @@ class FakeKernel:
         self.maps = FakeMaps()
         self.links = FakeLinks(present=[ETH0])
         self.neighbours = FakeNeighbours(hosts={(2, address): mac_of(address) for address in SERVERS})
+        self.removals = 0
+
+    def remove_old(self) -> list[Path]:
+        self.removals += 1
+        return []
 
 
 @pytest.fixture
@@ -76,6 +83,19 @@ def test_a_look_without_news_writes_nothing(
     with django_assert_num_queries(2):  # revision and newest transition
         running.look()
     assert events == []
+
+
+def test_maps_of_an_older_layout_go_once_and_only_after_a_round_that_worked(
+    running: worker.Worker, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = OSError(7, "Argument list too long")
+    with monkeypatch.context() as patched:
+        patched.setattr(kernel.maps, "apply", Mock(side_effect=refused))
+        running.look()
+        assert kernel.removals == 0
+    running.look()
+    running.look()
+    assert kernel.removals == 1
 
 
 def test_a_verdict_reaches_the_tables(running: worker.Worker, kernel: FakeKernel) -> None:
