@@ -135,7 +135,7 @@ def monitor_row(world: World, monitor: Monitor) -> MonitorRow:
         state=monitor.state,
         state_reason="built in" if monitor.built_in else "",
         monitor_type=monitor.monitor_type,
-        timing=f"every {monitor.interval} s, {monitor.resp_timeout} s to answer, {monitor.retries} tries",
+        timing=f"every {monitor.interval} s, {monitor.resp_timeout} s to answer, DOWN after {monitor.retries}",
         services=len(bound),
         failing=len(failing),
     )
