@@ -363,6 +363,30 @@ def test_no_request_fails_when_the_worker_is_killed_under_load(lab: RunningLab) 
     wait_for(lambda: int(str(lab.rows(count)[0][0])) > packets + results["good"], 10, "the counters go on")
 
 
+def upgraded_object(target: Path) -> Path:
+    """The forwarder as another version might be: its maps have another shape, so they cannot be taken over."""
+    include = f"-I/usr/include/{os.uname().machine}-linux-gnu"
+    flags = ["-O2", "-g", "-target", "bpf", include, "-DMAX_VIPS=2048"]
+    subprocess.run(["clang", *flags, "-c", ROOT / "dataplane/bpf/forward.bpf.c", "-o", target], check=True, timeout=60)
+    return target
+
+
+def test_no_request_fails_when_the_forwarder_is_upgraded_under_load(lab: RunningLab) -> None:
+    pin_dir = lab.paths.bpf / "halfpipe"
+    before = {folder.name for folder in pin_dir.iterdir()}
+    # Moved into place: the file it replaces may be a link to the one that other tests use.
+    upgraded_object(lab.paths.checkout / "upgraded.o").replace(lab.paths.checkout / "build" / "forward.bpf.o")
+    with requests_running(lab) as results:
+        time.sleep(0.5)
+        pid = lab.pids()["dataplane"]
+        os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: {folder.name for folder in pin_dir.iterdir()}.isdisjoint(before), 30, "old maps are gone")
+        time.sleep(2)
+    assert set(results) == {"good"}, results
+    assert len(list(pin_dir.iterdir())) == 1
+    assert lab.pids()["dataplane"] != pid
+
+
 def test_an_ipv6_vserver_made_while_it_runs_works_and_is_checked(lab: RunningLab) -> None:
     code = f"""
 from webui.actions import vservers
