@@ -9,6 +9,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from dataplane import reconcile
 from dataplane.desired import Configuration, ProbeTarget, VServerConfig
 from dataplane.plan import Step, dump
 from dataplane.reconcile import HOLD_SECONDS, VERIFY_SECONDS, Reconciler
@@ -136,6 +137,25 @@ def test_a_flushed_neighbour_table_moves_no_client_while_the_kernel_asks_again()
     bench.neighbours.hosts = hosts
     bench.reconciler.round(three_services())
     assert dump(bench.maps.tables) == before
+
+
+def test_a_deleted_neighbour_entry_is_asked_for_in_the_next_round() -> None:
+    bench = Bench()
+    bench.reconciler.round(three_services())
+    bench.reconciler.round(three_services())
+    bench.neighbours.watched = frozenset()
+    bench.reconciler.round(three_services())
+    assert len(bench.neighbours.watched) == 3
+
+
+def test_without_news_nothing_is_resolved_or_compiled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    for _ in range(2):
+        bench.reconciler.round(three_services())
+    monkeypatch.setattr(reconcile, "resolve", Mock(side_effect=AssertionError))
+    monkeypatch.setattr(reconcile, "compile_tables", Mock(side_effect=AssertionError))
+    bench.now += VERIFY_SECONDS + 0.1
+    assert not bench.reconciler.round(three_services()).drift
 
 
 def test_a_neighbour_that_failed_is_taken_out_at_once() -> None:
