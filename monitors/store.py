@@ -16,11 +16,12 @@ from django.db import connection, transaction
 from django.db.models import Case, DateTimeField, Exists, OuterRef, Q, QuerySet, Value, When
 
 from monitors import machine, schedule
-from monitors.probes.registry import KINDS
-from monitors.spec import ProbeResult, ProbeSpec
+from monitors.registry import KINDS
+from monitors.spec import Params, ProbeResult, ProbeSpec
 from webui.choices import AdminState
 from webui.live import publish
-from webui.models import HealthState, HealthTransition, Monitor, ServiceMonitorBinding
+from webui.models import HealthState, HealthTransition, Monitor, ProbeTarget, Service, ServiceMonitorBinding
+from webui.models.sealed import CannotOpenError, opened
 from webui.wake import wake_dataplane
 
 # Time from the end of a check to its recording at most; after it another worker may take the row.
@@ -181,13 +182,7 @@ def _claim_of(row: HealthState, horizon: datetime) -> Claim:
     monitor = row.monitor
     return Claim(
         pk=row.pk,
-        spec=ProbeSpec(
-            kind=monitor.monitor_type,
-            address=row.target.address,
-            vip=row.target.vip,
-            port=(monitor.dest_port or row.service.port) if KINDS[monitor.monitor_type].uses_port else 0,
-            timeout=float(monitor.resp_timeout),
-        ),
+        spec=spec_of(monitor, row.service, row.target),
         due_at=row.due_at,
         until=horizon + timedelta(seconds=monitor.resp_timeout) + MARGIN,
         first=row.checked_at is None,
@@ -197,6 +192,35 @@ def _claim_of(row: HealthState, horizon: datetime) -> Claim:
         service_id=row.service_id,
         service_name=row.service.name,
         monitor_name=monitor.name,
+    )
+
+
+def spec_of(monitor: Monitor, service: Service, target: ProbeTarget) -> ProbeSpec:
+    """What to ask of a service's VIP on its server; secrets are decrypted here, for this process's memory alone.
+
+    Raises KeyError for a type of monitor that does not exist.
+    """
+    kind = KINDS[monitor.monitor_type]
+    secrets, problem = {}, ""
+    try:
+        secrets = opened(monitor.secrets)
+    except CannotOpenError as error:
+        problem = str(error)
+    secure = kind.is_secure(monitor.secure)
+    return ProbeSpec(
+        kind=kind.name,
+        address=target.address,
+        vip=target.vip,
+        port=kind.port(
+            wanted=monitor.dest_port,
+            service_port=service.port,
+            service_type=service.service_type,
+            secure=secure,
+        ),
+        timeout=float(monitor.resp_timeout),
+        params=Params(monitor.params | secrets, secret=kind.secrets),
+        secure=secure,
+        problem=problem,
     )
 
 

@@ -164,8 +164,10 @@ def _render_edit(request: HttpRequest, kind: Kind, form: ObjectForm, status: int
 
 def _differences(form: ObjectForm, obj: Any) -> list[tuple[str, str, str]]:
     """(label, value now, value of the form) of the fields that differ."""
-    pairs = [(field, getattr(obj, name), form.cleaned_data.get(name)) for name, field in form.fields.items()]
-    return [(str(field.label), _in_words(now), _in_words(typed)) for field, now, typed in pairs if now != typed]
+    pairs = [
+        (field, form.shown(obj, name), form.values[name]) for name, field in form.fields.items() if name in form.values
+    ]
+    return [(str(field.label), _in_words(now), _in_words(value)) for field, now, value in pairs if now != value]
 
 
 def _in_words(value: Any) -> str:
