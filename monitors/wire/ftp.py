@@ -6,6 +6,7 @@ counts: the data connection goes to the probe address as well, hence to the same
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Final
 
@@ -36,7 +37,8 @@ async def fetch(conversation: Conversation, file_name: str) -> str:
         try:
             await data.connect(port)
         except OSError as error:
-            raise WrongAnswer(f"logged in, but the data connection to port {port} failed: {error.strerror}") from error
+            why = os.strerror(error.errno).lower() if error.errno else "network error"
+            raise WrongAnswer(f"logged in, but the data connection to port {port} failed: {why}") from error
         await command(conversation, f"RETR {file_name}", 125, 150)
         conversation.waiting_for = f"{shown(file_name)} does not come to its end"
         size = 0

@@ -146,12 +146,18 @@ async def exchange(conversation: Conversation, request: Request, *, body_limit: 
 
 
 async def _response(conversation: Conversation, connection: h11.Connection, body_limit: int) -> Response:
-    status, body, cut = 0, bytearray(), False
+    status, body, cut, start = 0, bytearray(), False, b""
     headers: tuple[tuple[str, str], ...] = ()
     while True:
         event = connection.next_event()
         if event is h11.NEED_DATA:
-            connection.receive_data(await conversation.read())
+            data = await conversation.read()
+            if not data and not status:
+                raise WrongAnswer("connected, closed by the server without an answer")
+            start = (start + data)[:5]
+            if not b"HTTP/".startswith(start[:5]):  # h11 would wait for the end of the headers
+                raise WrongAnswer(f"connected, no HTTP: “{shown(data)}”")
+            connection.receive_data(data)
         elif isinstance(event, h11.Response):
             status = event.status_code
             headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in event.headers)
@@ -165,6 +171,4 @@ async def _response(conversation: Conversation, connection: h11.Connection, body
                 break
         elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
             break
-    if not status:
-        raise WrongAnswer("connected, closed by the server without an answer")
     return Response(status, headers, bytes(body), cut)

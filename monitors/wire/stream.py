@@ -153,7 +153,9 @@ async def converse(spec: ProbeSpec, talk: Talk, tls: Tls | None = None) -> Probe
     except ssl.SSLError as error:
         message = failure_in_words(error)
     except OSError as error:
-        return words.failure(spec, error, perf_counter() - start)
+        if error.errno is not None or not conversation.connected:
+            return words.failure(spec, error, perf_counter() - start)
+        message = f"connected, closed by the server, {conversation.waiting_for}"  # asyncio's own, in a handshake
     finally:
         if success:
             conversation.close()
