@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 from importlib import import_module
+from importlib.util import find_spec
 
 from monitors import kinds
 from monitors.kind import Kind
@@ -14,6 +15,8 @@ def discover() -> dict[str, Kind]:
     """All kinds by name, sorted. Raises ValueError when a folder and the kind in it have different names."""
     found = []
     for module in pkgutil.iter_modules(kinds.__path__):
+        if find_spec(f"monitors.kinds.{module.name}.kind") is None:
+            continue
         kind: Kind = import_module(f"monitors.kinds.{module.name}.kind").KIND
         if kind.folder != module.name:
             msg = f"Kind {kind.name} is in monitors/kinds/{module.name}; its folder must be {kind.folder}."

@@ -94,6 +94,11 @@ class ObjectForm(ErrorsFromActions, ModelForm):
         """Values for the action, by model field."""
         return dict(self.cleaned_data)
 
+    @property
+    def shown_values(self) -> dict[str, Any]:
+        """What was typed, as far as it may be shown."""
+        return self.values
+
 
 class ServerForm(ObjectForm):
     """A server."""
@@ -259,6 +264,15 @@ class MonitorForm(ObjectForm):
             elif removed:
                 found[name] = ""
         return found
+
+    @property
+    def shown_values(self) -> dict[str, Any]:
+        """As of every form; of a secret, whether it is another one."""
+        secrets = self.kind.secrets if self.kind is not None else frozenset()
+        return {
+            name: value if name not in secrets else "another one" if value else ""
+            for name, value in self.values.items()
+        }
 
 
 REMOVE = "_remove"  # ending of the name of the box that removes a secret

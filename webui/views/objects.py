@@ -164,10 +164,13 @@ def _render_edit(request: HttpRequest, kind: Kind, form: ObjectForm, status: int
 
 def _differences(form: ObjectForm, obj: Any) -> list[tuple[str, str, str]]:
     """(label, value now, value of the form) of the fields that differ."""
+    typed = form.shown_values
     pairs = [
-        (field, form.shown(obj, name), form.values[name]) for name, field in form.fields.items() if name in form.values
+        (str(field.label), _in_words(form.shown(obj, name)), _in_words(typed[name]))
+        for name, field in form.fields.items()
+        if name in typed
     ]
-    return [(str(field.label), _in_words(now), _in_words(value)) for field, now, value in pairs if now != value]
+    return [(label, now, value) for label, now, value in pairs if now != value]
 
 
 def _in_words(value: Any) -> str:
