@@ -31,6 +31,26 @@ _WORDS_LIMIT = 255  # characters; HealthState.response and HealthTransition.reas
 log = logging.getLogger(__name__)
 
 
+LEARNING = 0.125  # share of the latest response time in the average, as TCP has it for its own (RFC 6298)
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What a monitor that learns response times knows of one server: ``average`` in seconds, None before the first."""
+
+    learns: bool = False
+    average: float | None = None
+
+    def after(self, duration: float) -> float | None:
+        """The average with one more answer."""
+        if not self.learns:
+            return None
+        return duration if self.average is None else self.average + LEARNING * (duration - self.average)
+
+
+NOT_LEARNING = Learned()
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A row that this worker may check once, with the state it had; ``until`` is the token."""
@@ -46,6 +66,7 @@ class Claim:
     service_id: int
     service_name: str
     monitor_name: str
+    learned: Learned = NOT_LEARNING
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +120,12 @@ def record(answers: Sequence[Answer]) -> list[machine.Transition]:
         if done:
             _update(done)
         changed = [outcome for outcome in done if outcome.step.transition is not None]
-        if changed:
-            HealthTransition.objects.bulk_create([outcome.transition_row() for outcome in changed])
-            transaction.on_commit(_tell)
-    for outcome in changed:
-        claim = outcome.answer.claim
-        log.info("%s at %s: %s", claim.service_name, claim.spec.vip, outcome.step.transition)
+        events = [row for outcome in done for row in outcome.event_rows()]
+        if events:
+            HealthTransition.objects.bulk_create(events)
+            transaction.on_commit(_tell if changed else _tell_browsers)
+    for event in events:
+        log.info("%s", event)
     return [outcome.step.transition for outcome in changed if outcome.step.transition is not None]
 
 
@@ -140,25 +161,32 @@ class Outcome:
             "recent": self.step.recent,
             "response": self.step.response[:_WORDS_LIMIT],
             "response_time": self.answer.result.duration,
+            "average_time": self.average(),
             "failures": 0 if self.step.passed else 1,
         }
 
-    def transition_row(self) -> HealthTransition:
-        """The unsaved row of this outcome's transition."""
-        claim, transition_ = self.answer.claim, self.step.transition
-        if transition_ is None:
-            msg = f"Health state {claim.pk} did not change."
-            raise ValueError(msg)
-        return HealthTransition(
-            at=self.answer.at,
-            service_id=claim.service_id,
-            service_name=claim.service_name,
-            monitor_name=claim.monitor_name,
-            vip=claim.spec.vip,
-            old=transition_.old,
-            new=transition_.new,
-            reason=transition_.reason[:_WORDS_LIMIT],
-        )
+    def average(self) -> float | None:
+        """The learned response time; a check that failed says nothing about it."""
+        learned = self.answer.claim.learned
+        return learned.after(self.answer.result.duration) if self.step.passed else learned.average
+
+    def event_rows(self) -> list[HealthTransition]:
+        """Unsaved rows: the transition, and the alert, whose old and new state are the same."""
+        claim = self.answer.claim
+        return [
+            HealthTransition(
+                at=self.answer.at,
+                service_id=claim.service_id,
+                service_name=claim.service_name,
+                monitor_name=claim.monitor_name,
+                vip=claim.spec.vip,
+                old=event.old,
+                new=event.new,
+                reason=event.reason[:_WORDS_LIMIT],
+            )
+            for event in (self.step.transition, self.step.alert)
+            if event is not None
+        ]
 
 
 def _due(now: datetime, horizon: datetime) -> QuerySet[HealthState]:
@@ -182,22 +210,24 @@ def _claim_of(row: HealthState, horizon: datetime) -> Claim:
     monitor = row.monitor
     return Claim(
         pk=row.pk,
-        spec=spec_of(monitor, row.service, row.target),
+        spec=spec_of(monitor, row.service, row.target, row.average_time),
         due_at=row.due_at,
         until=horizon + timedelta(seconds=monitor.resp_timeout) + MARGIN,
         first=row.checked_at is None,
         state=row.state,
         recent=row.recent,
         parameters=_parameters(monitor),
+        learned=Learned(monitor.lrtm, row.average_time if monitor.lrtm else None),
         service_id=row.service_id,
         service_name=row.service.name,
         monitor_name=monitor.name,
     )
 
 
-def spec_of(monitor: Monitor, service: Service, target: ProbeTarget) -> ProbeSpec:
+def spec_of(monitor: Monitor, service: Service, target: ProbeTarget, average: float | None = None) -> ProbeSpec:
     """What to ask of a service's VIP on its server; secrets are decrypted here, for this process's memory alone.
 
+    With a deviation, the learned ``average`` response time (seconds) and the deviation are the response timeout.
     Raises KeyError for a type of monitor that does not exist.
     """
     kind = KINDS[monitor.monitor_type]
@@ -217,11 +247,18 @@ def spec_of(monitor: Monitor, service: Service, target: ProbeTarget) -> ProbeSpe
             service_type=service.service_type,
             secure=secure,
         ),
-        timeout=float(monitor.resp_timeout),
+        timeout=_timeout(monitor, average),
         params=Params(monitor.params | secrets, secret=kind.secrets),
         secure=secure,
         problem=problem,
     )
+
+
+def _timeout(monitor: Monitor, average: float | None) -> float:
+    if not (monitor.lrtm and monitor.deviation) or average is None:
+        return float(monitor.resp_timeout)
+    # In steps of 10 ms: rows that ask the same question of one server then still share a probe, as a rule.
+    return min(float(monitor.resp_timeout), round(average + monitor.deviation, 2))
 
 
 def _parameters(monitor: Monitor) -> machine.Parameters:
@@ -232,6 +269,7 @@ def _parameters(monitor: Monitor) -> machine.Parameters:
         success_retries=monitor.success_retries,
         down_time=monitor.down_time,
         reverse=monitor.reverse,
+        alert_retries=monitor.alert_retries,
     )
 
 
@@ -269,7 +307,7 @@ def _update(outcomes: Sequence[Outcome]) -> None:
     def column(name: str) -> str:
         return quote(str(fields[name].column))
 
-    plain = ("state", "due_at", "checked_at", "recent", "response", "response_time")
+    plain = ("state", "due_at", "checked_at", "recent", "response", "response_time", "average_time")
     assignments = [f"{column(name)} = %s" for name in plain]
     assignments += [
         f"{column('since')} = COALESCE(%s, {column('since')})",
@@ -295,4 +333,8 @@ def _update(outcomes: Sequence[Outcome]) -> None:
 
 def _tell() -> None:
     wake_dataplane()
+    _tell_browsers()
+
+
+def _tell_browsers() -> None:
     publish({"type": "live.changed", "what": "health"})

@@ -129,7 +129,8 @@ def _parameter_facts(monitor: Monitor) -> list[tuple[str, str]]:
     for one in monitor.kind.parameters:
         value = monitor.params.get(one.name, one.default)
         if one.secret:
-            value = "••• set" if one.name in monitor.secret_names else "not set"
+            unset = f"not set: {one.default}" if one.default else "not set"
+            value = "••• set" if one.name in monitor.secret_names else unset
         elif isinstance(value, bool):
             value = "yes" if value else "no"
         facts.append((one.label, "–" if value == "" else str(value)))

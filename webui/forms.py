@@ -243,7 +243,7 @@ class MonitorForm(ObjectForm):
         self.fields[one.name] = _field_of(one, is_set=is_set)
         if not one.secret:
             self.initial.setdefault(one.name, self.instance.params.get(one.name, one.default))
-        elif is_set and not one.required:
+        elif is_set and (one.default or not one.required):
             self.fields[one.name + REMOVE] = forms.BooleanField(label=f"Remove the {one.label.lower()}", required=False)
 
     def shown(self, obj: Any, name: str) -> Any:
@@ -280,7 +280,11 @@ REMOVE = "_remove"  # ending of the name of the box that removes a secret
 
 def _field_of(one: Parameter, *, is_set: bool) -> forms.Field:
     """A form field; what may be in it is for the kind to judge."""
-    given: dict[str, Any] = {"label": one.label, "help_text": one.help, "required": one.required and not is_set}
+    given: dict[str, Any] = {
+        "label": one.label,
+        "help_text": one.help,
+        "required": one.required and not is_set and not one.default,
+    }
     if one.kind == "switch":
         return forms.BooleanField(label=one.label, help_text=one.help, required=False)
     if one.kind == "integer":
@@ -289,7 +293,8 @@ def _field_of(one: Parameter, *, is_set: bool) -> forms.Field:
         return forms.ChoiceField(choices=[(word, word) for word in one.choices], **(given | {"required": True}))
     widget: forms.Widget = forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"})
     if one.secret:
-        state = "Set; leave it empty to keep it." if is_set else "Not set."
+        unset = f"Not set: {one.default}." if one.default else "Not set."
+        state = "Set; leave it empty to keep it." if is_set else unset
         given["help_text"] = f"{one.help} {state}"
         widget = forms.PasswordInput(render_value=False, attrs={"autocomplete": "new-password"})
     elif one.multiline:

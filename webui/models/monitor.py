@@ -58,7 +58,7 @@ class Monitor(Timestamped):
     alert_retries = models.PositiveSmallIntegerField(
         default=0,
         validators=[MaxValueValidator(32)],
-        help_text="Failed checks in a row after which an alarm is raised, whatever the state; 0: none.",
+        help_text="Failed checks in a row that are noted as an alert, whatever the state; 0: none.",
     )
     lrtm = models.BooleanField(
         "learn response times",
