@@ -17,6 +17,7 @@ Probe = Callable[[ProbeSpec], Awaitable[ProbeResult]]
 
 TCP: Final = "TCP"
 UDP: Final = "UDP"
+ANY: Final = "ANY"  # a port of either, or none
 
 
 class Secure(Enum):
@@ -37,10 +38,11 @@ class Kind:
     """A kind of monitor.
 
     ``name`` is NetScaler's type; ``label`` a few words for lists; ``success`` a sentence: what makes a check pass.
-    ``transport`` is TCP, UDP, or empty for kinds without ports. ``default_port`` is used where neither the monitor nor
-    the service tells one (0: there is none); ``secure_port`` takes its place with TLS. ``command`` is what an
-    operator types on the director to do the same by hand: ``{address}`` is the probe address, ``{endpoint}`` the same
-    with the port. ``check`` looks at all parameters together and returns problems by name.
+    ``transport`` is TCP, UDP, ANY where the port is optional and of either, or empty for kinds without ports.
+    ``default_port`` is used where neither the monitor nor the service tells one (0: there is none); ``secure_port``
+    takes its place with TLS. ``command`` is what an operator types on the director to do the same by hand:
+    ``{address}`` is the probe address, ``{endpoint}`` the same with the port. ``check`` looks at all parameters
+    together and returns problems by name.
     """
 
     name: str
@@ -56,8 +58,13 @@ class Kind:
 
     @property
     def uses_port(self) -> bool:
-        """Whether its probes go to a port."""
+        """Whether its probes go to a port, or may."""
         return bool(self.transport)
+
+    @property
+    def needs_port(self) -> bool:
+        """Whether there is no probe without a port."""
+        return self.transport in {TCP, UDP}
 
     @property
     def folder(self) -> str:
@@ -100,7 +107,7 @@ class Kind:
         """The port of a probe: the monitor's, the service's if its transport fits, the kind's; 0 if there is none."""
         if not self.transport:
             return 0
-        fits = service_type in {self.transport, "ANY"}
+        fits = ANY in {self.transport, service_type} or service_type == self.transport
         own = self.secure_port if self.secure_port and self.is_secure(secure) else self.default_port
         return wanted or (service_port if fits else 0) or own
 

@@ -33,7 +33,7 @@ async def run(spec: ProbeSpec) -> ProbeResult:
     kind = KINDS[spec.kind]
     if spec.problem:
         return ProbeResult(success=False, message=spec.problem, duration=0.0, sent=False)
-    if kind.uses_port and not spec.port:
+    if kind.needs_port and not spec.port:
         message = "no port to connect to: the service's port is * and the monitor has no destination port"
         return ProbeResult(success=False, message=message, duration=0.0, sent=False)
     return await kind.probe(spec)

@@ -139,7 +139,7 @@ class ServiceMonitorBinding(Explained):
 
 def no_port_to_connect_to(kind: Kind | None, service: Service, dest_port: int = 0) -> str:
     """Why monitors of a kind with this destination port cannot check the service; empty when they can."""
-    if kind is None or not kind.uses_port:
+    if kind is None or not kind.needs_port:
         return ""
     if kind.port(wanted=dest_port, service_port=service.port, service_type=service.service_type, secure=False):
         return ""
