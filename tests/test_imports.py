@@ -52,7 +52,7 @@ RULES = (
     ),
     Rule(("webui.live",), ("webui.models",), "an event is a hint; the row is the truth"),
     Rule(
-        ("webui.views", "webui.api", "webui.forms", "webui.consumers"),
+        ("webui.views", "webui.api", "webui.forms", "webui.monitor_form", "webui.consumers"),
         ("dataplane.kernel", "dataplane.worker", "pyroute2", "monitors.tasks"),
         "pages do no privileged work",
     ),
