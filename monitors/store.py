@@ -16,12 +16,12 @@ from django.db import connection, transaction
 from django.db.models import Case, DateTimeField, Exists, OuterRef, Q, QuerySet, Value, When
 
 from monitors import machine, schedule
+from monitors.question import NOT_LEARNING, Learned, spec_of, thresholds_of
 from monitors.registry import KINDS
-from monitors.spec import Params, ProbeResult, ProbeSpec
+from monitors.spec import ProbeResult, ProbeSpec
 from webui.choices import AdminState
 from webui.live import publish
-from webui.models import HealthState, HealthTransition, Monitor, ProbeTarget, Service, ServiceMonitorBinding
-from webui.models.sealed import CannotOpenError, opened
+from webui.models import HealthState, HealthTransition, ServiceMonitorBinding
 from webui.wake import wake_dataplane
 
 # Time from the end of a check to its recording at most; after it another worker may take the row.
@@ -29,26 +29,6 @@ MARGIN = timedelta(seconds=5)
 _WORDS_LIMIT = 255  # characters; HealthState.response and HealthTransition.reason
 
 log = logging.getLogger(__name__)
-
-
-LEARNING = 0.125  # share of the latest response time in the average, as TCP has it for its own (RFC 6298)
-
-
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """What a monitor that learns response times knows of one server: ``average`` in seconds, None before the first."""
-
-    learns: bool = False
-    average: float | None = None
-
-    def after(self, duration: float) -> float | None:
-        """The average with one more answer."""
-        if not self.learns:
-            return None
-        return duration if self.average is None else self.average + LEARNING * (duration - self.average)
-
-
-NOT_LEARNING = Learned()
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,60 +196,11 @@ def _claim_of(row: HealthState, horizon: datetime) -> Claim:
         first=row.checked_at is None,
         state=row.state,
         recent=row.recent,
-        parameters=_parameters(monitor),
+        parameters=thresholds_of(monitor),
         learned=Learned(monitor.lrtm, row.average_time if monitor.lrtm else None),
         service_id=row.service_id,
         service_name=row.service.name,
         monitor_name=monitor.name,
-    )
-
-
-def spec_of(monitor: Monitor, service: Service, target: ProbeTarget, average: float | None = None) -> ProbeSpec:
-    """What to ask of a service's VIP on its server; secrets are decrypted here, for this process's memory alone.
-
-    With a deviation, the learned ``average`` response time (seconds) and the deviation are the response timeout.
-    Raises KeyError for a type of monitor that does not exist.
-    """
-    kind = KINDS[monitor.monitor_type]
-    secrets, problem = {}, ""
-    try:
-        secrets = opened(monitor.secrets)
-    except CannotOpenError as error:
-        problem = str(error)
-    secure = kind.is_secure(monitor.secure)
-    return ProbeSpec(
-        kind=kind.name,
-        address=target.address,
-        vip=target.vip,
-        port=kind.port(
-            wanted=monitor.dest_port,
-            service_port=service.port,
-            service_type=service.service_type,
-            secure=secure,
-        ),
-        timeout=_timeout(monitor, average),
-        params=Params(monitor.params | secrets, secret=kind.secrets),
-        secure=secure,
-        problem=problem,
-    )
-
-
-def _timeout(monitor: Monitor, average: float | None) -> float:
-    if not (monitor.lrtm and monitor.deviation) or average is None:
-        return float(monitor.resp_timeout)
-    # In steps of 10 ms: rows that ask the same question of one server then still share a probe, as a rule.
-    return min(float(monitor.resp_timeout), round(average + monitor.deviation, 2))
-
-
-def _parameters(monitor: Monitor) -> machine.Parameters:
-    return machine.Parameters(
-        interval=monitor.interval,
-        retries=monitor.retries,
-        failure_retries=monitor.failure_retries,
-        success_retries=monitor.success_retries,
-        down_time=monitor.down_time,
-        reverse=monitor.reverse,
-        alert_retries=monitor.alert_retries,
     )
 
 

@@ -25,7 +25,9 @@ PURE = tuple(
 
 
 # The console reads what kinds of monitors there are (monitors.registry), and nothing of how they are run.
-RUNNING_CHECKS = tuple(f"monitors.{name}" for name in ("machine", "runner", "schedule", "store", "tasks", "wire"))
+RUNNING_CHECKS = tuple(
+    f"monitors.{name}" for name in ("machine", "question", "runner", "schedule", "store", "tasks", "wire")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,11 @@ RULES = (
         ("django", "celery", "redis", "webui", "dataplane"),
         "probing can be tested without rows and brokers",
     ),
-    Rule(("monitors.store", "monitors.tasks"), ("dataplane",), "monitors and data plane meet in the rows"),
+    Rule(
+        ("monitors.store", "monitors.question", "monitors.tasks"),
+        ("dataplane",),
+        "monitors and data plane meet in the rows",
+    ),
     Rule(PURE, ("django", "channels", "pyroute2", "ctypes", "webui", "monitors"), "tables are made without a kernel"),
     Rule(PURE, ("dataplane.kernel", "dataplane.snapshot", "dataplane.report"), "the middle knows ports only"),
     Rule(("dataplane.snapshot", "dataplane.report"), ("dataplane.kernel",), "reading rows needs no privilege"),

@@ -286,3 +286,10 @@ def test_a_monitor_that_does_not_learn_keeps_no_average() -> None:
     store.record([Answer(claim, GOOD, NOW)])
     state.refresh_from_db()
     assert state.average_time is None
+
+
+def test_damaged_parameters_of_one_monitor_stop_no_other_check() -> None:
+    rows.health(NOW, by=rows.monitor(params={"send": ["not", "a", "text"]}))
+    rows.health(NOW)
+    problems = [claim.spec.problem for claim in store.claim(NOW, 10)]
+    assert problems == ["The stored parameters are damaged: save the monitor anew.", ""]
