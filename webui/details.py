@@ -8,6 +8,7 @@ from typing import Any
 from django.core.exceptions import ObjectDoesNotExist
 from django.urls import reverse
 
+from monitors.kind import Secure
 from monitors.registry import KINDS
 from webui.choices import AdminState, State
 from webui.models import HealthState, Monitor, ProbeTarget, Server, Service, ServiceMonitorBinding, VServer
@@ -17,6 +18,7 @@ from webui.rows import endpoint, iso, monitor_row, server_row, service_row, url_
 from webui.tables import COLUMNS, Action, Column, Table
 from webui.world import World, load_world
 
+BY_HAND_WITH_TLS = "openssl s_client -connect {endpoint}"
 HIDDEN_FACTS = frozenset({"id", "name", "state", "version", "built_in", "params", "secrets"})
 
 
@@ -262,7 +264,8 @@ def probe_command(binding: ServiceMonitorBinding, address: str) -> str:
     )
     if not port:
         kind = KINDS["PING"]
-    return kind.command.format(address=address, endpoint=endpoint(address, port))
+    wanted = BY_HAND_WITH_TLS if monitor.secure and kind.secure is Secure.OPTIONAL else kind.command
+    return wanted.format(address=address, endpoint=endpoint(address, port))
 
 
 def _vserver(world: World, pk: int) -> Detail:

@@ -186,8 +186,16 @@ def test_the_detail_page_lists_parameters_and_only_that_a_secret_is_set() -> Non
 
 def test_the_command_for_the_director_fits_the_kind() -> None:
     state = _checked(make("HTTPS", dest_port=8443))
-    tables = {table.name: table for table in details.detail("monitors", state.monitor_id).tables}
-    assert tables["health"].rows[0]["command"] == f"curl -vk https://{state.target.address}:8443/"
+
+    def command() -> str:
+        tables = {table.name: table for table in details.detail("monitors", state.monitor_id).tables}
+        return str(tables["health"].rows[0]["command"])
+
+    assert command() == f"curl -vk https://{state.target.address}:8443/"
+    Monitor.objects.filter(pk=state.monitor_id).update(monitor_type="POP3", secure=False, dest_port=0)
+    assert command() == f"curl -v telnet://{state.target.address}:8080"
+    Monitor.objects.filter(pk=state.monitor_id).update(secure=True)
+    assert command() == f"openssl s_client -connect {state.target.address}:8080"
 
 
 FORM = {
