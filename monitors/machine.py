@@ -6,7 +6,8 @@ Rules: NetScaler's command reference 12.0 (``add lb monitor``) and CTX937:
 * DOWN after ``retries`` failures in a row, or, with ``failure_retries`` k > 0, after k failures among the last
   ``retries`` checks; the same rule leads from UNKNOWN to DOWN, since the reference names no other;
 * UP after ``success_retries`` successes in a row, from DOWN and from UNKNOWN;
-* checks are ``interval`` seconds apart, and ``down_time`` seconds while DOWN.
+* checks are ``interval`` seconds apart, and ``down_time`` seconds while DOWN;
+* the ``alert_retries``-th failure in a row is an alert (NetScaler's trap monProbeFailed) and changes no state.
 
 Two points that the reference leaves open:
 
@@ -44,6 +45,7 @@ class Parameters:
     success_retries: int
     down_time: int
     reverse: bool
+    alert_retries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Step:
     response: str
     spacing: int
     transition: Transition | None
+    alert: Transition | None = None
 
 
 def step(state: str, recent: str, parameters: Parameters, result: ProbeResult) -> Step:
@@ -85,7 +88,19 @@ def step(state: str, recent: str, parameters: Parameters, result: ProbeResult) -
         transition = Transition(state, new, f"{reason}: {response}")
         if new == UP:
             recent = recent[-parameters.success_retries :]
-    return Step(new, recent, passed, response, _spacing(new, parameters, passed=passed), transition)
+    alert = None
+    if not passed and parameters.alert_retries and _failures_in_a_row(recent) == parameters.alert_retries:
+        alert = Transition(new, new, f"alert: {_alert_reason(parameters)}: {response}")
+    return Step(new, recent, passed, response, _spacing(new, parameters, passed=passed), transition, alert)
+
+
+def _failures_in_a_row(recent: str) -> int:
+    return len(recent) - len(recent.rstrip(FAILED))
+
+
+def _alert_reason(parameters: Parameters) -> str:
+    number = parameters.alert_retries
+    return "a check failed" if number == 1 else f"{number} checks in a row failed, the last"
 
 
 def _response(result: ProbeResult, parameters: Parameters, *, passed: bool) -> str:

@@ -2,7 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+ParamValue: TypeAlias = str | int | bool
+
+
+class Params(Mapping[str, ParamValue]):
+    """Parameters of a probe: immutable and hashable, so that equal questions can be asked once.
+
+    Values of the names in ``secret`` do not appear in ``repr``, hence in no log.
+    """
+
+    __slots__ = ("_hash", "_items", "_secret")
+
+    def __init__(self, values: Mapping[str, ParamValue] | None = None, secret: Iterable[str] = ()) -> None:
+        self._items = dict(sorted((values or {}).items()))
+        self._secret = frozenset(secret)
+        self._hash = hash(tuple(self._items.items()))
+
+    def __getitem__(self, name: str) -> ParamValue:
+        return self._items[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Params) and self._items == other._items
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={'•••' if name in self._secret else repr(value)}" for name, value in self._items.items())
+        return f"Params({', '.join(shown)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,7 +47,8 @@ class ProbeSpec:
     """One check of one VIP on one server.
 
     ``address`` is the probe address: what is sent there reaches ``vip`` on that server alone. ``port`` is 0 for kinds
-    without ports. ``timeout`` is in seconds.
+    without ports. ``timeout`` is in seconds. ``params`` holds every parameter of the kind, secrets decrypted.
+    ``secure`` asks for TLS. ``problem`` says why the check cannot even be tried; nothing is then sent.
     """
 
     kind: str
@@ -18,6 +56,9 @@ class ProbeSpec:
     vip: str
     port: int
     timeout: float
+    params: Params = field(default_factory=Params)
+    secure: bool = False
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,12 @@ from django.db import connection, transaction
 from django.db.models import Case, DateTimeField, Exists, OuterRef, Q, QuerySet, Value, When
 
 from monitors import machine, schedule
-from monitors.probes.registry import KINDS
+from monitors.question import NOT_LEARNING, Learned, spec_of, thresholds_of
+from monitors.registry import KINDS
 from monitors.spec import ProbeResult, ProbeSpec
 from webui.choices import AdminState
 from webui.live import publish
-from webui.models import HealthState, HealthTransition, Monitor, ServiceMonitorBinding
+from webui.models import HealthState, HealthTransition, ServiceMonitorBinding
 from webui.wake import wake_dataplane
 
 # Time from the end of a check to its recording at most; after it another worker may take the row.
@@ -45,6 +46,7 @@ class Claim:
     service_id: int
     service_name: str
     monitor_name: str
+    learned: Learned = NOT_LEARNING
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +100,12 @@ def record(answers: Sequence[Answer]) -> list[machine.Transition]:
         if done:
             _update(done)
         changed = [outcome for outcome in done if outcome.step.transition is not None]
-        if changed:
-            HealthTransition.objects.bulk_create([outcome.transition_row() for outcome in changed])
-            transaction.on_commit(_tell)
-    for outcome in changed:
-        claim = outcome.answer.claim
-        log.info("%s at %s: %s", claim.service_name, claim.spec.vip, outcome.step.transition)
+        events = [row for outcome in done for row in outcome.event_rows()]
+        if events:
+            HealthTransition.objects.bulk_create(events)
+            transaction.on_commit(_tell if changed else _tell_browsers)
+    for event in events:
+        log.info("%s", event)
     return [outcome.step.transition for outcome in changed if outcome.step.transition is not None]
 
 
@@ -139,25 +141,32 @@ class Outcome:
             "recent": self.step.recent,
             "response": self.step.response[:_WORDS_LIMIT],
             "response_time": self.answer.result.duration,
+            "average_time": self.average(),
             "failures": 0 if self.step.passed else 1,
         }
 
-    def transition_row(self) -> HealthTransition:
-        """The unsaved row of this outcome's transition."""
-        claim, transition_ = self.answer.claim, self.step.transition
-        if transition_ is None:
-            msg = f"Health state {claim.pk} did not change."
-            raise ValueError(msg)
-        return HealthTransition(
-            at=self.answer.at,
-            service_id=claim.service_id,
-            service_name=claim.service_name,
-            monitor_name=claim.monitor_name,
-            vip=claim.spec.vip,
-            old=transition_.old,
-            new=transition_.new,
-            reason=transition_.reason[:_WORDS_LIMIT],
-        )
+    def average(self) -> float | None:
+        """The learned response time; a check that failed says nothing about it."""
+        learned = self.answer.claim.learned
+        return learned.after(self.answer.result.duration) if self.step.passed else learned.average
+
+    def event_rows(self) -> list[HealthTransition]:
+        """Unsaved rows: the transition, and the alert, whose old and new state are the same."""
+        claim = self.answer.claim
+        return [
+            HealthTransition(
+                at=self.answer.at,
+                service_id=claim.service_id,
+                service_name=claim.service_name,
+                monitor_name=claim.monitor_name,
+                vip=claim.spec.vip,
+                old=event.old,
+                new=event.new,
+                reason=event.reason[:_WORDS_LIMIT],
+            )
+            for event in (self.step.transition, self.step.alert)
+            if event is not None
+        ]
 
 
 def _due(now: datetime, horizon: datetime) -> QuerySet[HealthState]:
@@ -181,33 +190,17 @@ def _claim_of(row: HealthState, horizon: datetime) -> Claim:
     monitor = row.monitor
     return Claim(
         pk=row.pk,
-        spec=ProbeSpec(
-            kind=monitor.monitor_type,
-            address=row.target.address,
-            vip=row.target.vip,
-            port=(monitor.dest_port or row.service.port) if KINDS[monitor.monitor_type].uses_port else 0,
-            timeout=float(monitor.resp_timeout),
-        ),
+        spec=spec_of(monitor, row.service, row.target, row.average_time),
         due_at=row.due_at,
         until=horizon + timedelta(seconds=monitor.resp_timeout) + MARGIN,
         first=row.checked_at is None,
         state=row.state,
         recent=row.recent,
-        parameters=_parameters(monitor),
+        parameters=thresholds_of(monitor),
+        learned=Learned(monitor.lrtm, row.average_time if monitor.lrtm else None),
         service_id=row.service_id,
         service_name=row.service.name,
         monitor_name=monitor.name,
-    )
-
-
-def _parameters(monitor: Monitor) -> machine.Parameters:
-    return machine.Parameters(
-        interval=monitor.interval,
-        retries=monitor.retries,
-        failure_retries=monitor.failure_retries,
-        success_retries=monitor.success_retries,
-        down_time=monitor.down_time,
-        reverse=monitor.reverse,
     )
 
 
@@ -245,7 +238,7 @@ def _update(outcomes: Sequence[Outcome]) -> None:
     def column(name: str) -> str:
         return quote(str(fields[name].column))
 
-    plain = ("state", "due_at", "checked_at", "recent", "response", "response_time")
+    plain = ("state", "due_at", "checked_at", "recent", "response", "response_time", "average_time")
     assignments = [f"{column(name)} = %s" for name in plain]
     assignments += [
         f"{column('since')} = COALESCE(%s, {column('since')})",
@@ -271,4 +264,8 @@ def _update(outcomes: Sequence[Outcome]) -> None:
 
 def _tell() -> None:
     wake_dataplane()
+    _tell_browsers()
+
+
+def _tell_browsers() -> None:
     publish({"type": "live.changed", "what": "health"})

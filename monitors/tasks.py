@@ -11,8 +11,7 @@ from celery.signals import worker_shutdown
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
-from monitors import store
-from monitors.probes import registry
+from monitors import registry, store
 from monitors.runner import Runner
 from webui.celery import app
 

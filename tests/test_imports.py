@@ -24,6 +24,12 @@ PURE = tuple(
 )
 
 
+# The console reads what kinds of monitors there are (monitors.registry), and nothing of how they are run.
+RUNNING_CHECKS = tuple(
+    f"monitors.{name}" for name in ("machine", "question", "runner", "schedule", "store", "tasks", "wire")
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """Modules (with all below them) and the modules (with all below them) that they must not import."""
@@ -36,23 +42,36 @@ class Rule:
 RULES = (
     Rule(
         ("webui.models", "webui.choices"),
-        ("dataplane", "monitors", "channels", "celery"),
+        ("dataplane", *RUNNING_CHECKS, "channels", "celery"),
         "rows know nothing of those who read them",
     ),
-    Rule(("webui.actions", "webui.live"), ("dataplane", "monitors"), "waking the worker is a message"),
+    Rule(("webui.choices", "webui.live"), ("monitors",), "states and events know no kind of monitor"),
+    Rule(("webui.actions", "webui.live"), ("dataplane", *RUNNING_CHECKS), "waking the worker is a message"),
+    Rule(
+        ("monitors.kind", "monitors.parameters", "monitors.registry"),
+        ("monitors.wire.stream",),
+        "describing a kind takes no network; its probe is loaded when first used",
+    ),
     Rule(("webui.live",), ("webui.models",), "an event is a hint; the row is the truth"),
     Rule(
-        ("webui.views", "webui.api", "webui.forms", "webui.consumers"),
+        ("webui.views", "webui.api", "webui.forms", "webui.monitor_form", "webui.consumers"),
         ("dataplane.kernel", "dataplane.worker", "pyroute2", "monitors.tasks"),
         "pages do no privileged work",
     ),
     Rule(("webui.preview",), ("dataplane.apply", "dataplane.kernel"), "a preview applies nothing"),
     Rule(
-        ("monitors.spec", "monitors.probes", "monitors.machine", "monitors.schedule"),
+        (
+            *("monitors.spec", "monitors.kind", "monitors.kinds", "monitors.parameters", "monitors.registry"),
+            *("monitors.wire", "monitors.words", "monitors.machine", "monitors.schedule"),
+        ),
         ("django", "celery", "redis", "webui", "dataplane"),
         "probing can be tested without rows and brokers",
     ),
-    Rule(("monitors.store", "monitors.tasks"), ("dataplane",), "monitors and data plane meet in the rows"),
+    Rule(
+        ("monitors.store", "monitors.question", "monitors.tasks"),
+        ("dataplane",),
+        "monitors and data plane meet in the rows",
+    ),
     Rule(PURE, ("django", "channels", "pyroute2", "ctypes", "webui", "monitors"), "tables are made without a kernel"),
     Rule(PURE, ("dataplane.kernel", "dataplane.snapshot", "dataplane.report"), "the middle knows ports only"),
     Rule(("dataplane.snapshot", "dataplane.report"), ("dataplane.kernel",), "reading rows needs no privilege"),

@@ -72,13 +72,6 @@ class ConnFailover(models.TextChoices):
     STATELESS = "STATELESS", "stateless"
 
 
-class MonitorType(models.TextChoices):
-    """Kinds of health checks; each reaches the VIP on one server."""
-
-    PING = "PING", "PING (ICMP echo)"
-    TCP = "TCP", "TCP (handshake)"
-
-
 class Interface(models.TextChoices):
     """Where a change came from."""
 

@@ -8,7 +8,9 @@ from typing import Any
 from django.core.exceptions import ObjectDoesNotExist
 from django.urls import reverse
 
-from webui.choices import AdminState, MonitorType, State
+from monitors.kind import Secure
+from monitors.registry import KINDS
+from webui.choices import AdminState, State
 from webui.models import HealthState, Monitor, ProbeTarget, Server, Service, ServiceMonitorBinding, VServer
 from webui.models.fields import port_text
 from webui.queries import change_rows, transition_rows
@@ -16,7 +18,8 @@ from webui.rows import endpoint, iso, monitor_row, server_row, service_row, url_
 from webui.tables import COLUMNS, Action, Column, Table
 from webui.world import World, load_world
 
-HIDDEN_FACTS = frozenset({"id", "name", "state", "version", "built_in"})
+BY_HAND_WITH_TLS = "openssl s_client -connect {endpoint}"
+HIDDEN_FACTS = frozenset({"id", "name", "state", "version", "built_in", "params", "secrets"})
 
 
 @dataclass(frozen=True)
@@ -110,11 +113,29 @@ def _facts(obj: Server | Service | VServer | Monitor) -> list[tuple[str, str]]:
             value = "the service's" if one.name == "dest_port" and not value else port_text(value)
         elif isinstance(value, bool):
             value = "yes" if value else "no"
+        elif one.name == "monitor_type" and value in KINDS:
+            value = KINDS[value].label
         elif one.choices:
             value = dict(one.flatchoices).get(value, value)
         facts.append(
             (one.verbose_name[:1].upper() + one.verbose_name[1:], str(value) if value not in (None, "") else "–")
         )
+    return facts
+
+
+def _parameter_facts(monitor: Monitor) -> list[tuple[str, str]]:
+    """The parameters of a monitor's kind; of a secret, only whether it is set."""
+    if monitor.kind is None:
+        return []
+    facts = [("Passes when", monitor.kind.success)]
+    for one in monitor.kind.parameters:
+        value = monitor.params.get(one.name, one.default)
+        if one.secret:
+            unset = f"not set: {one.default}" if one.default else "not set"
+            value = "••• set" if one.name in monitor.secret_names else unset
+        elif isinstance(value, bool):
+            value = "yes" if value else "no"
+        facts.append((one.label, "–" if value == "" else str(value)))
     return facts
 
 
@@ -233,10 +254,18 @@ def _health_row(health: HealthState | None, binding: ServiceMonitorBinding, vip:
 
 def probe_command(binding: ServiceMonitorBinding, address: str) -> str:
     """A command for the director's shell that does what the monitor does: reach the VIP on this very server."""
-    port = binding.monitor.dest_port or binding.service.port
-    if binding.monitor.monitor_type == MonitorType.PING or not port:
-        return f"ping -c 3 {address}"
-    return f"curl -v http://{endpoint(address, port)}/"
+    monitor, service = binding.monitor, binding.service
+    kind = monitor.kind or KINDS["PING"]
+    port = kind.port(
+        wanted=monitor.dest_port,
+        service_port=service.port,
+        service_type=service.service_type,
+        secure=monitor.secure,
+    )
+    if not port:
+        kind = KINDS["PING"]
+    wanted = BY_HAND_WITH_TLS if monitor.secure and kind.secure is Secure.OPTIONAL else kind.command
+    return wanted.format(address=address, endpoint=endpoint(address, port))
 
 
 def _vserver(world: World, pk: int) -> Detail:
@@ -301,7 +330,7 @@ def _monitor(world: World, pk: int) -> Detail:
     return Detail(
         row=dict(monitor_row(world, monitor)),
         summary=COLUMNS["monitors"][1:],
-        facts=_facts(monitor),
+        facts=_facts(monitor) + _parameter_facts(monitor),
         disabled=monitor.state == AdminState.DISABLED,
         built_in=monitor.built_in,
         tables=[

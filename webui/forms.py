@@ -8,7 +8,8 @@ from django import forms
 from django.contrib.auth.forms import AuthenticationForm
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 
-from webui.choices import AdminState, MonitorType, ServiceType
+from monitors.registry import KINDS
+from webui.choices import AdminState, ServiceType
 from webui.models import Monitor, Server, Service, VServer
 from webui.models.fields import ANY_PORT
 from webui.models.service import no_port_to_connect_to
@@ -66,6 +67,7 @@ class ObjectForm(ErrorsFromActions, ModelForm):
     """Fields of an object. It neither changes the instance nor saves it: the action does."""
 
     fixed: tuple[str, ...] = ()  # fields that cannot change once the object is there
+    choose_first = False  # whether this is only the question on which the form depends
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -81,10 +83,19 @@ class ObjectForm(ErrorsFromActions, ModelForm):
     def _post_clean(self) -> None:
         """Leave the rules of the model to the action, so that there is one place and one wording for them."""
 
+    def shown(self, obj: Any, name: str) -> Any:
+        """The value that ``obj`` has for one of the form's fields."""
+        return getattr(obj, name)
+
     @property
     def values(self) -> dict[str, Any]:
         """Values for the action, by model field."""
         return dict(self.cleaned_data)
+
+    @property
+    def shown_values(self) -> dict[str, Any]:
+        """What was typed, as far as it may be shown."""
+        return self.values
 
 
 class ServerForm(ObjectForm):
@@ -154,28 +165,6 @@ class VServerForm(ObjectForm):
         }
 
 
-class MonitorForm(ObjectForm):
-    """A monitor."""
-
-    dest_port = PortField(zero="", label="Destination port", help_text="Empty: the service's port.")
-
-    class Meta:
-        model = Monitor
-        fields = [
-            "name",
-            "monitor_type",
-            "interval",
-            "resp_timeout",
-            "retries",
-            "failure_retries",
-            "success_retries",
-            "down_time",
-            "dest_port",
-            "reverse",
-            "state",
-        ]
-
-
 class WeightForm(ErrorsFromActions, forms.Form):
     """A weight from 1 to 100."""
 
@@ -197,8 +186,8 @@ class BindMonitorForm(WeightForm):
         choice = self.fields["monitor"]
         if isinstance(choice, forms.ModelChoiceField):
             offered = Monitor.objects.exclude(service_bindings__service=service)
-            if no_port_to_connect_to(service):
-                offered = offered.exclude(monitor_type=MonitorType.TCP, dest_port=0)
+            without = [kind.name for kind in KINDS.values() if no_port_to_connect_to(kind, service)]
+            offered = offered.exclude(monitor_type__in=without, dest_port=0)
             choice.queryset = offered
 
 

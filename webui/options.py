@@ -64,15 +64,6 @@ REFUSED: dict[str, str] = {
     "td": "traffic domains are not available",
     "tosid": "belongs to -m TOS; the redirection mode here is MAC",
     "gslb": "global server load balancing is not available",
-    "destip": "a check goes to the VIP on the bound server, always",
-    "transparent": "a check goes to the VIP on the bound server, always",
-    "lrtm": REPLIES,
-    "secure": "TLS checks are not available in this version",
-    "send": "checks of the content are not available in this version; use type TCP",
-    "recv": "checks of the content are not available in this version; use type TCP",
-    "httprequest": "HTTP checks are not available in this version; use type TCP",
-    "respcode": "HTTP checks are not available in this version; use type TCP",
-    "scriptname": "script monitors are not available in this version",
 }
 # With these an option asks for what happens anyway, as in lines copied from a saved NetScaler configuration.
 NEUTRAL = frozenset({"", "NO", "NONE", "DISABLED", "OFF", "FALSE", "0"})

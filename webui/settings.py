@@ -30,6 +30,7 @@ ENVIRONMENT: dict[str, tuple[type, Any]] = {
     "HALFPIPE_PIN_DIR": (str, "/sys/fs/bpf/halfpipe"),
     "HALFPIPE_BPF_OBJECT": (str, str(BASE_DIR / "build" / "forward.bpf.o")),
     "HALFPIPE_PROBE_NETWORK": (str, "198.18.0.0/15"),
+    "HALFPIPE_MONITOR_SCRIPTS": (str, str(BASE_DIR / "monitors" / "scripts")),
     "HALFPIPE_PROBE_NETWORK6": (str, "2001:2:0:1::/112"),
 }
 

@@ -206,6 +206,7 @@ def _addresses(apply: Apply) -> list[str]:
         "/vservers/add/",
         "/services/add/",
         "/monitors/add/",
+        "/monitors/add/?kind=TCP",
         "/nothing/",
     ]
 
@@ -229,7 +230,7 @@ def test_axe_finds_nothing_serious_on_any_page(
 
 
 def _violations_of_refusals(page: Page, console_url: str, apply: Apply) -> list[str]:
-    page.goto(console_url + "/monitors/add/")
+    page.goto(console_url + "/monitors/add/?kind=TCP")
     page.get_by_role("button", name="Add").click()
     expect(page.locator("#error-summary")).to_be_focused()
     found = _violations(page, "refused form")

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import pytest
 
-from monitors.probes import registry
+from monitors import registry
 from monitors.spec import ProbeResult, ProbeSpec
 
 CLONE_NEWNET = 0x40000000

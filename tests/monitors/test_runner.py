@@ -20,8 +20,7 @@ import pytest
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from monitors import machine, store, tasks
-from monitors.probes import registry
+from monitors import machine, registry, store, tasks
 from monitors.runner import Runner, jobs_of
 from monitors.spec import ProbeResult, ProbeSpec
 from monitors.store import Answer, Claim

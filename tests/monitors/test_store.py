@@ -240,3 +240,56 @@ def test_transitions_take_one_more_query_for_any_number_of_rows(
     claims = store.claim(NOW, 100)
     with django_assert_num_queries(3 + 2):
         assert len(store.record([Answer(claim, GOOD, NOW) for claim in claims])) == 40
+
+
+def test_failures_in_a_row_are_an_alert_once_and_change_no_state(
+    told: list[str], django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    state = rows.health(NOW, state="UP", recent="P", by=rows.monitor(retries=9, alert_retries=2), checked_at=NOW)
+    at = NOW
+    with django_capture_on_commit_callbacks(execute=True):
+        for _ in range(4):
+            state.refresh_from_db()
+            at = max(at, state.due_at)
+            assert store.record([Answer(only_claim(at), BAD, at)]) == []
+    row = HealthTransition.objects.get()
+    assert (row.old, row.new) == ("UP", "UP")
+    assert row.reason == "alert: 2 checks in a row failed, the last: connection refused"
+    assert told == ["live.changed health"]  # the data plane has nothing to do
+
+
+def test_a_monitor_that_learns_averages_what_passed_and_shortens_the_response_timeout() -> None:
+    monitor = rows.monitor(lrtm=True, deviation=1, resp_timeout=3)
+    state = rows.health(NOW, by=monitor, state="UP", recent="P", checked_at=NOW)
+    claim = only_claim()
+    assert claim.spec.timeout == 3.0
+    store.record([Answer(claim, replace(GOOD, duration=0.8), NOW)])
+    state.refresh_from_db()
+    assert state.average_time == 0.8
+    claim = only_claim(state.due_at)
+    assert claim.spec.timeout == 1.8
+    store.record([Answer(claim, replace(BAD, duration=1.8), state.due_at)])
+    state.refresh_from_db()
+    assert state.average_time == 0.8  # a failure says nothing about response times
+    store.record([Answer(only_claim(state.due_at), replace(GOOD, duration=1.6), state.due_at)])
+    state.refresh_from_db()
+    assert state.average_time == pytest.approx(0.9)
+    monitor.deviation = 9
+    monitor.save()
+    assert only_claim(state.due_at).spec.timeout == 3.0
+
+
+def test_a_monitor_that_does_not_learn_keeps_no_average() -> None:
+    state = rows.health(NOW, state="UP", average_time=0.5)
+    claim = only_claim()
+    assert claim.spec.timeout == 2.0
+    store.record([Answer(claim, GOOD, NOW)])
+    state.refresh_from_db()
+    assert state.average_time is None
+
+
+def test_damaged_parameters_of_one_monitor_stop_no_other_check() -> None:
+    rows.health(NOW, by=rows.monitor(params={"send": ["not", "a", "text"]}))
+    rows.health(NOW)
+    problems = [claim.spec.problem for claim in store.claim(NOW, 10)]
+    assert problems == ["The stored parameters are damaged: save the monitor anew.", ""]

@@ -178,6 +178,8 @@ ADDED: list[tuple[str, dict[str, Any], type[Any]]] = [
             "retries": "3",
             "failure_retries": "0",
             "success_retries": "1",
+            "alert_retries": "0",
+            "deviation": "0",
             "down_time": "30",
             "dest_port": "8080",
             "state": "ENABLED",

@@ -7,37 +7,97 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 
+from monitors.parameters import plain
+from monitors.registry import KINDS
 from webui.actions import checks
 from webui.actions.base import Actor, change, reload, wanted_version
-from webui.actions.values import as_json, assign, insert, name_of, rewrite
+from webui.actions.values import as_json, assign, fields_of, insert, name_of, rewrite
 from webui.choices import AdminState, AuditVerb
 from webui.models import Monitor
+from webui.models.sealed import CannotOpenError, opened, seal
 
-# After a change of these, earlier results answer another question.
-OTHER_QUESTION = frozenset({"dest_port", "reverse"})
-NO_EFFECT_ON_CHECKS = frozenset({"name", "state"})
+# After a change of anything else, earlier results answer another question.
+SAME_QUESTION = frozenset(
+    {
+        "name",
+        "state",
+        "interval",
+        "resp_timeout",
+        "retries",
+        "failure_retries",
+        "success_retries",
+        "alert_retries",
+        "down_time",
+        "lrtm",
+        "deviation",
+        "dest_ip",
+        "transparent",
+    }
+)
+NO_EFFECT_ON_CHECKS = frozenset({"name", "state", "dest_ip", "transparent"})
 
 
 def create(actor: Actor, values: Mapping[str, Any]) -> Monitor:
-    """Make a monitor. Raises PermissionRefused, ValidationError."""
+    """Make a monitor. Parameters of its kind stand beside the other values, in either spelling.
+
+    Raises PermissionRefused, ValidationError.
+    """
     with change(actor, Monitor, "add", name_of(values)) as current:
         monitor = Monitor()
-        assign(monitor, values)
+        assign(monitor, _with_parameters(monitor, values))
         return insert(current, monitor)
 
 
 def update(actor: Actor, monitor: Monitor, values: Mapping[str, Any], expected_version: int | None = None) -> Monitor:
-    """Change a monitor; its checks become due at once.
+    """Change a monitor; its checks become due at once. A secret that is not given stays, an empty one is removed.
 
     Raises PermissionRefused, ConflictError, NotFoundError, ValidationError.
     """
     with change(actor, Monitor, "change", monitor.name) as current:
         row = reload(monitor)
         wanted_version(row, expected_version)
-        changed = rewrite(current, row, values)
+        changed = rewrite(current, row, _with_parameters(row, values))
         if changed - NO_EFFECT_ON_CHECKS:
-            checks.due_now(row, forget_results=bool(changed & OTHER_QUESTION))
+            checks.due_now(row, forget_results=bool(changed - SAME_QUESTION))
         return row
+
+
+def _with_parameters(row: Monitor, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of columns: those that are parameters of the kind are put into ``params`` and ``secrets``."""
+    columns = fields_of(Monitor).keys() - {"params", "secrets"}
+    kind = KINDS.get(str(values.get("monitor_type") or row.monitor_type).strip().upper())
+    if kind is None:  # the model says so
+        return dict(values)
+    found = {name: value for name, value in values.items() if name in columns}
+    given: dict[str, Any] = {name: value for name, value in values.items() if name not in columns}
+    for inner in (given.pop("params", None), given.pop("secrets", None)):
+        given |= inner if isinstance(inner, Mapping) else {}
+    params, secrets = dict(row.params), _secrets_of(row)
+    problems: dict[str, str] = {}
+    for name, value in given.items():
+        parameter = kind.by_plain_name.get(plain(name))
+        if parameter is None:
+            others = [other.name for other in KINDS.values() if plain(name) in other.by_plain_name]
+            if others:
+                problems[name] = f"“{name}” is a parameter of {', '.join(others)}, not of {kind.name}."
+            else:
+                found[name] = value  # refused, with a reason where there is one, with everything else
+        elif not parameter.secret:
+            params[parameter.name] = value
+        elif isinstance(value, str):
+            secrets[parameter.name] = value
+        else:
+            problems[parameter.name] = f"{parameter.label} must be text."
+    if problems:
+        raise ValidationError(problems)
+    return found | {"params": params, "secrets": row.secrets if secrets == _secrets_of(row) else seal(secrets)}
+
+
+def _secrets_of(row: Monitor) -> dict[str, str]:
+    try:
+        return opened(row.secrets)
+    except CannotOpenError:  # they are typed in again, all of them
+        return {}
 
 
 def enable(actor: Actor, monitor: Monitor) -> Monitor:

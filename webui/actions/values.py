@@ -10,10 +10,12 @@ from django.db import models
 
 from webui.actions.base import Change, Configured, Named, kind_of
 from webui.choices import AuditVerb
+from webui.models.sealed import CannotOpenError, SealedField, opened
 from webui.options import refuse_proxy_options
 
 # Written by the program alone.
 NOT_VALUES = frozenset({"id", "created_at", "updated_at", "version", "built_in"})
+HIDDEN = "•••"
 # NetScaler writes switches as YES/NO, ENABLED/DISABLED and ON/OFF.
 SWITCHES = {"YES": True, "ENABLED": True, "ON": True, "TRUE": True, "NO": False, "DISABLED": False, "OFF": False} | {
     "FALSE": False
@@ -26,11 +28,19 @@ def fields_of(model: type[models.Model]) -> dict[str, models.Field[Any, Any]]:
 
 
 def as_json(row: models.Model) -> dict[str, Any]:
-    """The operator's fields of a row for the audit; another object appears by its name."""
+    """The operator's fields of a row for the audit; another object appears by its name, a secret not at all.
+
+    Parameters in a JSON field appear each by its own name.
+    """
     found: dict[str, Any] = {}
     for name, one in fields_of(type(row)).items():
         value = getattr(row, name)
-        found[name] = str(value) if one.is_relation or isinstance(value, str) else value
+        if isinstance(one, SealedField):
+            found |= dict.fromkeys(_secrets(value), HIDDEN)
+        elif isinstance(one, models.JSONField):
+            found |= value
+        else:
+            found[name] = str(value) if one.is_relation or isinstance(value, str) else value
     return found
 
 
@@ -58,7 +68,7 @@ def _converted(one: models.Field[Any, Any], value: Any) -> Any:
         return _as_number(one, value)
     if isinstance(value, str):
         value = value.strip() if one.name != "name" else value
-        if one.choices:
+        if one.choices or one.name == "monitor_type":
             return value.upper()
     return value
 
@@ -98,21 +108,38 @@ def rewrite(current: Change, row: Named, values: Mapping[str, Any], verb: AuditV
 
     The row must have been reloaded under the lock. Raises ValidationError.
     """
-    before = as_json(row)
+    before, secrets = as_json(row), _all_secrets(row)
     assign(row, values)
     row.full_clean()
-    after = as_json(row)
-    changed = {name for name in after if after[name] != before[name]}
+    after, new_secrets = as_json(row), _all_secrets(row)
+    after |= {name: "changed" for name in new_secrets if new_secrets[name] != secrets.get(name)}
+    changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
     if changed:
         row.version += 1
         row.save()
         current.record(
             verb,
             row,
-            before={name: before[name] for name in sorted(changed)},
-            after={name: after[name] for name in sorted(changed)},
+            before={name: before[name] for name in sorted(changed) if name in before},
+            after={name: after.get(name, "removed") for name in sorted(changed)},
         )
     return changed
+
+
+def _all_secrets(row: models.Model) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, one in fields_of(type(row)).items():
+        if isinstance(one, SealedField):
+            found |= _secrets(getattr(row, name))
+    return found
+
+
+def _secrets(token: str) -> dict[str, str]:
+    """The secrets by name; those that no key opens any more count as none."""
+    try:
+        return opened(token)
+    except CannotOpenError:
+        return {}
 
 
 def name_of(values: Mapping[str, Any]) -> str:

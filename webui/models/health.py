@@ -41,6 +41,7 @@ class HealthState(models.Model):
     recent = models.CharField(max_length=127, blank=True, help_text="Latest results, newest last: P passed, F failed.")
     response = models.CharField(max_length=255, blank=True, help_text="What the last check saw, in words.")
     response_time = models.FloatField(null=True, blank=True, help_text="Seconds.")
+    average_time = models.FloatField(null=True, blank=True, help_text="Learned response time, seconds.")
     probes = models.PositiveBigIntegerField(default=0)
     failures = models.PositiveBigIntegerField(default=0)
 

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Lower
 
-from webui.choices import AdminState, MonitorType
+from monitors.kind import Kind, Secure
+from monitors.registry import KINDS
+from webui.choices import AdminState
 from webui.models.fields import Problems, Timestamped, check_name, check_unchanged, object_name_validator
 from webui.models.reasons import MONITOR_TYPES
+from webui.models.sealed import CannotOpenError, SealedField, opened
 
 
 class Monitor(Timestamped):
-    """Kind and timing of a check; names and defaults are NetScaler's (command reference 12.0)."""
+    """Kind and timing of a check; names and defaults are NetScaler's (command reference 12.0).
 
-    reasons = {"monitor_type": MONITOR_TYPES}
+    ``params`` has every parameter of the kind by name, but for secret ones: those are in ``secrets``, encrypted.
+    """
+
+    reasons = {"monitor_type": {name: why for name, why in MONITOR_TYPES.items() if name not in KINDS}}
 
     name = models.CharField(max_length=127, validators=[object_name_validator])
-    monitor_type = models.CharField("type", max_length=16, choices=MonitorType)
+    monitor_type = models.CharField("type", max_length=32)
     interval = models.PositiveIntegerField(
         default=5, validators=[MinValueValidator(1), MaxValueValidator(20940)], help_text="Seconds between checks."
     )
@@ -48,10 +55,34 @@ class Monitor(Timestamped):
         validators=[MinValueValidator(1), MaxValueValidator(20939)],
         help_text="Seconds between checks while DOWN.",
     )
+    alert_retries = models.PositiveSmallIntegerField(
+        default=0,
+        validators=[MaxValueValidator(32)],
+        help_text="Failed checks in a row that are noted as an alert, whatever the state; 0: none.",
+    )
+    lrtm = models.BooleanField(
+        "learn response times",
+        default=False,
+        help_text="The time that answers take is averaged; with a deviation, slower ones fail.",
+    )
+    deviation = models.PositiveIntegerField(
+        default=0,
+        validators=[MaxValueValidator(20939)],
+        help_text="Seconds above the average response time that an answer may take; 0: the response timeout alone.",
+    )
+    dest_ip = models.GenericIPAddressField(
+        "destination IP", null=True, blank=True, help_text="Empty, or the VIP: checks always go to the VIP."
+    )
     dest_port = models.PositiveIntegerField(
         "destination port", default=0, validators=[MaxValueValidator(65535)], help_text="0: the service's port."
     )
+    transparent = models.BooleanField(
+        default=False, help_text="Without effect: every check goes to the VIP by the server's MAC address."
+    )
+    secure = models.BooleanField(default=False, help_text="Check through TLS.")
     reverse = models.BooleanField(default=False, help_text="A check that succeeds makes it DOWN.")
+    params = models.JSONField("parameters", default=dict, blank=True)
+    secrets = SealedField(default="", blank=True)
     state = models.CharField(max_length=8, choices=AdminState, default=AdminState.ENABLED)
     built_in = models.BooleanField(default=False, editable=False)
 
@@ -62,8 +93,21 @@ class Monitor(Timestamped):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def kind(self) -> Kind | None:
+        """The kind; None when there is none of that name."""
+        return KINDS.get(self.monitor_type)
+
+    @property
+    def secret_names(self) -> frozenset[str]:
+        """Names of the secrets that are set; none when they cannot be decrypted any more."""
+        try:
+            return frozenset(opened(self.secrets))
+        except CannotOpenError:
+            return frozenset()
+
     def clean(self) -> None:
-        """Rules of the name, the timing and the port."""
+        """Rules of the name, the timing, the kind and its parameters."""
         problems = Problems()
         old = self.stored()
         if old is not None and old.built_in:
@@ -74,8 +118,8 @@ class Monitor(Timestamped):
         if old is not None:
             check_unchanged(self, old, problems, {"monitor_type": "type"})
         self._check_timing(problems)
-        if self.usable("monitor_type", "dest_port"):
-            self._check_port(old, problems)
+        if self.usable("monitor_type"):
+            self._check_kind(old, problems)
         problems.tell()
 
     def _check_timing(self, problems: Problems) -> None:
@@ -88,14 +132,68 @@ class Monitor(Timestamped):
                 f"{self.failure_retries} failures cannot be among the last {self.retries} checks: failure retries "
                 "must not be more than retries."
             )
+        if self.usable("deviation", "lrtm") and self.deviation and not self.lrtm:
+            problems["deviation"].append(
+                f"A deviation ({self.deviation} s) is from the average response time: set learn response times too."
+            )
 
-    def _check_port(self, old: Monitor | None, problems: Problems) -> None:
-        if self.monitor_type == MonitorType.PING and self.dest_port:
-            problems["dest_port"].append(f"A PING has no port; {self.dest_port} must be 0.")
-        if self.monitor_type != MonitorType.TCP or self.dest_port or old is None or not old.dest_port:
+    def _check_kind(self, old: Monitor | None, problems: Problems) -> None:
+        kind = self.kind
+        if kind is None:
+            problems["monitor_type"].append(f"“{self.monitor_type}” is no type of monitor: {', '.join(KINDS)}.")
+            return
+        if self.usable("secure"):
+            self._check_secure(kind, problems)
+        if self.usable("dest_ip"):
+            self._check_destination(problems)
+        if self.usable("dest_port"):
+            self._check_port(kind, old, problems)
+        self._check_parameters(kind, problems)
+
+    def _check_secure(self, kind: Kind, problems: Problems) -> None:
+        if kind.secure is Secure.ALWAYS:
+            self.secure = True
+        elif self.secure and kind.secure is Secure.NO:
+            problems["secure"].append(f"{kind.name} checks cannot go through TLS.")
+
+    def _check_destination(self, problems: Problems) -> None:
+        if not self.dest_ip:
+            return
+        vservers = apps.get_model("webui", "VServer")._default_manager  # whose module knows this one
+        bound = vservers.filter(service_bindings__service__monitor_bindings__monitor=self.pk or 0)
+        elsewhere = set(bound.values_list("address", flat=True)) - {self.dest_ip}
+        if elsewhere or not vservers.filter(address=self.dest_ip).exists():
+            of = (
+                f"it is bound for {', '.join(sorted(elsewhere))}" if elsewhere else "no virtual server has that address"
+            )
+            problems["dest_ip"].append(
+                f"A check goes to the VIP on the bound server, always: destination IP {self.dest_ip} is refused, since "
+                f"{of}. Leave it empty."
+            )
+
+    def _check_port(self, kind: Kind, old: Monitor | None, problems: Problems) -> None:
+        if not kind.uses_port and self.dest_port:
+            problems["dest_port"].append(f"A {kind.name} has no port; {self.dest_port} must be 0.")
+        if self.dest_port or old is None or not old.dest_port:
             return
         from webui.models.service import no_port_to_connect_to  # noqa: PLC0415 - services know monitors
 
         for binding in self.service_bindings.select_related("service"):
-            if reason := no_port_to_connect_to(binding.service):
+            if reason := no_port_to_connect_to(kind, binding.service):
                 problems["dest_port"].append(f"Without it there is no port to connect to: {reason}.")
+
+    def _check_parameters(self, kind: Kind, problems: Problems) -> None:
+        """Complete ``params`` with defaults, or tell what is wrong with each parameter."""
+        if not isinstance(self.params, dict):
+            problems["params"].append("Parameters must be an object: names and values.")
+            return
+        try:
+            secrets = opened(self.secrets)
+        except CannotOpenError as error:
+            problems["secrets"].append(f"{error} Type them in again.")
+            return
+        values, wrong = kind.clean(self.params | secrets)
+        for name, text in wrong.items():
+            problems[name].append(text)
+        if not wrong:
+            self.params = {name: value for name, value in values.items() if name not in kind.secrets}

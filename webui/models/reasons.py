@@ -43,15 +43,14 @@ FAILOVERS: dict[str, str] = {
     "STATEFUL": "it mirrors sessions between directors, and there are none; use STATELESS, which loses nothing",
 }
 
-_SCRIPTS = "CITRIX-WI-EXTENDED FTP FTP-EXTENDED LDAP MYSQL NNTP POP3 RADIUS SMTP SNMP USER"
-_LATER = "HTTP TCP-ECV HTTP-ECV UDP-ECV DNS DNS-TCP ARP ND6 RTSP SIP-UDP SIP-TCP RADIUS_ACCOUNTING MYSQL-ECV MSSQL-ECV"
-MONITOR_TYPES: dict[str, str] = (
-    dict.fromkeys(_LATER.split(), "it is not available in this version; use TCP with a destination port, or PING")
-    | dict.fromkeys(
-        _SCRIPTS.split(), "script monitors are not available in this version; use TCP with a destination port, or PING"
-    )
-    | {
-        "HTTP-INLINE": "it watches replies, which go from the server straight to the client; use TCP or PING",
-        "LOAD": "load figures are for the method CUSTOMLOAD, which is not available in this version; use TCP or PING",
-    }
+# Kinds that exist are taken out of this table (see Monitor.reasons).
+_OTHERS = (
+    "UDP-ECV DNS DNS-TCP ARP ND6 RTSP SIP-UDP SIP-TCP RADIUS RADIUS_ACCOUNTING LDAP SNMP MYSQL MYSQL-ECV MSSQL-ECV "
+    "ORACLE-ECV POSTGRESQL USER CITRIX-WI-EXTENDED DIAMETER SMPP"
 )
+MONITOR_TYPES: dict[str, str] = dict.fromkeys(
+    _OTHERS.split(), "it is not available in this version; use TCP or TCP-ECV with a destination port"
+) | {
+    "HTTP-INLINE": "it watches replies, which go from the server straight to the client; use HTTP",
+    "LOAD": "load figures are for the method CUSTOMLOAD, which is not available in this version; use TCP or PING",
+}

@@ -6,7 +6,8 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Lower
 
-from webui.choices import AdminState, MonitorType, ServiceType
+from monitors.kind import Kind
+from webui.choices import AdminState, ServiceType
 from webui.models.fields import (
     ANY_PORT,
     Explained,
@@ -121,17 +122,30 @@ class ServiceMonitorBinding(Explained):
             problems["monitor"].append(
                 f"Monitor “{self.monitor.name}” is bound to service “{self.service.name}” already."
             )
-        if self.monitor.monitor_type == MonitorType.TCP and self.monitor.dest_port == 0:
-            reason = no_port_to_connect_to(self.service)
-            if reason:
-                problems["monitor"].append(f"Monitor “{self.monitor.name}” has no port to connect to: {reason}.")
+        if reason := no_port_to_connect_to(self.monitor.kind, self.service, self.monitor.dest_port):
+            problems["monitor"].append(f"Monitor “{self.monitor.name}” has no port to connect to: {reason}.")
+        self._check_destination(problems)
         problems.tell()
 
+    def _check_destination(self, problems: Problems) -> None:
+        wanted = self.monitor.dest_ip
+        vips = {str(binding.vserver.address) for binding in self.service.vserver_bindings.all()} - {wanted}
+        if wanted and vips:
+            problems["monitor"].append(
+                f"Monitor “{self.monitor.name}” has destination IP {wanted}, but the service is checked at "
+                f"{', '.join(sorted(vips))}: a check goes to the VIP on the bound server, always."
+            )
 
-def no_port_to_connect_to(service: Service) -> str:
-    """Why a TCP monitor without a destination port cannot check the service; empty when it can."""
+
+def no_port_to_connect_to(kind: Kind | None, service: Service, dest_port: int = 0) -> str:
+    """Why monitors of a kind with this destination port cannot check the service; empty when they can."""
+    if kind is None or not kind.needs_port:
+        return ""
+    if kind.port(wanted=dest_port, service_port=service.port, service_type=service.service_type, secure=False):
+        return ""
     if service.port == ANY_PORT:
         return f"service “{service.name}” is of any port (*); give the monitor a destination port"
-    if service.service_type == ServiceType.UDP:
-        return f"service “{service.name}” is UDP only; give the monitor the destination port of something on TCP"
-    return ""
+    return (
+        f"service “{service.name}” is {service.service_type} only; give the monitor the destination port of something "
+        f"on {kind.transport}"
+    )

@@ -140,7 +140,18 @@ class VServerServiceBinding(Explained):
                 f"Service “{service.name}” has use source IP NO: in MAC mode the packet keeps the client's address. "
                 "Set it to YES first."
             )
+        self._check_monitors(problems)
         problems.tell()
+
+    def _check_monitors(self, problems: Problems) -> None:
+        """A check goes to the VIP: a bound monitor must not name another address as its destination."""
+        bound = self.service.monitor_bindings.exclude(monitor__dest_ip=None).select_related("monitor")
+        for monitor in (binding.monitor for binding in bound):
+            if monitor.dest_ip != self.vserver.address:
+                problems["service"].append(
+                    f"Monitor “{monitor.name}” of service “{self.service.name}” has destination IP {monitor.dest_ip}, "
+                    f"and would be asked to check {self.vserver.address}: make its destination IP empty first."
+                )
 
     def _check_once(self, problems: Problems) -> None:
         others = VServerServiceBinding.objects.filter(vserver=self.vserver).exclude(pk=self.pk)

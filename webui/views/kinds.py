@@ -9,8 +9,9 @@ from typing import Any
 from django.contrib.auth.models import AnonymousUser, User
 
 from webui.actions import monitors, servers, services, vservers
-from webui.forms import MonitorForm, ObjectForm, ServerForm, ServiceForm, VServerForm
+from webui.forms import ObjectForm, ServerForm, ServiceForm, VServerForm
 from webui.models import Monitor, Server, Service, VServer
+from webui.monitor_form import MonitorForm
 
 
 @dataclass(frozen=True)

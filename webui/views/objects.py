@@ -164,8 +164,13 @@ def _render_edit(request: HttpRequest, kind: Kind, form: ObjectForm, status: int
 
 def _differences(form: ObjectForm, obj: Any) -> list[tuple[str, str, str]]:
     """(label, value now, value of the form) of the fields that differ."""
-    pairs = [(field, getattr(obj, name), form.cleaned_data.get(name)) for name, field in form.fields.items()]
-    return [(str(field.label), _in_words(now), _in_words(typed)) for field, now, typed in pairs if now != typed]
+    typed = form.shown_values
+    pairs = [
+        (str(field.label), _in_words(form.shown(obj, name)), _in_words(typed[name]))
+        for name, field in form.fields.items()
+        if name in typed
+    ]
+    return [(label, now, value) for label, now, value in pairs if now != value]
 
 
 def _in_words(value: Any) -> str:

@@ -10,19 +10,20 @@ import socket
 from ipaddress import ip_address
 from time import perf_counter
 
-from monitors.probes import words
+from monitors import words
 from monitors.spec import ProbeResult, ProbeSpec
+from monitors.wire.stream import Conversation, converse
 
 
 async def probe(spec: ProbeSpec) -> ProbeResult:
-    """Connect to ``spec.port``; any network failure is a result, not an error.
+    """Connect to ``spec.port``, with TLS if the spec says so; any network failure is a result, not an error.
 
     Raises ValueError when ``spec.address`` is no IP address.
     """
+    if spec.secure:
+        return await converse(spec, _say_so)
+    # The bare socket: half the work of a stream, for the kind of which there are most.
     family = socket.AF_INET if ip_address(spec.address).version == 4 else socket.AF_INET6
-    if spec.port == 0:
-        message = "no port to connect to: the service's port is * and the monitor has no destination port"
-        return ProbeResult(success=False, message=message, duration=0.0, sent=False)
     start = perf_counter()
     try:
         with socket.socket(family, socket.SOCK_STREAM) as sock:
@@ -35,3 +36,7 @@ async def probe(spec: ProbeSpec) -> ProbeResult:
     except OSError as error:
         return words.failure(spec, error, perf_counter() - start)
     return ProbeResult(success=True, message=f"connected in {words.milliseconds(duration)}", duration=duration)
+
+
+async def _say_so(conversation: Conversation) -> str:
+    return f"connected, {conversation.protocol}"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from time import perf_counter
 
-from monitors.probes import words
+from monitors import words
 from monitors.spec import ProbeResult, ProbeSpec
 
 _HEADER = struct.Struct("!BBHHH")  # type, code, checksum, identifier, sequence number

@@ -1,0 +1,209 @@
+"""SMTP against aiosmtpd; POP3 and IMAP against dovecot."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.handlers import Sink
+from aiosmtpd.smtp import AuthResult, LoginPassword
+
+from tests.monitors.kinds.servers import (
+    LOOPBACK,
+    Authority,
+    by_hand,
+    failed,
+    free_port,
+    passed,
+    probe,
+    process,
+    says,
+)
+
+USER, PASSWORD = "probe", 'p"ä\\ss {word}'
+PLAIN_PASSWORD = "secret-word"
+
+
+def authenticator(_server: object, _session: object, _envelope: object, _way: str, given: object) -> AuthResult:
+    right = isinstance(given, LoginPassword) and given == LoginPassword(USER.encode(), PASSWORD.encode())
+    return AuthResult(success=right, handled=False)
+
+
+@pytest.fixture(scope="module")
+def smtp(authority: Authority) -> Iterator[int]:
+    crt, key = authority.issue("mail.example", end=timedelta(days=90))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(crt, key)
+    port = free_port()
+    controller = Controller(
+        Sink(),
+        hostname=LOOPBACK,
+        port=port,
+        authenticator=authenticator,
+        tls_context=context,
+        ident="ready",
+    )
+    controller.start()
+    yield port
+    controller.stop()
+
+
+@pytest.fixture(scope="module")
+def smtps(authority: Authority) -> Iterator[int]:
+    crt, key = authority.issue("mail.example", end=timedelta(days=90))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(crt, key)
+    controller = Controller(Sink(), hostname=LOOPBACK, port=free_port(), ssl_context=context, ident="ready")
+    controller.start()
+    yield controller.port
+    controller.stop()
+
+
+def test_smtp_greets(smtp: int) -> None:
+    words = passed(probe("SMTP", smtp))
+    assert words.startswith("greeted: 220 ")
+    assert words.endswith("ready")
+
+
+def test_smtp_logs_in_after_starttls(smtp: int) -> None:
+    given: dict[str, Any] = {"user_name": USER, "password": PASSWORD}
+    assert passed(probe("SMTP", smtp, start_tls=True, **given)).startswith("logged in: 235 ")
+    words = failed(probe("SMTP", smtp, start_tls=True, **(given | {"password": "no"})))
+    assert words.startswith("AUTH PLAIN: 535 ")
+    assert "perhaps only after STARTTLS" in failed(probe("SMTP", smtp, **given))
+
+
+def test_smtp_through_tls_from_the_start(smtps: int) -> None:
+    assert passed(probe("SMTP", smtps, secure=True)).startswith("greeted: 220 ")
+    assert failed(probe("SMTP", smtps, 0.4)) == "connected, no banner within 0.4 s"
+
+
+def test_smtp_logs_in_by_login_where_plain_is_not_offered() -> None:
+    answers = (b"250-me\r\n250 AUTH LOGIN\r\n", b"334 VXNlcm5hbWU6\r\n", b"334 UGFzc3dvcmQ6\r\n", b"235 in\r\n")
+    with by_hand(says(*answers, first=b"220 ready\r\n")) as port:
+        assert passed(probe("SMTP", port, user_name="a", password="b")) == "logged in: 235 in"
+
+
+def test_smtp_that_refuses_says_why() -> None:
+    with by_hand(says(first=b"554 no service\r\n")) as port:
+        assert failed(probe("SMTP", port)) == "banner “554 no service”, wanted 220"
+    with by_hand(says(b"502 what?\r\n", first=b"220 ready\r\n")) as port:
+        assert failed(probe("SMTP", port)) == "EHLO halfpipe.invalid: 502 what?"
+
+
+DOVECOT = """
+base_dir = {folder}/run
+state_dir = {folder}/state
+log_path = {folder}/log
+protocols = imap pop3
+listen = 127.0.0.1
+ssl = yes
+ssl_cert = <{crt}
+ssl_key = <{key}
+disable_plaintext_auth = no
+auth_mechanisms = plain
+auth_failure_delay = 0
+mail_location = maildir:{folder}/mail/%u
+first_valid_uid = 1
+mail_uid = nobody
+mail_gid = nogroup
+service imap-login {{
+  inet_listener imap {{
+    port = {imap}
+  }}
+  inet_listener imaps {{
+    port = {imaps}
+  }}
+}}
+service pop3-login {{
+  inet_listener pop3 {{
+    port = {pop3}
+  }}
+  inet_listener pop3s {{
+    port = {pop3s}
+  }}
+}}
+service stats {{
+  client_limit = 100
+}}
+passdb {{
+  driver = passwd-file
+  args = scheme=PLAIN username_format=%u {folder}/users
+}}
+userdb {{
+  driver = static
+  args = uid=nobody gid=nogroup home={folder}/mail/%u
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Mail:
+    imap: int
+    imaps: int
+    pop3: int
+    pop3s: int
+
+
+@pytest.fixture(scope="module")
+def mail(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Mail]:
+    if os.geteuid() != 0:
+        pytest.skip("dovecot needs root")
+    folder: Path = tmp_path_factory.mktemp("dovecot")
+    for one in (folder, folder.parent, folder.parent.parent):
+        one.chmod(0o755)
+    (folder / "mail").mkdir(mode=0o777)
+    (folder / "mail").chmod(0o777)
+    crt, key = authority.issue("mail.example", end=timedelta(days=90))
+    (folder / "users").write_text(f"{USER}:{{PLAIN}}{PLAIN_PASSWORD}\n")
+    (folder / "users").chmod(0o644)
+    ports = Mail(free_port(), free_port(), free_port(), free_port())
+    configuration = folder / "dovecot.conf"
+    configuration.write_text(
+        DOVECOT.format(
+            folder=folder, crt=crt, key=key, imap=ports.imap, imaps=ports.imaps, pop3=ports.pop3, pop3s=ports.pop3s
+        )
+    )
+    with process(["dovecot", "-F", "-c", str(configuration)], ports.imap):
+        yield ports
+
+
+def test_pop3_greets_and_logs_in(mail: Mail) -> None:
+    assert passed(probe("POP3", mail.pop3)).startswith("greeted: +OK")
+    given: dict[str, Any] = {"user_name": USER, "password": PLAIN_PASSWORD}
+    assert passed(probe("POP3", mail.pop3, 15, **given)).startswith("logged in: +OK")
+    assert passed(probe("POP3", mail.pop3s, 15, secure=True, **given)).startswith("logged in: +OK")
+
+
+def test_pop3_with_a_wrong_password_says_so_without_it(mail: Mail) -> None:
+    words = failed(probe("POP3", mail.pop3, 15, user_name=USER, password="hunter2"))
+    assert words.startswith("PASS: “-ERR")
+    assert "hunter2" not in words
+
+
+def test_imap_greets_logs_in_and_looks_at_a_mailbox(mail: Mail) -> None:
+    assert passed(probe("IMAP", mail.imap)).startswith("greeted: * OK")
+    given: dict[str, Any] = {"user_name": USER, "password": PLAIN_PASSWORD}
+    assert passed(probe("IMAP", mail.imap, 15, **given)).startswith("logged in: OK")
+    assert passed(probe("IMAP", mail.imaps, 15, secure=True, mailbox="INBOX", **given)).startswith("INBOX: OK")
+    assert failed(probe("IMAP", mail.imap, 15, mailbox="Gone", **given)).startswith("EXAMINE: NO ")
+
+
+def test_imap_with_a_wrong_password_says_so_without_it(mail: Mail) -> None:
+    words = failed(probe("IMAP", mail.imap, 15, user_name=USER, password="hunter2"))
+    assert words.startswith("LOGIN: NO ")
+    assert "hunter2" not in words
+
+
+def test_imap_that_says_goodbye_fails() -> None:
+    with by_hand(says(first=b"* BYE overloaded\r\n")) as port:
+        assert failed(probe("IMAP", port)) == "banner “* BYE overloaded”, wanted * OK"
+    with by_hand(says(b"* BYE later\r\n", first=b"* OK\r\n")) as port:
+        assert failed(probe("IMAP", port, user_name="a", password="b")) == "the server said * BYE later"
