@@ -6,7 +6,9 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 
 from monitors.registry import KINDS
 from monitors.spec import ProbeResult
+from tests.monitors.kinds.places import public_folder
 from tests.monitors.kinds.servers import (
     Authority,
     by_hand,
@@ -44,31 +47,35 @@ GRANT SELECT ON shop.* TO '{USER}'@'%';
 
 
 @pytest.fixture(scope="module")
-def mariadb(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[int]:
+def mariadb(authority: Authority) -> Iterator[int]:
+    with public_folder() as folder, mariadb_in(folder, authority) as port:
+        yield port
+
+
+@contextmanager
+def mariadb_in(folder: Path, authority: Authority) -> Iterator[int]:
     install = shutil.which("mariadb-install-db")
     if install is None:
         pytest.skip("mariadb-server is not installed (`make test` installs it)")
-    folder, port = tmp_path_factory.mktemp("mariadb"), free_port()
-    for one in (folder, *folder.parents):
-        if "pytest" in str(one):
-            one.chmod(0o755)
+    port = free_port()
     data = folder / "data"
     crt, key = authority.issue("mysql.example", end=timedelta(days=90))
     for path in (crt, key):  # files of the session's authority, whose folder others cannot enter
         shutil.copy(path, folder)
     owner = ["--user=mysql"]
-    common = ["--no-defaults", f"--datadir={data}", *owner]
+    common = ["--no-defaults", f"--datadir={data}", f"--tmpdir={data}", *owner]
     data.mkdir()
     shutil.chown(data, "mysql")
     for path in (folder / crt.name, folder / key.name):
         shutil.chown(path, "mysql")
     small = ["--innodb-buffer-pool-size=8M", "--innodb-log-file-size=4M", "--innodb-flush-log-at-trx-commit=0"]
-    subprocess.run(
+    installed = subprocess.run(
         [install, *common, "--skip-test-db", "--auth-root-authentication-method=normal"],
-        check=True,
+        check=False,
         capture_output=True,
         timeout=120,
     )
+    assert installed.returncode == 0, (installed.stdout + installed.stderr).decode()
     (folder / "init.sql").write_text(SQL.strip())
     command = ["/usr/sbin/mariadbd", *common, *small, f"--port={port}", "--bind-address=127.0.0.1"]
     files = [f"--socket={data}/socket", f"--pid-file={data}/pid", f"--init-file={folder}/init.sql"]
