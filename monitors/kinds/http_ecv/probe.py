@@ -20,8 +20,8 @@ async def probe(spec: ProbeSpec) -> ProbeResult:
         if not given.recv:
             return response.words
         if pattern.matches(given.recv, response.body):
-            return f"{response.words}, “{given.recv}” found"
+            return f"{response.words}, “{shown(given.recv)}” found"
         limit = f" (first {http.BODY_LIMIT} bytes)" if response.cut else ""
-        raise WrongAnswer(f"{response.words}, “{given.recv}” not found in “{shown(response.body)}”{limit}")
+        raise WrongAnswer(f"{response.words}, “{shown(given.recv)}” not found in “{shown(response.body)}”{limit}")
 
     return await converse(spec, talk, tls_of(given.custom_headers))

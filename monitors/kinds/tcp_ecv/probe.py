@@ -39,9 +39,9 @@ async def _expect(conversation: Conversation, wanted: str) -> str:
             return f"answered “{shown(bytes(answer))}”"
         # An expression may match later what it does not match yet, so each piece has another look.
         if pattern.matches(wanted, bytes(answer)):
-            return f"“{wanted}” found in the answer"
-        conversation.waiting_for = f"“{wanted}” not in the answer “{shown(bytes(answer))}”"
+            return f"“{shown(wanted)}” found in the answer"
+        conversation.waiting_for = f"“{shown(wanted)}” not in the answer “{shown(bytes(answer))}”"
     if not answer:
         raise WrongAnswer("connected, closed by the server without an answer")
     limit = f" (first {ANSWER_LIMIT} bytes)" if len(answer) >= ANSWER_LIMIT else ""
-    raise WrongAnswer(f"“{wanted}” not in the answer “{shown(bytes(answer))}”{limit}")
+    raise WrongAnswer(f"“{shown(wanted)}” not in the answer “{shown(bytes(answer))}”{limit}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -130,6 +131,12 @@ service pop3-login {{
     port = {pop3s}
   }}
 }}
+# Without the penalty for failed logins, which would slow down the tests after one.
+service anvil {{
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
+}}
 service stats {{
   client_limit = 100
 }}
@@ -172,7 +179,16 @@ def mail(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iter
         )
     )
     with process(["dovecot", "-F", "-c", str(configuration)], ports.imap):
+        _await_logins(ports)
         yield ports
+
+
+def _await_logins(mail: Mail) -> None:
+    """It listens before those of its processes are ready that know the users."""
+    end = time.monotonic() + 20
+    while not (last := probe("IMAP", mail.imap, user_name=USER, password=PLAIN_PASSWORD)).success:
+        assert time.monotonic() < end, last.message
+        time.sleep(0.1)
 
 
 def test_pop3_greets_and_logs_in(mail: Mail) -> None:

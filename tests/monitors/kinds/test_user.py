@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -19,10 +19,17 @@ from monitors.kinds.user.probe import arguments, environment
 from monitors.parameters import read
 from monitors.registry import KINDS
 from monitors.spec import ProbeResult
+from tests.monitors.kinds.places import public_folder
 from tests.monitors.kinds.servers import VIP, by_hand, failed, free_port, passed, probe, says, spec
 
 PLUGINS = Path("/usr/lib/nagios/plugins")
 Write = Callable[..., str]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with public_folder() as one:
+        yield one
 
 
 @pytest.fixture
