@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from itertools import chain
 
-from dataplane.desired import DesiredState, Probe, Service, VServer
+from dataplane.desired import DesiredState, Ping, Probe, Service, VServer
 from dataplane.hashing import maglev
 from dataplane.plan import vip_flag
 from dataplane.tables import (
@@ -55,11 +55,14 @@ def compile_tables(
     services = _services(desired, previous)
     ids = {entry.config_id: service_id for service_id, entry in services.items()}
     tables = Tables(
-        settings=ForwarderSettings(desired.hash_key, probe_ifindex, probe_mac if probe_ifindex else bytes(6)),
+        settings=ForwarderSettings(
+            desired.hash_key, probe_ifindex, probe_mac if probe_ifindex else bytes(6), desired.rules
+        ),
         interfaces={item.ifindex: item.mac for item in desired.interfaces if item.up},
         services=services,
     )
     _add_vservers(tables, desired.vservers, ids, previous)
+    _add_pings(tables, desired.vservers)
     _add_probes(tables, desired.probes)
     return tables
 
@@ -152,6 +155,29 @@ def _add_vservers(tables: Tables, vservers: Iterable[VServer], service_ids: dict
         tables.vservers[key] = VServerEntry(vserver_id, config_id, entry.hash_fields, entry.mask)
         tables.rings[vserver_id] = ring
         tables.vips[key.address] = tables.vips.get(key.address, VipFlag.ANSWER) | vip_flag(key)
+
+
+_ICMP = {4: 1, 6: 58}
+
+
+def _add_pings(tables: Tables, vservers: Iterable[VServer]) -> None:
+    """Tell each VIP what to do with pings, see :class:`dataplane.desired.Ping`."""
+    choices: dict[IPAddress, set[Ping]] = {}
+    for vserver in vservers:
+        takes_icmp = not vserver.port and vserver.protocol in {0, _ICMP[vserver.address.version]}
+        automatic = {Ping.FORWARD, Ping.AUTO} if takes_icmp else {Ping.AUTO}
+        choices.setdefault(vserver.address, set()).update(
+            automatic if vserver.options.ping is Ping.AUTO else {vserver.options.ping}
+        )
+    alive = {key.address for key, entry in tables.vservers.items() if tables.rings[entry.vserver_id].strip(b"\0")}
+    for address in tables.vips:
+        chosen = next(
+            (ping for ping in (Ping.DROP, Ping.ANSWER, Ping.FORWARD) if ping in choices[address]), Ping.ANSWER
+        )
+        if chosen is Ping.ANSWER and address in alive:
+            tables.vips[address] |= VipFlag.PING_ANSWER
+        elif chosen is not Ping.FORWARD:
+            tables.vips[address] |= VipFlag.PING_DROP
 
 
 def _may_keep_id(  # noqa: PLR0913, PLR0917 - old and new of the same three things

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from dataplane.ports import Interface, Neighbour
-from dataplane.tables import HashField, IPAddress
+from dataplane.tables import NO_RULES, HashField, IPAddress, SettingFlag
 
 _NO_MAC = bytes(6)
 
@@ -28,6 +29,28 @@ class ServiceConfig:
     reason: str
 
 
+class Ping(Enum):
+    """What becomes of a ping to a VIP.
+
+    AUTO forwards if a vserver of the VIP takes ICMP (protocol ANY and any port, or ICMP itself), else answers.
+    ANSWER: the director answers while some vserver of the VIP has a service in its ring, and is silent otherwise.
+    FORWARD: to the vserver that takes ICMP, if there is one. DROP: never answered, never forwarded.
+    Of several vservers on one VIP the strictest that is not AUTO decides: DROP before ANSWER before FORWARD.
+    """
+
+    AUTO = "auto"
+    FORWARD = "forward"
+    ANSWER = "answer"
+    DROP = "drop"
+
+
+@dataclass(frozen=True, slots=True)
+class VServerOptions:
+    """Settings of a vserver beyond the choice of its services; the defaults are those of a sessionless vserver."""
+
+    ping: Ping = Ping.AUTO
+
+
 @dataclass(frozen=True, slots=True)
 class VServerConfig:
     """A virtual server. ``protocol`` is an IP protocol number, 0 for ANY; ``port`` 0 is any port."""
@@ -40,6 +63,7 @@ class VServerConfig:
     hash_fields: HashField
     mask: IPAddress
     services: tuple[ServiceConfig, ...]
+    options: VServerOptions = VServerOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +79,8 @@ class ProbeTarget:
 class Configuration:
     """All rows that the forwarder follows, as of ``revision``. ``hash_key`` is 16 bytes.
 
-    ``servers`` are addresses whose path is wanted although no vserver may use them yet.
+    ``servers`` are addresses whose path is wanted although no vserver may use them yet. ``rules`` are those of the
+    whole director.
     """
 
     revision: int
@@ -63,6 +88,7 @@ class Configuration:
     vservers: tuple[VServerConfig, ...]
     probes: tuple[ProbeTarget, ...]
     servers: tuple[IPAddress, ...] = ()
+    rules: SettingFlag = NO_RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +135,7 @@ class VServer:
     hash_fields: HashField
     mask: IPAddress
     services: tuple[Service, ...]
+    options: VServerOptions = VServerOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +162,7 @@ class DesiredState:
     interfaces: tuple[Interface, ...]
     targets: tuple[tuple[int, IPAddress], ...]
     servers: tuple[tuple[IPAddress, Path], ...] = ()
+    rules: SettingFlag = NO_RULES
 
 
 def resolve(
@@ -160,7 +188,14 @@ def resolve(
     )
     servers = tuple((address, finder.path(address)) for address in configuration.servers)
     return DesiredState(
-        configuration.revision, configuration.hash_key, vservers, probes, usable, finder.targets(), servers
+        configuration.revision,
+        configuration.hash_key,
+        vservers,
+        probes,
+        usable,
+        finder.targets(),
+        servers,
+        configuration.rules,
     )
 
 
@@ -182,6 +217,7 @@ def _resolve_vserver(vserver: VServerConfig, finder: _PathFinder) -> VServer:
         vserver.hash_fields,
         vserver.mask,
         tuple(_resolve_service(service, finder.path(service.address)) for service in vserver.services),
+        vserver.options,
     )
 
 

@@ -19,6 +19,7 @@ from dataplane.tables import (
     ProbeInKey,
     ProbeOut,
     ServiceEntry,
+    SettingFlag,
     VipFlag,
     VServerEntry,
     VServerKey,
@@ -36,7 +37,7 @@ _SERVICE = struct.Struct("<II6s6s")
 _SERVICE_IN_USE = struct.Struct("<I16x")
 _PROBE_OUT = struct.Struct("<16sI6s6s")
 _PROBE_IN = struct.Struct("<16s6s2x")
-_SETTINGS = struct.Struct("<16sI6s2x")
+_SETTINGS = struct.Struct("<16sI6s2xI")
 _INTERFACE = struct.Struct("<6s2x")
 _COUNTER = struct.Struct("<QQ")
 
@@ -171,17 +172,19 @@ def unpack_probe_in_key(data: bytes) -> ProbeInKey:
 
 
 def pack_settings(settings: ForwarderSettings) -> bytes:
-    """``struct settings``, 32 bytes with the padding behind its members."""
+    """``struct settings``, 32 bytes."""
     return _SETTINGS.pack(
         _octets("hash_key", settings.hash_key, 16),
         _number("probe_ifindex", settings.probe_ifindex, 1 << 32),
         _octets("probe_mac", settings.probe_mac, MAC_SIZE),
-    ).ljust(SIZES["settings"], b"\0")
+        settings.flags,
+    )
 
 
 def unpack_settings(data: bytes) -> ForwarderSettings:
     """Inverse of :func:`pack_settings`."""
-    return ForwarderSettings(*_SETTINGS.unpack_from(data))
+    hash_key, probe_ifindex, probe_mac, flags = _SETTINGS.unpack(data)
+    return ForwarderSettings(hash_key, probe_ifindex, probe_mac, SettingFlag(flags))
 
 
 def pack_interface(mac: bytes) -> bytes:
@@ -212,7 +215,7 @@ SIZES = {
     "service_value": _SERVICE.size,
     "probe_out_value": _PROBE_OUT.size,
     "probe_in_key": _PROBE_IN.size,
-    "settings": 32,
+    "settings": _SETTINGS.size,
     "interface_value": _INTERFACE.size,
     "counter": _COUNTER.size,
 }
@@ -224,7 +227,7 @@ OFFSETS = {
     "service_value": {"config_id": 0, "ifindex": 4, "mac": 8, "source_mac": 14},
     "probe_out_value": {"vip": 0, "ifindex": 16, "mac": 20, "source_mac": 26},
     "probe_in_key": {"vip": 0, "mac": 16, "zero": 22},
-    "settings": {"hash_key": 0, "probe_ifindex": 16, "probe_mac": 20, "zero": 26},
+    "settings": {"hash_key": 0, "probe_ifindex": 16, "probe_mac": 20, "zero": 26, "flags": 28},
     "interface_value": {"mac": 0, "zero": 6},
     "counter": {"packets": 0, "bytes": 8},
 }

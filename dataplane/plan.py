@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntFlag, StrEnum
 from hashlib import blake2b
 from typing import Any
 
@@ -20,7 +20,6 @@ from dataplane.tables import (
     MAX_VIPS,
     MAX_VSERVERS,
     ForwarderSettings,
-    HashField,
     IPAddress,
     ProbeInKey,
     ProbeOut,
@@ -289,7 +288,8 @@ _SUBJECT: dict[Table, Callable[[Any], str]] = {
 def _settings_text(value: ForwarderSettings) -> str:
     key = "none" if not any(value.hash_key) else f"fingerprint {_fingerprint(value.hash_key)}"
     probing = f"to ifindex {value.probe_ifindex} {_mac(value.probe_mac)}" if value.probe_ifindex else "off"
-    return f" hash key {key} probing {probing}"
+    rules = f" rules {'+'.join(_flag_names(value.flags))}" if value.flags else ""
+    return f" hash key {key} probing {probing}{rules}"
 
 
 def _service_text(value: ServiceEntry) -> str:
@@ -355,7 +355,7 @@ def _changed_percent(old: bytes, new: bytes) -> float:
     return 100 * changed / max(len(before), len(after), 1)
 
 
-def _flag_names(flags: VipFlag | HashField) -> list[str]:
+def _flag_names(flags: IntFlag) -> list[str]:
     return [flag.name.lower().replace("_", "-") for flag in flags if flag.name]
 
 

@@ -20,13 +20,15 @@ MAX_INTERFACES = 256
 
 
 class VipFlag(IntFlag):
-    """Which vserver look-ups can match a VIP, and whether the forwarder answers ARP and ND for it."""
+    """Which vserver look-ups can match a VIP, and what the forwarder does with ARP, ND and pings for it."""
 
     PROTO_PORT = 1 << 0
     PROTO = 1 << 1
     PORT = 1 << 2
     ANY = 1 << 3
     ANSWER = 1 << 8
+    PING_ANSWER = 1 << 9
+    PING_DROP = 1 << 10
 
 
 class HashField(IntFlag):
@@ -37,6 +39,15 @@ class HashField(IntFlag):
     SOURCE_PORT = 1 << 2
 
 
+class SettingFlag(IntFlag):
+    """Rules of the whole director. TTL: a packet whose TTL or hop limit is 1 or 0 is dropped, not forwarded."""
+
+    TTL = 1 << 0
+
+
+NO_RULES = SettingFlag(0)
+
+
 class Reason(IntEnum):
     """Why a frame left the forwarder as it did; the same numbers as ``enum reason`` in types.h."""
 
@@ -45,18 +56,23 @@ class Reason(IntEnum):
     ND_ANSWERED = 2
     PROBE_SENT = 3
     PROBE_ANSWERED = 4
-    PASS_NOT_IP = 5
-    PASS_NOT_VIP = 6
-    PASS_NOT_TO_US = 7
-    PASS_VLAN = 8
-    PASS_MALFORMED = 9
-    DROP_MALFORMED = 10
-    DROP_NO_VSERVER = 11
-    DROP_NO_SERVICE = 12
-    DROP_FRAGMENT = 13
-    DROP_OWN_MAC = 14
-    DROP_PROBE_UNMAPPED = 15
-    DROP_TABLE = 16
+    PING_ANSWERED = 5
+    PASS_NOT_IP = 6
+    PASS_NOT_VIP = 7
+    PASS_NOT_TO_US = 8
+    PASS_VLAN = 9
+    PASS_MALFORMED = 10
+    DROP_MALFORMED = 11
+    DROP_NO_VSERVER = 12
+    DROP_NO_SERVICE = 13
+    DROP_FRAGMENT = 14
+    DROP_OWN_MAC = 15
+    DROP_PROBE_UNMAPPED = 16
+    DROP_TABLE = 17
+    DROP_PING = 18
+    DROP_QUOTATION = 19
+    DROP_LOOP = 20
+    DROP_TTL = 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +127,12 @@ class ProbeInKey:
 
 @dataclass(frozen=True, slots=True)
 class ForwarderSettings:
-    """``hash_key``: 16 bytes. ``probe_ifindex`` 0 switches probing off."""
+    """``hash_key``: 16 bytes. ``probe_ifindex`` 0 switches probing off. ``flags``: rules of the whole director."""
 
     hash_key: bytes = bytes(16)
     probe_ifindex: int = 0
     probe_mac: bytes = bytes(6)
+    flags: SettingFlag = NO_RULES
 
 
 @dataclass(slots=True)

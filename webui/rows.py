@@ -20,6 +20,7 @@ REASON_WORDS = {
     "ND_ANSWERED": "neighbour solicitation for a VIP answered",
     "PROBE_SENT": "health check sent",
     "PROBE_ANSWERED": "health check answered",
+    "PING_ANSWERED": "ping of a VIP answered",
     "PASS_NOT_IP": "passed: neither ARP, IPv4 nor IPv6",
     "PASS_NOT_VIP": "passed: not for a VIP",
     "PASS_NOT_TO_US": "passed: broadcast, multicast or another host's frame",
@@ -32,6 +33,10 @@ REASON_WORDS = {
     "DROP_OWN_MAC": "dropped: would go back to the director itself",
     "DROP_PROBE_UNMAPPED": "dropped: probe address that stands for no server",
     "DROP_TABLE": "dropped: table entry missing, a fault of Halfpipe",
+    "DROP_PING": "dropped: ping of a VIP that does not answer",
+    "DROP_QUOTATION": "dropped: ICMP error about no packet that a server could have sent",
+    "DROP_LOOP": "dropped: came back from a server or from the director itself, a loop",
+    "DROP_TTL": "dropped: its time to live is used up",
 }
 
 
@@ -88,6 +93,7 @@ def service_row(world: World, service: Service) -> ServiceRow:
         service_type=service.service_type,
         weights=", ".join(weights),
         path=_path_refusal(world, service.server_id),
+        leaves_at=iso(verdict.until),
         **world.rates("services", service.pk),
     )
 
@@ -109,13 +115,23 @@ def server_row(world: World, server: Server) -> ServerRow:
         name=server.name,
         address=server.address,
         state=server.state,
-        state_reason="its services are out of service" if server.state == AdminState.DISABLED else "",
+        state_reason=_server_reason(server, world.now),
         mac=", ".join(dict.fromkeys(path.mac for path in paths if path.mac)),
         interface=", ".join(dict.fromkeys(path.interface for path in paths if path.interface)),
         path=refusal if paths else "no director has looked for it yet",
         eligible=eligible,
         services=len(world.services_of[server.pk]),
     )
+
+
+def _server_reason(server: Server, now: datetime) -> str:
+    if server.state == AdminState.ENABLED:
+        return ""
+    if server.out_of_service_at is not None and server.out_of_service_at > now:
+        return f"its services go out of service at {server.out_of_service_at:%Y-%m-%d %H:%M:%S} UTC"
+    if server.out_of_service_at is None and server.graceful:
+        return "its services go out of service when their last flows have ended"
+    return "its services are out of service"
 
 
 def monitor_row(world: World, monitor: Monitor) -> MonitorRow:

@@ -13,11 +13,23 @@
 #include "count.h"
 #include "find.h"
 #include "hash.h"
+#include "icmp.h"
 #include "maps.h"
 #include "nd.h"
 #include "parse.h"
 #include "probe.h"
 #include "types.h"
+
+/* Does the frame come from where it would go, or from this director? Then somebody sends it back to us: a server that
+ * is a director itself, or a bridge loop. Six octets of source MAC begin in the middle of the second word. */
+static __always_inline int is_loop(const __u32 *eth, const __u32 *macs)
+{
+	__u32 high = eth[1] >> 16 | eth[2] << 16, low = eth[2] >> 16;
+
+	return !((high ^ macs[0]) | (low ^ (macs[1] & 0xffff))) ||	/* from the server */
+	       !((eth[1] ^ macs[1]) >> 16 | (eth[2] ^ macs[2])) ||	/* from our egress interface */
+	       !((high ^ eth[0]) | (low ^ (eth[1] & 0xffff)));		/* from our ingress interface */
+}
 
 /* To the service that the ring names. Counts and returns the verdict. */
 static __always_inline int forward(struct __sk_buff *skb, const struct packet *packet,
@@ -38,7 +50,7 @@ static __always_inline int forward(struct __sk_buff *skb, const struct packet *p
 	slot = ring_slot(setting, vserver, packet, ipv4);
 	/* Keeps the compiler, which knows the bound, from leaving out the test that the verifier needs */
 	asm volatile("" : "+r"(slot));
-	if (!ring || slot >= RING_SLOTS || data + sizeof(struct ethhdr) > data_end)
+	if (!ring || slot >= RING_SLOTS || data + IPV4_TTL + 1 > data_end)
 		return finish(skb, REASON_DROP_TABLE);
 	index = ring->slot[slot];
 	if (!index)
@@ -51,6 +63,10 @@ static __always_inline int forward(struct __sk_buff *skb, const struct packet *p
 	macs = (__u32 *)service->mac;
 	if (macs[0] == (macs[1] >> 16 | macs[2] << 16) && (macs[1] & 0xffff) == macs[2] >> 16)
 		return finish(skb, REASON_DROP_OWN_MAC);
+	if (is_loop(eth, macs))
+		return finish(skb, REASON_DROP_LOOP);
+	if (setting->flags & SETTING_TTL && *((__u8 *)data + (ipv4 ? IPV4_TTL : IPV6_HOP_LIMIT)) <= 1)
+		return finish(skb, REASON_DROP_TTL);
 	eth[0] = macs[0];
 	eth[1] = macs[1];
 	eth[2] = macs[2];
@@ -78,10 +94,9 @@ static __always_inline int handle_ip(struct __sk_buff *skb, struct packet *packe
 	if (packet->flags & PACKET_BROKEN)
 		return finish(skb, REASON_DROP_MALFORMED);
 	flags = vip->flags;
-	if (!ipv4 && packet->key.protocol == IPPROTO_ICMPV6 && packet->transport == ND_MESSAGE_OFFSET) {
-		/* Neighbour unreachability detection asks the address itself. */
-		reason = handle_nd(skb, packet, REASON_DROP_NO_VSERVER);
-		if (reason != REASON_DROP_NO_VSERVER)
+	if (packet->key.protocol == (ipv4 ? IPPROTO_ICMP : IPPROTO_ICMPV6) && !(packet->flags & PACKET_LATER)) {
+		reason = ipv4 ? handle_icmp_ipv4(skb, packet, flags) : handle_icmp_ipv6(skb, packet, flags);
+		if (reason != REASON_FORWARDED)
 			return finish(skb, reason);
 	}
 	vserver = find_vserver(packet, flags);

@@ -21,6 +21,8 @@
 #define IPV6_FRAGMENT_OFFSET bpf_htons(0xfff8)
 #define IPV6_MORE_FRAGMENTS bpf_htons(0x0001)
 #define MAX_EXTENSION_HEADERS 6
+#define IPV4_TTL 22
+#define IPV6_HOP_LIMIT 21
 
 #ifndef IPPROTO_UDPLITE
 #define IPPROTO_UDPLITE 136
@@ -37,6 +39,7 @@ struct packet {
 	struct vserver_key key;		/* destination, protocol, destination port or 0 */
 	struct address source;
 	__u32 transport;		/* offset of the transport header in the frame */
+	__u32 end;			/* offset behind the IP packet, where link padding may begin */
 	__u32 flags;			/* enum packet_flag */
 	__be16 source_port;
 };
@@ -74,8 +77,7 @@ static __always_inline int readable(struct __sk_buff *skb, __u32 length)
 	return skb->len >= length && !bpf_skb_pull_data(skb, length);
 }
 
-/* `end`: offset behind the IP packet, where link padding may begin. */
-static __always_inline void parse_ports(struct __sk_buff *skb, struct packet *packet, __u32 end)
+static __always_inline void parse_ports(struct __sk_buff *skb, struct packet *packet)
 {
 	void *data_end = (void *)(long)skb->data_end;
 	void *data = (void *)(long)skb->data;
@@ -84,7 +86,7 @@ static __always_inline void parse_ports(struct __sk_buff *skb, struct packet *pa
 
 	if (packet->flags & PACKET_LATER || !protocol_has_ports(packet->key.protocol))
 		return;
-	if (packet->transport + sizeof(ports) > end) {
+	if (packet->transport + sizeof(ports) > packet->end) {
 		packet->flags |= PACKET_BROKEN;
 		return;
 	}
@@ -114,6 +116,7 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, struct packet *pack
 	packet->source_port = 0;
 	packet->flags = 0;
 	packet->transport = 0;
+	packet->end = 0;
 	if (!readable(skb, sizeof(struct ethhdr) + sizeof(*ip)))
 		return 0;
 	data = (void *)(long)skb->data;
@@ -139,7 +142,8 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, struct packet *pack
 	}
 	packet->key.protocol = ip->protocol;
 	packet->transport = sizeof(struct ethhdr) + header;
-	parse_ports(skb, packet, sizeof(struct ethhdr) + total);
+	packet->end = sizeof(struct ethhdr) + total;
+	parse_ports(skb, packet);
 	return 1;
 }
 
@@ -199,6 +203,7 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct packet *pack
 	packet->source_port = 0;
 	packet->flags = 0;
 	packet->transport = header;
+	packet->end = 0;
 	if (!readable(skb, header))
 		return 0;
 	data = (void *)(long)skb->data;
@@ -217,6 +222,7 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct packet *pack
 		packet->flags = PACKET_BROKEN;
 		return 1;
 	}
+	packet->end = end;
 	direct = (void *)(ip + 1);
 	if (protocol_has_ports(ip->nexthdr) && (void *)(direct + 2) <= data_end && header + 4 <= end) {
 		packet->source_port = direct[0];
@@ -228,7 +234,7 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct packet *pack
 	if (!(packet->flags & PACKET_BROKEN) && packet->transport > end)
 		packet->flags |= PACKET_BROKEN;
 	if (!(packet->flags & PACKET_BROKEN))
-		parse_ports(skb, packet, end);
+		parse_ports(skb, packet);
 	return 1;
 }
 

@@ -19,6 +19,8 @@ enum vip_flag {
 	VIP_PORT = 1 << 2,		/* some vserver has protocol ANY and a port */
 	VIP_ANY = 1 << 3,		/* some vserver has protocol ANY and any port */
 	VIP_ANSWER = 1 << 8,		/* answer ARP and neighbour solicitation */
+	VIP_PING_ANSWER = 1 << 9,	/* answer pings; goes before the next */
+	VIP_PING_DROP = 1 << 10,	/* drop pings; with neither, look them up like any packet */
 };
 
 struct vip_value {
@@ -80,11 +82,16 @@ struct interface_value {
 };
 
 /* settings: one entry. */
+enum setting_flag {
+	SETTING_TTL = 1 << 0,		/* drop packets whose TTL or hop limit is 1 or 0 instead of forwarding them */
+};
+
 struct settings {
 	__u64 hash_key[2];		/* SipHash key of the installation: bytes 0-7 and 8-15, little endian */
 	__u32 probe_ifindex;		/* where answers to probes are delivered; 0: no probing */
 	__u8 probe_mac[6];
 	__u8 zero[2];
+	enum setting_flag flags;
 };
 
 struct counter {
@@ -93,13 +100,14 @@ struct counter {
 };
 
 /* Every exit of the programs has one of these names; reasons counts them per CPU. The verdict follows from the
- * range: up to REASON_PROBE_ANSWERED redirected, PASS_* left to later filters and the stack, DROP_* dropped. */
+ * range: up to REASON_PING_ANSWERED redirected, PASS_* left to later filters and the stack, DROP_* dropped. */
 enum reason {
 	REASON_FORWARDED = 0,
 	REASON_ARP_ANSWERED,
 	REASON_ND_ANSWERED,
 	REASON_PROBE_SENT,
 	REASON_PROBE_ANSWERED,
+	REASON_PING_ANSWERED,
 	REASON_PASS_NOT_IP,		/* neither ARP, IPv4 nor IPv6 */
 	REASON_PASS_NOT_VIP,
 	REASON_PASS_NOT_TO_US,		/* broadcast, multicast or another host's frame */
@@ -112,6 +120,10 @@ enum reason {
 	REASON_DROP_OWN_MAC,		/* would go back to the director itself */
 	REASON_DROP_PROBE_UNMAPPED,	/* probe address that stands for no server */
 	REASON_DROP_TABLE,		/* table entry missing: a fault of ours */
+	REASON_DROP_PING,		/* a ping that the VIP does not answer, or that cannot be answered */
+	REASON_DROP_QUOTATION,		/* an ICMP error about no packet that a server could have sent from this VIP */
+	REASON_DROP_LOOP,		/* came from the MAC that it would be sent to, or from one of our own */
+	REASON_DROP_TTL,		/* TTL or hop limit used up, and the settings ask for that rule */
 	REASON_COUNT,
 };
 

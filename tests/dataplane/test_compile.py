@@ -8,7 +8,7 @@ import pytest
 
 import dataplane.compile as compile_module
 from dataplane.compile import CapacityError, CompileError, compile_tables
-from dataplane.desired import Configuration, DesiredState, ProbeTarget, resolve
+from dataplane.desired import Configuration, DesiredState, Ping, ProbeTarget, VServerOptions, resolve
 from dataplane.hashing import ring_ids
 from dataplane.tables import RING_SLOTS, ForwarderSettings, HashField, ProbeInKey, Tables, VipFlag, VServerKey
 from tests.dataplane.network import (
@@ -72,9 +72,45 @@ def test_vip_flags_say_which_look_ups_can_match() -> None:
         )
     )
     assert tables.vips == {
-        VIPS[0]: VipFlag.PROTO_PORT | VipFlag.PROTO | VipFlag.PORT | VipFlag.ANSWER,
+        VIPS[0]: VipFlag.PROTO_PORT | VipFlag.PROTO | VipFlag.PORT | VipFlag.ANSWER | VipFlag.PING_ANSWER,
         VIPS[1]: VipFlag.ANY | VipFlag.ANSWER,
     }
+
+
+PINGS = VipFlag.PING_ANSWER | VipFlag.PING_DROP
+
+
+@pytest.mark.parametrize(
+    ("vservers", "flags"),
+    [
+        ([(6, 80, Ping.AUTO, True)], VipFlag.PING_ANSWER),
+        ([(6, 80, Ping.AUTO, False)], VipFlag.PING_DROP),
+        ([(6, 80, Ping.AUTO, False), (17, 53, Ping.AUTO, True)], VipFlag.PING_ANSWER),
+        ([(0, 0, Ping.AUTO, True)], VipFlag(0)),
+        ([(1, 0, Ping.AUTO, False), (6, 80, Ping.AUTO, True)], VipFlag(0)),
+        ([(0, 80, Ping.AUTO, True)], VipFlag.PING_ANSWER),
+        ([(0, 0, Ping.ANSWER, True)], VipFlag.PING_ANSWER),
+        ([(0, 0, Ping.ANSWER, False)], VipFlag.PING_DROP),
+        ([(6, 80, Ping.FORWARD, True)], VipFlag(0)),
+        ([(6, 80, Ping.FORWARD, True), (6, 81, Ping.ANSWER, True)], VipFlag.PING_ANSWER),
+        ([(6, 80, Ping.DROP, True), (6, 81, Ping.ANSWER, True)], VipFlag.PING_DROP),
+    ],
+)
+def test_pings_are_answered_while_the_vip_is_up_unless_told_otherwise(
+    vservers: list[tuple[int, int, Ping, bool]], flags: VipFlag
+) -> None:
+    tables = compiled(
+        desired(
+            *(
+                replace(
+                    vserver(number, replace(S1, eligible=up), protocol=protocol, port=port),
+                    options=VServerOptions(ping),
+                )
+                for number, (protocol, port, ping, up) in enumerate(vservers, start=1)
+            )
+        )
+    )
+    assert tables.vips[VIPS[0]] & PINGS == flags
 
 
 def test_a_service_that_is_down_keeps_its_entry_and_gets_no_slots() -> None:

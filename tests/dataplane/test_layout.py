@@ -30,6 +30,7 @@ from dataplane.tables import (
     ProbeOut,
     Reason,
     ServiceEntry,
+    SettingFlag,
     VipFlag,
     VServerEntry,
     VServerKey,
@@ -70,7 +71,12 @@ def test_sizes_and_offsets_are_the_compilers(types: list[dict[str, Any]], name: 
 @needs_compiler
 @pytest.mark.parametrize(
     ("name", "prefix", "numbers"),
-    [("reason", "REASON_", Reason), ("vip_flag", "VIP_", VipFlag), ("hash_field", "HASH_", HashField)],
+    [
+        ("reason", "REASON_", Reason),
+        ("vip_flag", "VIP_", VipFlag),
+        ("hash_field", "HASH_", HashField),
+        ("setting_flag", "SETTING_", SettingFlag),
+    ],
 )
 def test_numbers_are_the_compilers(
     types: list[dict[str, Any]], name: str, prefix: str, numbers: type[IntEnum] | type[IntFlag]
