@@ -163,23 +163,40 @@ def test_a_ring_of_more_backends_than_a_byte_counts_agrees_with_the_definition()
     assert max(counts.values()) - min(counts.values()) <= 1
 
 
-def test_a_small_ring_is_filled_turn_by_turn_as_in_the_paper() -> None:
-    from dataplane.hashing import _permutation  # noqa: PLC0415 - the paper's offset and skip, else not public
+def ring_of_the_paper(backends: list[tuple[str, int, int]], slots: int) -> list[int]:
+    """The paper's pseudocode 1, with weights as turns; slow, and in other words than the function it checks."""
+    from dataplane.hashing import _permutation, _turns  # noqa: PLC0415 - offset, skip and turns, else not public
 
-    slots, names = 7, ["B0", "B1", "B2"]
-    preferences = {
-        name: [(offset + step * skip) % slots for step in range(slots)]
-        for name in names
-        for offset, skip in [_permutation(name, slots)]
-    }
-    expected = [0] * slots
-    turn = 0
-    while 0 in expected:
-        name = names[turn % 3]
-        free = next(slot for slot in preferences[name] if not expected[slot])
-        expected[free] = turn % 3 + 1
-        turn += 1
-    assert list(ring_ids(maglev([(name, 1, index + 1) for index, name in enumerate(names)], slots))) == expected
+    ordered = sorted(backends)
+    walks = [_permutation(identity, slots) for identity, _, _ in ordered]
+    turns = _turns([weight for _, weight, _ in ordered])
+    entry, position = [0] * slots, [0] * len(ordered)
+    for turn in range(slots):
+        index = turns[turn % len(turns)]
+        offset, skip = walks[index]
+        while entry[slot := (offset + position[index] * skip) % slots]:
+            position[index] += 1
+        entry[slot] = ordered[index][2]
+    return entry
+
+
+def test_a_small_ring_is_filled_turn_by_turn_as_in_the_paper() -> None:
+    three = [("B0", 1, 1), ("B1", 1, 2), ("B2", 1, 3)]
+    assert list(ring_ids(maglev(three, 7))) == ring_of_the_paper(three, 7)
+
+
+@settings(max_examples=60, deadline=None)
+@given(backends, st.sampled_from([13, 97, 101, 997]))
+def test_rings_longer_and_shorter_than_the_last_slots_are_those_of_the_paper(
+    chosen: list[tuple[str, int, int]], slots: int
+) -> None:
+    assert list(ring_ids(maglev(chosen, slots))) == ring_of_the_paper(chosen, slots)
+
+
+@pytest.mark.parametrize("number", [1, 3, 100, 300])
+def test_a_full_ring_is_that_of_the_paper(number: int) -> None:
+    chosen = [(f"10.77.1.{index} 80", 1 + index % 3, index + 1) for index in range(number)]
+    assert list(ring_ids(maglev(chosen))) == ring_of_the_paper(chosen, RING_SLOTS)
 
 
 @pytest.mark.parametrize(
