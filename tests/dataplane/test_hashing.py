@@ -2,14 +2,19 @@ from __future__ import annotations
 
 import _imp
 import random
+import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dataplane import hashing
 from dataplane.hashing import client_slot, maglev, ring_ids, siphash, siphash13
 from dataplane.tables import RING_SLOTS, HashField
 
@@ -163,6 +168,33 @@ def test_a_ring_of_more_backends_than_a_byte_counts_agrees_with_the_definition()
     assert max(counts.values()) - min(counts.values()) <= 1
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library, from the source as it is."""
+    target = tmp_path_factory.mktemp("native") / "ring.so"
+    source = Path(hashing.__file__).with_name("ring.c")
+    command = ["clang", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", str(target), str(source)]
+    subprocess.run(command, check=True, timeout=60)
+    return target
+
+
+@contextmanager
+def filling_by(library: Path) -> Iterator[None]:
+    """Rings are filled by this library; by Python, if it does not exist."""
+    former = hashing.NATIVE_LIBRARY
+
+    def use(path: Path) -> None:
+        hashing.NATIVE_LIBRARY = path
+        hashing.native_library.cache_clear()
+        hashing.clear_caches()
+
+    use(library)
+    try:
+        yield
+    finally:
+        use(former)
+
+
 def ring_of_the_paper(backends: list[tuple[str, int, int]], slots: int) -> list[int]:
     """The paper's pseudocode 1, with weights as turns; slow, and in other words than the function it checks."""
     from dataplane.hashing import _permutation, _turns  # noqa: PLC0415 - offset, skip and turns, else not public
@@ -187,16 +219,23 @@ def test_a_small_ring_is_filled_turn_by_turn_as_in_the_paper() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(backends, st.sampled_from([13, 97, 101, 997]))
-def test_rings_longer_and_shorter_than_the_last_slots_are_those_of_the_paper(
-    chosen: list[tuple[str, int, int]], slots: int
+def test_python_and_c_fill_rings_as_the_paper_does(
+    compiled: Path, chosen: list[tuple[str, int, int]], slots: int
 ) -> None:
-    assert list(ring_ids(maglev(chosen, slots))) == ring_of_the_paper(chosen, slots)
+    expected = ring_of_the_paper(chosen, slots)
+    for library in (Path("/nonexistent"), compiled):
+        with filling_by(library):
+            assert list(ring_ids(maglev(chosen, slots))) == expected
 
 
 @pytest.mark.parametrize("number", [1, 3, 100, 300])
-def test_a_full_ring_is_that_of_the_paper(number: int) -> None:
+def test_python_and_c_fill_a_whole_ring_as_the_paper_does(compiled: Path, number: int) -> None:
     chosen = [(f"10.77.1.{index} 80", 1 + index % 3, index + 1) for index in range(number)]
-    assert list(ring_ids(maglev(chosen))) == ring_of_the_paper(chosen, RING_SLOTS)
+    expected = ring_of_the_paper(chosen, RING_SLOTS)
+    for library in (Path("/nonexistent"), compiled):
+        with filling_by(library):
+            assert (hashing.native_library() is None) is (library != compiled)
+            assert list(ring_ids(maglev(chosen))) == expected
 
 
 @pytest.mark.parametrize(
