@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from ipaddress import IPv6Address, ip_address
 
-from django.db.models import Max, Prefetch
+from django.db.models import Max, Min, Prefetch
+from django.utils import timezone
 
 from dataplane import desired
 from dataplane.tables import HashField, IPAddress
-from webui.choices import PROTOCOL_NUMBER, AdminState, LbMethod, State
-from webui.effective import verdict_of
+from webui.choices import PROTOCOL_NUMBER, AdminState, LbMethod
+from webui.effective import Verdict, sessionless, takes_clients, verdict_of
 from webui.models import (
     HealthState,
     HealthTransition,
@@ -40,6 +43,19 @@ Mark = tuple[int, int]
 Health = Mapping[tuple[str, int], Mapping[int, HealthState]]
 
 
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """What the checks found, and the moment at which it is looked at."""
+
+    health: Health
+    now: datetime
+
+    def verdict(self, service: Service, vip: str) -> Verdict:
+        """State of a service, read with its monitors, at a VIP."""
+        found = self.health.get((vip, service.pk), {})
+        return verdict_of(service, service.monitor_bindings.all(), found, self.now)
+
+
 def mark() -> Mark:
     """Two cheap queries that tell whether a new snapshot is worth its price."""
     revision = Installation.objects.filter(pk=1).values_list("revision", flat=True).first() or 0
@@ -47,23 +63,38 @@ def mark() -> Mark:
     return revision, newest
 
 
-def read() -> tuple[Mark, desired.Configuration]:
-    """Read the whole configuration with a constant number of queries.
+def read(now: datetime | None = None) -> tuple[Mark, desired.Configuration]:
+    """Read the whole configuration, as it is at ``now``, with a constant number of queries.
 
     No transaction is held (on SQLite it would lock out writers): the mark is read before and after, and a change in
     between makes another try. Raises django.db.Error when the database is away.
     """
+    now = now or timezone.now()
     while True:
         before = mark()
-        configuration = _read(before[0])
+        configuration = _read(before[0], now)
         if mark() == before:
             return before, configuration
         log.debug("configuration changed while it was read, reading again")
 
 
-def _read(revision: int) -> desired.Configuration:
+def next_departure(now: datetime) -> datetime | None:
+    """When, after ``now``, the next service stops serving by the clock alone: no mark will tell of that.
+
+    What :func:`read` found at ``now`` holds until then. Two queries.
+    """
+    moments = [
+        model._default_manager.filter(state=AdminState.DISABLED, out_of_service_at__gt=now).aggregate(
+            first=Min("out_of_service_at")
+        )["first"]
+        for model in (Server, Service)
+    ]
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def _read(revision: int, now: datetime) -> desired.Configuration:
     installation, _made = Installation.objects.get_or_create(pk=1)
-    checks = health_by_vip()
+    checks = Checks(health_by_vip(), now)
     return desired.Configuration(
         revision=revision,
         hash_key=bytes.fromhex(installation.hash_key),
@@ -98,7 +129,7 @@ def health_by_vip() -> Health:
     return found
 
 
-def _vserver(row: VServer, checks: Health) -> desired.VServerConfig:
+def _vserver(row: VServer, checks: Checks) -> desired.VServerConfig:
     address = ip_address(row.address)
     return desired.VServerConfig(
         config_id=row.pk,
@@ -108,7 +139,7 @@ def _vserver(row: VServer, checks: Health) -> desired.VServerConfig:
         port=row.port,
         hash_fields=HASH_FIELDS[row.lb_method],
         mask=_mask(row, address),
-        services=tuple(_service(binding, row.address, checks) for binding in row.service_bindings.all()),
+        services=tuple(_service(binding, row, checks) for binding in row.service_bindings.all()),
     )
 
 
@@ -119,9 +150,9 @@ def _mask(row: VServer, address: IPAddress) -> IPAddress:
     return IPv6Address(((1 << length) - 1) << (128 - length))
 
 
-def _service(binding: VServerServiceBinding, vip: str, checks: Health) -> desired.ServiceConfig:
+def _service(binding: VServerServiceBinding, vserver: VServer, checks: Checks) -> desired.ServiceConfig:
     service = binding.service
-    verdict = verdict_of(service, service.monitor_bindings.all(), checks.get((vip, service.pk), {}))
+    verdict = checks.verdict(service, vserver.address)
     identity = f"id {service.hash_id}" if service.hash_id else f"{service.server.address} {service.port}"
     return desired.ServiceConfig(
         config_id=service.pk,
@@ -129,7 +160,7 @@ def _service(binding: VServerServiceBinding, vip: str, checks: Health) -> desire
         address=ip_address(service.server.address),
         weight=binding.weight,
         hash_identity=identity,
-        eligible=verdict.state == State.UP,
+        eligible=takes_clients(verdict, keeps_no_flows=sessionless(vserver)),
         reason=f"{verdict.state}: {verdict.reason}",
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import queue
 import signal
@@ -15,6 +16,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import django
 
@@ -48,6 +50,7 @@ class Worker:
     rates: report.Rates = field(default_factory=report.Rates)
     configuration: Configuration | None = None
     mark: snapshot.Mark | None = None
+    good_until: datetime | None = None  # when the rows mean something else although they are the same
     drift: int = 0
     counted_at: float = 0.0
     _reported: tuple[object, ...] = ()
@@ -83,10 +86,22 @@ class Worker:
 
     def _read_configuration(self) -> None:
         try:
-            if self.configuration is None or snapshot.mark() != self.mark:
-                self.mark, self.configuration = snapshot.read()
+            now = timezone.now()
+            expired = self.good_until is not None and self.good_until <= now
+            if self.configuration is None or expired or snapshot.mark() != self.mark:
+                mark, configuration = snapshot.read(now)
+                self.good_until = snapshot.next_departure(now)
+                self.mark, self.configuration = mark, configuration
         except db.Error as error:
             self._database_away(error)
+
+    def seconds_left(self) -> float:
+        """How long the configuration that was read will hold by the clock; infinite when nothing is to end.
+
+        Infinite too when it is over, and could not be read again: the next tick tries.
+        """
+        left = (self.good_until - timezone.now()).total_seconds() if self.good_until else 0.0
+        return left if left > 0 else math.inf
 
     def _log(self, done: Round) -> None:
         if done.drift:
@@ -158,11 +173,12 @@ def run(worker: Worker, events: queue.SimpleQueue[str], stop: threading.Event) -
     next_tick = time.monotonic()
     while not stop.is_set():
         try:
-            events.get(timeout=max(0.0, next_tick - time.monotonic()))
+            events.get(timeout=max(0.0, min(next_tick - time.monotonic(), worker.seconds_left())))
             while not events.empty():
                 events.get_nowait()
         except queue.Empty:
-            next_tick = time.monotonic() + TICK_SECONDS
+            if time.monotonic() >= next_tick:
+                next_tick = time.monotonic() + TICK_SECONDS
         worker.look()
         worker.count()
 

@@ -19,15 +19,29 @@ class State(models.TextChoices):
     DOWN = "DOWN", "down"
     UNKNOWN = "UNKNOWN", "unknown"
     OUT_OF_SERVICE = "OUT OF SERVICE", "out of service"
+    GOING_OUT = "GOING OUT OF SERVICE", "going out of service"
+    DOWN_GOING_OUT = "DOWN WHEN GOING OUT OF SERVICE", "down when going out of service"
 
+
+# What a check can find; the other states follow from what the operator wants.
+CHECK_STATES = [(state.value, state.label) for state in (State.UP, State.DOWN, State.UNKNOWN)]
 
 # Problems first: the order in which lists show states, and the colour token of app.css.
-STATE_ORDER: dict[str, int] = {State.DOWN: 0, State.UNKNOWN: 1, State.OUT_OF_SERVICE: 2, State.UP: 3}
+STATE_ORDER: dict[str, int] = {
+    State.DOWN: 0,
+    State.DOWN_GOING_OUT: 1,
+    State.UNKNOWN: 2,
+    State.GOING_OUT: 3,
+    State.OUT_OF_SERVICE: 4,
+    State.UP: 5,
+}
 STATE_COLOUR: dict[str, str] = {
     State.UP: "ok",
     State.DOWN: "bad",
     State.UNKNOWN: "warn",
     State.OUT_OF_SERVICE: "muted",
+    State.GOING_OUT: "warn",
+    State.DOWN_GOING_OUT: "bad",
 }
 
 

@@ -9,14 +9,15 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.urls import reverse
 
 from webui.choices import AdminState, MonitorType, State
+from webui.effective import is_leaving
 from webui.models import HealthState, Monitor, ProbeTarget, Server, Service, ServiceMonitorBinding, VServer
 from webui.models.fields import port_text
 from webui.queries import change_rows, transition_rows
 from webui.rows import endpoint, iso, monitor_row, server_row, service_row, url_of, vserver_row
-from webui.tables import COLUMNS, Action, Column, Table
+from webui.tables import COLUMNS, LEAVES_AT, Action, Column, Table
 from webui.world import World, load_world
 
-HIDDEN_FACTS = frozenset({"id", "name", "state", "version", "built_in"})
+HIDDEN_FACTS = frozenset({"id", "name", "state", "version", "built_in", "out_of_service_at", "graceful"})
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Detail:
     facts: list[tuple[str, str]]
     tables: list[Table]
     disabled: bool
+    leaving: bool = False
     history: Table | None = None
     built_in: bool = False
     warnings: list[str] = field(default_factory=list)
@@ -136,6 +138,7 @@ def _server(world: World, pk: int) -> Detail:
         summary=COLUMNS["servers"][1:],
         facts=_facts(server),
         disabled=server.state == AdminState.DISABLED,
+        leaving=is_leaving(server, world.now),
         tables=[
             Table("services", "Services", COLUMNS["services"], services, "No service yet.", "services", "patch"),
             Table("targets", "Probe addresses", addresses, targets, "No VIP is checked on this server."),
@@ -157,11 +160,13 @@ def _service(world: World, pk: int) -> Detail:
         verdict = world.verdict(service, binding.vserver.address)
         shown = {"state": verdict.state, "state_reason": verdict.reason, "weight": binding.weight}
         bound.append(dict(vserver_row(world, binding.vserver)) | shown)
+    leaving = row["state"] in {State.GOING_OUT, State.DOWN_GOING_OUT}
     return Detail(
         row=dict(row),
-        summary=COLUMNS["services"][1:],
+        summary=(*COLUMNS["services"][1:], *([LEAVES_AT] if leaving else [])),
         facts=_facts(service),
         disabled=service.state == AdminState.DISABLED,
+        leaving=is_leaving(service, world.now),
         tables=[
             Table("health", "Health checks", _columns("health", drop="service"), checks, _no_checks(bound)),
             _monitors_table(world, service),

@@ -8,6 +8,7 @@ from django import forms
 from django.contrib.auth.forms import AuthenticationForm
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 
+from webui.actions.leaving import LONGEST_DELAY
 from webui.choices import AdminState, MonitorType, ServiceType
 from webui.models import Monitor, Server, Service, VServer
 from webui.models.fields import ANY_PORT
@@ -174,6 +175,26 @@ class MonitorForm(ObjectForm):
             "reverse",
             "state",
         ]
+
+
+class DisableForm(ErrorsFromActions, forms.Form):
+    """How to take a server or a service out of service."""
+
+    delay = forms.IntegerField(
+        label="Delay (s)",
+        min_value=0,
+        max_value=LONGEST_DELAY,
+        required=False,
+        initial=60,
+        help_text="Until then its clients are served on. Empty or 0: no time limit if graceful, otherwise at once.",
+    )
+    graceful = forms.BooleanField(
+        required=False, help_text="Out of service as soon as its last flow has ended, if that is earlier."
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
 
 
 class WeightForm(ErrorsFromActions, forms.Form):

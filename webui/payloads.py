@@ -37,7 +37,10 @@ class VServerRow(Rates):
 
 
 class ServiceRow(Rates):
-    """A service; ``path`` is why directors cannot reach its server, empty when they can."""
+    """A service; ``path`` is why directors cannot reach its server, empty when they can.
+
+    ``leaves_at`` is when it will be out of service, None unless it is going and the moment is known.
+    """
 
     key: str
     url: str
@@ -50,6 +53,7 @@ class ServiceRow(Rates):
     service_type: str
     weights: str
     path: str
+    leaves_at: str | None
 
 
 class ServerRow(TypedDict):

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from django import forms
 
-Format = Literal["text", "code", "state", "count", "rate", "bits", "time", "age"]
+Format = Literal["text", "code", "state", "count", "rate", "bits", "time", "age", "until"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,9 @@ TRAFFIC = (
     Column("bits_per_second", "Bits/s", "bits"),
     Column("packets", "Packets", "count"),
 )
+
+# Of a service that is going out of service.
+LEAVES_AT = Column("leaves_at", "Out of service", "until")
 
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "vservers": (

@@ -29,5 +29,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("<kind:kind>/<int:pk>/edit/", objects.object_edit, name="edit"),
     path("<kind:kind>/<int:pk>/delete/", objects.object_delete, name="delete"),
     path("<kind:kind>/<int:pk>/enable/", objects.object_enable, name="enable"),
+    path("<kind:kind>/<int:pk>/disable-after/", objects.object_disable_after, name="disable-after"),
     path("<kind:kind>/<int:pk>/disable/", objects.object_disable, name="disable"),
 ]

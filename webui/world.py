@@ -11,7 +11,7 @@ from typing import Any
 from django.utils import timezone
 
 from webui.choices import STATE_ORDER, AdminState, State
-from webui.effective import Check, Verdict, service_verdict, vserver_state
+from webui.effective import Verdict, sessionless, verdict_of, vserver_state
 from webui.models import (
     DataplaneStatus,
     DirectorCounters,
@@ -26,6 +26,7 @@ from webui.models import (
 )
 from webui.payloads import STALE_AFTER_SECONDS, Rates
 
+LEAVING = frozenset({State.OUT_OF_SERVICE, State.GOING_OUT, State.DOWN_GOING_OUT})
 NOT_BOUND = "bound to no virtual server, so there is no VIP to check"
 
 
@@ -61,55 +62,44 @@ class World:
         """State of the service at one VIP."""
         key = (service.pk, vip)
         if key not in self._verdicts:
-            self._verdicts[key] = service_verdict(
-                service_enabled=service.state == AdminState.ENABLED,
-                server_enabled=service.server.state == AdminState.ENABLED,
-                health_monitor=service.health_monitor,
-                threshold=service.mon_threshold,
-                checks=[self._check(binding, vip) for binding in self.monitors_of[service.pk]],
-            )
+            bound = self.monitors_of[service.pk]
+            rows = {one.monitor_id: self.health.get((service.pk, vip, one.monitor_id)) for one in bound}
+            health = {monitor_id: row for monitor_id, row in rows.items() if row is not None}
+            self._verdicts[key] = verdict_of(service, bound, health, self.now)
         return self._verdicts[key]
-
-    def _check(self, binding: ServiceMonitorBinding, vip: str) -> Check:
-        health = self.health.get((binding.service_id, vip, binding.monitor_id))
-        return Check(
-            monitor=binding.monitor.name,
-            state=health.state if health else State.UNKNOWN,
-            weight=binding.weight,
-            counted=AdminState.ENABLED == binding.state == binding.monitor.state,
-            response=health.response if health else "",
-        )
 
     def service_state(self, service: Service) -> Verdict:
         """The worst of its states over its VIPs; without a VIP there is nothing to check."""
         vips = self.vips(service)
         if not vips:
             administrative = self.verdict(service, "")
-            if administrative.state == State.OUT_OF_SERVICE:
+            if administrative.state in LEAVING:
                 return administrative
             return Verdict(State.UNKNOWN, NOT_BOUND)
         worst_vip = min(vips, key=lambda vip: STATE_ORDER[self.verdict(service, vip).state])
         worst = self.verdict(service, worst_vip)
-        if len(vips) == 1 or worst.state in {State.UP, State.OUT_OF_SERVICE}:
+        if len(vips) == 1 or worst.state in {State.UP, State.OUT_OF_SERVICE, State.GOING_OUT}:
             return worst
         return Verdict(worst.state, f"at {worst_vip}: {worst.reason}")
 
     def vserver_state(self, vserver: VServer) -> Verdict:
         """State of a virtual server, with the reason in words."""
-        states = [
-            self.verdict(binding.service, vserver.address).state for binding in self.bindings_of_vserver[vserver.pk]
-        ]
-        state = vserver_state(enabled=vserver.state == AdminState.ENABLED, services=states)
+        verdicts = [self.verdict(binding.service, vserver.address) for binding in self.bindings_of_vserver[vserver.pk]]
+        state = vserver_state(
+            enabled=vserver.state == AdminState.ENABLED, services=verdicts, keeps_no_flows=sessionless(vserver)
+        )
         if state == State.OUT_OF_SERVICE:
             return Verdict(state, "it is disabled")
-        if not states:
+        if not verdicts:
             return Verdict(state, "no service is bound to it")
-        up = states.count(State.UP)
+        states = [verdict.state for verdict in verdicts]
+        going = states.count(State.GOING_OUT)
+        leaving = f", {going} going out of service" if going else ""
         if state == State.UP:
-            return Verdict(state, f"{up} of {len(states)} services UP")
+            return Verdict(state, f"{states.count(State.UP)} of {len(states)} services UP{leaving}")
         if state == State.UNKNOWN:
-            return Verdict(state, "its services are not checked yet")
-        return Verdict(state, "none of its services is UP")
+            return Verdict(state, f"its services are not checked yet{leaving}")
+        return Verdict(state, f"none of its services is UP{leaving}")
 
     def rates(self, kind: str, key: int | str) -> Rates:
         """Sum of the counters of every director that still reports."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from dataplane import snapshot
 from dataplane.tables import HashField
@@ -123,3 +125,29 @@ def test_the_number_of_queries_does_not_grow_with_the_configuration(django_asser
     assert VServer.objects.count() == 1
     with django_assert_num_queries(12):
         snapshot.read()
+
+
+def test_a_leaving_service_stays_in_the_ring_of_a_sessionless_vserver_until_the_moment() -> None:
+    bound = factories.service()
+    factories.vserver(bound)
+    everything_is(State.UP)
+    at = services.disable(factories.SYSTEM, bound, 90).out_of_service_at
+    assert at is not None
+    (before,) = snapshot.read(at - timedelta(seconds=1))[1].vservers[0].services
+    assert before.eligible
+    assert before.reason.startswith("GOING OUT OF SERVICE: it is disabled; out of service at ")
+    (after,) = snapshot.read(at)[1].vservers[0].services
+    assert not after.eligible
+
+
+def test_the_next_departure_is_the_earliest_that_is_still_to_come() -> None:
+    now = timezone.now()
+    assert snapshot.next_departure(now) is None
+    first, second = (factories.service(factories.server(number)) for number in (1, 2))
+    late = services.disable(factories.SYSTEM, first, 90).out_of_service_at
+    early = servers.disable(factories.SYSTEM, second.server, 30).out_of_service_at
+    assert early is not None
+    assert snapshot.next_departure(now) == early
+    assert snapshot.next_departure(early) == late
+    services.enable(factories.SYSTEM, first)
+    assert snapshot.next_departure(early) is None

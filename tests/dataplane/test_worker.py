@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django import db
 from django.utils import timezone
 
-from dataplane import snapshot, worker
+from dataplane import report, snapshot, worker
 from dataplane.reconcile import Reconciler
 from dataplane.tables import Reason
 from tests import factories
@@ -19,7 +21,8 @@ from tests.dataplane.network import ETH0, mac_of
 from tests.dataplane.test_reconcile import CLIENT, SERVERS
 from tests.fakes import FakeLinks, FakeMaps, FakeNeighbours, where
 from webui import live
-from webui.models import DataplaneStatus, DirectorCounters, HealthState, Installation, ServerPath
+from webui.actions import services
+from webui.models import DataplaneStatus, DirectorCounters, HealthState, Installation, ServerPath, Service
 
 pytestmark = pytest.mark.django_db
 
@@ -149,3 +152,21 @@ def test_many_events_make_one_round_and_stop_ends_the_loop(
     assert looks == 1
     assert events.empty()
     assert time.monotonic() - started < 1
+
+
+def test_a_delay_that_ends_changes_the_tables_without_any_change_of_rows(
+    running: worker.Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running.look()
+    assert running.reconciler.last is not None
+    for service in Service.objects.all()[:2]:
+        services.disable(factories.SYSTEM, service, 60)
+    running.look()
+    assert 59 < running.seconds_left() <= 60
+    assert report.eligible_count(running.reconciler.last) == (3, 3)
+    later = timezone.now() + timedelta(seconds=61)
+    monkeypatch.setattr("dataplane.worker.timezone.now", lambda: later)
+    assert running.seconds_left() == math.inf  # over: nothing to wait for but the next tick
+    running.look()
+    assert report.eligible_count(running.reconciler.last) == (1, 3)
+    assert running.good_until is None

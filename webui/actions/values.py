@@ -13,7 +13,7 @@ from webui.choices import AuditVerb
 from webui.options import refuse_proxy_options
 
 # Written by the program alone.
-NOT_VALUES = frozenset({"id", "created_at", "updated_at", "version", "built_in"})
+NOT_VALUES = frozenset({"id", "created_at", "updated_at", "version", "built_in", "out_of_service_at", "graceful"})
 # NetScaler writes switches as YES/NO, ENABLED/DISABLED and ON/OFF.
 SWITCHES = {"YES": True, "ENABLED": True, "ON": True, "TRUE": True, "NO": False, "DISABLED": False, "OFF": False} | {
     "FALSE": False
@@ -53,7 +53,7 @@ def assign(row: models.Model, values: Mapping[str, Any]) -> None:
 def _converted(one: models.Field[Any, Any], value: Any) -> Any:
     """The value in the field's own terms; what is left is for the field itself to judge."""
     if isinstance(one, models.BooleanField):
-        return _as_switch(value)
+        return as_switch(value)
     if isinstance(one, models.IntegerField):
         return _as_number(one, value)
     if isinstance(value, str):
@@ -63,7 +63,8 @@ def _converted(one: models.Field[Any, Any], value: Any) -> Any:
     return value
 
 
-def _as_switch(value: Any) -> bool:
+def as_switch(value: Any) -> bool:
+    """YES, ENABLED, ON, NO and so on as a bool. Raises ValueError."""
     if isinstance(value, str) and value.strip().upper() in SWITCHES:
         return SWITCHES[value.strip().upper()]
     if isinstance(value, bool):

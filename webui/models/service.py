@@ -11,17 +11,17 @@ from webui.models.fields import (
     ANY_PORT,
     Explained,
     Problems,
-    Timestamped,
     check_name,
     check_unchanged,
     object_name_validator,
     port_text,
 )
+from webui.models.leaving import Leaving
 from webui.models.reasons import SERVICE_TYPES
 from webui.models.server import Server
 
 
-class Service(Timestamped):
+class Service(Leaving):
     """What a server offers behind a VIP. ``port`` 0 is NetScaler's ``*`` (any port)."""
 
     reasons = {"service_type": SERVICE_TYPES}
@@ -47,7 +47,6 @@ class Service(Timestamped):
         validators=[MinValueValidator(1), MaxValueValidator(4294967295)],
         help_text="Keeps the service's place in the hash ring when its address changes.",
     )
-    state = models.CharField(max_length=8, choices=AdminState, default=AdminState.ENABLED)
     comment = models.CharField(max_length=255, blank=True)
 
     class Meta:

@@ -15,7 +15,10 @@ from webui.models import Monitor, Server, Service, VServer
 
 @dataclass(frozen=True)
 class Kind:
-    """``slug`` is the word in addresses and queries; ``actions`` has create, update, delete, enable and disable."""
+    """``slug`` is the word in addresses and queries; ``actions`` has create, update, delete, enable and disable.
+
+    ``can_wait``: disabling takes a delay.
+    """
 
     slug: str
     singular: str
@@ -25,6 +28,7 @@ class Kind:
     form: type[ObjectForm]
     actions: ModuleType
     state_choices: tuple[str, ...]
+    can_wait: bool = False
 
     def __str__(self) -> str:
         return self.slug
@@ -36,6 +40,7 @@ class Kind:
 
 ADMIN_STATES = ("ENABLED", "DISABLED")
 STATES = ("DOWN", "UNKNOWN", "OUT OF SERVICE", "UP")
+SERVICE_STATES = (*STATES, "GOING OUT OF SERVICE", "DOWN WHEN GOING OUT OF SERVICE")
 
 KINDS: dict[str, Kind] = {
     kind.slug: kind
@@ -58,7 +63,8 @@ KINDS: dict[str, Kind] = {
             Service,
             ServiceForm,
             services,
-            STATES,
+            SERVICE_STATES,
+            can_wait=True,
         ),
         Kind(
             "servers",
@@ -69,6 +75,7 @@ KINDS: dict[str, Kind] = {
             ServerForm,
             servers,
             ADMIN_STATES,
+            can_wait=True,
         ),
         Kind(
             "monitors",

@@ -76,7 +76,7 @@ def _service_problems() -> list[str]:
     )
     for binding in bindings.prefetch_related("service__monitor_bindings__monitor"):
         service, vip = binding.service, binding.vserver.address
-        verdict = verdict_of(service, service.monitor_bindings.all(), health[service.pk, vip])
+        verdict = verdict_of(service, service.monitor_bindings.all(), health[service.pk, vip], timezone.now())
         if verdict.state != State.UP:
             found.append(f"{service.name} at {vip}: {verdict.state} ({verdict.reason})")
         elif service.server_id in blocked:
