@@ -194,7 +194,13 @@ def _predict_service(tables: Tables, frame: bytes, packet: Packet, key: VServerK
         reason = Reason.DROP_TABLE
     else:
         reason = _guard(tables, frame, packet, service)
-    return Prediction(reason, key, entry, slot, service_id, unsure)
+    return Prediction(reason, key, entry, slot, service_id, unsure or _remembers(entry))
+
+
+def _remembers(entry: VServerEntry) -> str:
+    """Vservers with flags decide by what came before; without any, the packet alone decides."""
+    flags = getattr(entry, "flags", 0)
+    return "the vserver remembers flows or clients, or takes its services in turn" if flags else ""
 
 
 def _guard(tables: Tables, frame: bytes, packet: Packet, service: ServiceEntry) -> Reason:
@@ -238,7 +244,8 @@ def conclude(  # noqa: PLR0913 - question, answer and what is known, all of them
         vserver=entry,
         vserver_name=names.vservers.get(entry.config_id, "") if entry else "",
         key_fingerprint=fingerprint(tables.settings.hash_key),
-        slot=predicted.slot,
+        # What is remembered goes before the slot: then the slot explains nothing
+        slot=predicted.slot if not predicted.unsure or predicted.service_id in services else None,
         services=services,
         service_names={
             entry.config_id: names.services[entry.config_id]

@@ -2,7 +2,8 @@
 
 Nothing is configured or sent: the maps are opened for reading alone, and a test run carries no redirect out. The run
 leaves what one real frame would: one packet more in the counters of its reason, vserver and service, and whatever the
-forwarder remembers of it (a look-up, a flow, a token of a limit).
+forwarder remembers of it (a look-up, a flow, a token of a limit). So a frame with FIN or RST, given as bytes, ends the
+flow that it belongs to, where the vserver keeps flows.
 """
 
 from __future__ import annotations

@@ -128,3 +128,21 @@ def test_the_ttl_rule_is_predicted(hops: int, reason: Reason) -> None:
 def test_every_reason_has_a_verdict() -> None:
     assert {kind_of(reason) for reason in Reason} == {PASS, DROP, REDIRECT}
     assert kind_of(Reason.FORWARDED) == kind_of(Reason.ARP_ANSWERED) == REDIRECT
+
+
+class Remembering(VServerEntry):
+    """An entry of a vserver that keeps flows."""
+
+    flags = 1
+
+
+def test_a_vserver_that_remembers_is_not_compared_and_a_slot_that_did_not_decide_not_shown() -> None:
+    made = tables()
+    key, entry = next(iter(made.vservers.items()))
+    made.vservers[key] = Remembering(entry.vserver_id, entry.config_id, entry.hash_fields, entry.mask)
+    for service in (1, 2):
+        ran = Ran(REDIRECT, forwarded(service), frozenset({Reason.FORWARDED}))
+        found = conclude(FRAME, ran, made, interface=ETH0, interfaces=(ETH0, ETH1))
+        assert (found.agrees, found.service_ids) == (None, (service,))
+        assert (found.slot is None) == (service != chosen())
+        assert any("remembers flows or clients" in note for note in found.notes)

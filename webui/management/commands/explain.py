@@ -29,7 +29,9 @@ class Command(BaseCommand):
         parser.add_argument("--protocol", default="tcp", help="name or number; default tcp, as a SYN")
         parser.add_argument("--sport", default="", metavar="PORT", help=f"default {DEFAULT_SOURCE_PORT}")
         parser.add_argument("--dport", default="", metavar="PORT", help=f"default {DEFAULT_DESTINATION_PORT}")
-        parser.add_argument("--frame", default="", metavar="HEX", help="a whole Ethernet frame instead")
+        parser.add_argument(
+            "--frame", default="", metavar="HEX", help="a whole Ethernet frame instead; FIN and RST end flows"
+        )
         parser.add_argument("--pcap", default="", metavar="FILE", help="a frame of this pcap or pcapng file instead")
         parser.add_argument("--number", type=int, default=1, metavar="N", help="which frame of FILE; default 1")
         parser.add_argument(
