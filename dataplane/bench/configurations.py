@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
 from socket import IPPROTO_TCP
 
 from dataplane.bench.sandbox import EGRESS_IFINDEX, EGRESS_MAC, NEAR_IFINDEX, NEAR_MAC
-from dataplane.desired import Configuration, DesiredState, ServiceConfig, VServerConfig, resolve
+from dataplane.desired import Configuration, DesiredState, ServiceConfig, VServerConfig, VServerOptions, resolve
 from dataplane.ports import Interface, Neighbour
 from dataplane.tables import HashField, IPAddress
 
@@ -24,7 +24,7 @@ _EVERY_BIT = {4: ip_address("255.255.255.255"), 6: ip_address("ffff:ffff:ffff:ff
 class Size:
     """``vservers`` virtual servers of ``services`` services each; those of one of ``groups`` groups share theirs.
 
-    ``protocol`` and ``port`` 0 make them ANY.
+    ``protocol`` and ``port`` 0 make them ANY. With ``sessions`` the forwarder remembers flows.
     """
 
     vservers: int
@@ -33,6 +33,7 @@ class Size:
     version: int = 4
     protocol: int = IPPROTO_TCP
     port: int = PORT
+    sessions: bool = False
 
 
 def _address(first: int, number: int, version: int) -> IPAddress:
@@ -70,6 +71,7 @@ def configuration(size: Size, *, down: frozenset[int] = frozenset(), revision: i
             hash_fields=HashField.SOURCE,
             mask=_EVERY_BIT[size.version],
             services=groups[number % size.groups],
+            options=VServerOptions(sessions=True) if size.sessions else VServerOptions(),
         )
         for number in range(size.vservers)
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from statistics import median
@@ -18,6 +18,8 @@ from dataplane.tables import MAX_VSERVERS, Reason
 FRAMES = 200_000
 ROUNDS = 9
 CLIENTS = 32_768
+SESSIONLESS, FLOW_HIT = "1 vserver, 1 client", "1 vserver, 1 client, flow-table hit"
+FLOW_TABLE = "flows"
 _NOWHERE = ip_address("10.127.0.1")
 
 Measure = Callable[[], float]
@@ -41,10 +43,13 @@ def cases() -> Iterator[Case]:
     near, far = {"tc": 2.0, "xdp": 4.0}, {"tc": 3.0, "xdp": 8.0}
     client = tuple(configurations.flows(1, 1))
     client6 = tuple(configurations.flows(1, 1, version=6))
-    yield Case("1 vserver, 1 client", one, client, goal=near)
+    yield Case(SESSIONLESS, one, client, goal=near)
     yield Case("1 vserver, 1 client, IPv6", replace(one, version=6), client6)
     yield Case("1 vserver of protocol ANY, 1 client", replace(one, protocol=0, port=0), client)
     yield Case("not a VIP", one, (replace(client[0], destination=_NOWHERE),), Reason.PASS_NOT_VIP)
+    flows = replace(one, sessions=True)
+    yield Case(FLOW_HIT, flows, client)
+    yield Case(f"flow-table hit, {CLIENTS:,} flows", flows, _clients(flows))
     most = Size(vservers=MAX_VSERVERS - 1, services=3, groups=1)
     yield Case(f"{MAX_VSERVERS - 1:,} vservers, 1 client", most, client, goal=near)
     yield Case(f"{MAX_VSERVERS - 1:,} vservers, {CLIENTS:,} clients", most, _clients(most))
@@ -78,9 +83,12 @@ def measure(case: Case, kind: str, program: int, harness: Harness, forwarder: Lo
     def of_forwarder() -> float:
         return _checked(case, kind, program, harness, forwarder, FRAMES)
 
-    # Every client once, or the first round would pay for cold look-ups.
-    _checked(case, kind, program, harness, forwarder, max(len(case.flows), 1000))
+    # Every client a few times: the first round must not pay for cold look-ups, nor for flows that are not known yet.
+    _checked(case, kind, program, harness, forwarder, 3 * max(len(case.flows), 1000))
     rounds = [one_round(frames_only, of_floor, of_forwarder) for _ in range(ROUNDS)]
+    # A hit counts for the same reason as a miss: that each flow is remembered tells them apart.
+    if case.size.sessions and (known := len(forwarder.forwarder.maps[FLOW_TABLE].items())) != len(case.flows):
+        raise BenchError(f"{case.name} ({kind}): {known} of {len(case.flows)} flows are in the flow table")
     ratios = sorted(cost / floor for cost, floor in rounds)
     return Figure(
         section=f"one frame, {kind}",
@@ -91,6 +99,15 @@ def measure(case: Case, kind: str, program: int, harness: Harness, forwarder: Lo
         goal=Goal("≤", case.goal[kind]) if case.goal else None,
         raw={"ns": median(cost for cost, _ in rounds), "floor ns": median(floor for _, floor in rounds)},
     )
+
+
+def hit_to_sessionless(figures: Sequence[Figure]) -> Iterator[Figure]:
+    """What remembering flows costs, from the figures of both paths, for each kind of program."""
+    by_name = {(figure.section, figure.name): figure.value for figure in figures}
+    for (section, name), value in by_name.items():
+        if name == FLOW_HIT and (section, SESSIONLESS) in by_name:
+            ratio = value / by_name[section, SESSIONLESS]
+            yield Figure(section, "flow-table hit ÷ sessionless", "×", ratio, goal=Goal("≤", 1.5))
 
 
 def one_round(frames_only: Measure, of_floor: Measure, of_forwarder: Measure) -> tuple[float, float]:

@@ -7,6 +7,7 @@ import pytest
 
 from dataplane.bench import configurations, packets, veth
 from dataplane.bench.configurations import Flow, Size
+from dataplane.bench.results import Figure, Goal
 from dataplane.bench.sandbox import EGRESS_IFINDEX, NEAR_MAC
 from dataplane.compile import compile_tables
 from dataplane.desired import ineligible
@@ -101,6 +102,21 @@ def test_a_round_measures_in_the_order_a_b_c_c_b_a() -> None:
 
     packets.one_round(noted("restore"), noted("floor"), noted("forwarder"))
     assert order == ["restore", "floor", "forwarder", "forwarder", "floor", "restore"]
+
+
+def test_a_hit_is_compared_with_the_sessionless_path_of_the_same_kind_of_program() -> None:
+    figures = [
+        Figure("tc", packets.SESSIONLESS, "× floor", 2.0),
+        Figure("tc", packets.FLOW_HIT, "× floor", 3.0),
+        Figure("xdp", packets.FLOW_HIT, "× floor", 9.0),
+    ]
+    [found] = packets.hit_to_sessionless(figures)
+    assert (found.section, found.value, found.goal) == ("tc", 1.5, Goal("≤", 1.5))
+
+
+def test_a_configuration_remembers_flows_only_when_asked_to() -> None:
+    asked = configurations.configuration(Size(1, 1, 1, sessions=True)).vservers[0]
+    assert asked.options != configurations.configuration(Size(1, 1, 1)).vservers[0].options
 
 
 @pytest.mark.parametrize("verdict_map", [True, False])
