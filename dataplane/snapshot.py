@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv6Address, ip_address
@@ -13,9 +13,10 @@ from django.db.models import Max, Min, Prefetch
 from django.utils import timezone
 
 from dataplane import desired
-from dataplane.tables import HashField, IPAddress
-from webui.choices import PROTOCOL_NUMBER, AdminState, LbMethod
-from webui.effective import Verdict, sessionless, takes_clients, verdict_of
+from dataplane.tables import HashField, IPAddress, SettingFlag
+from webui.backups import chain
+from webui.choices import PROTOCOL_NUMBER, TURNS, AdminState, LbMethod, Persistence
+from webui.effective import Verdict, flushes, sessionless, takes_clients, verdict_of
 from webui.models import (
     HealthState,
     HealthTransition,
@@ -95,10 +96,11 @@ def next_departure(now: datetime) -> datetime | None:
 def _read(revision: int, now: datetime) -> desired.Configuration:
     installation, _made = Installation.objects.get_or_create(pk=1)
     checks = Checks(health_by_vip(), now)
+    rows = _vservers()
     return desired.Configuration(
         revision=revision,
         hash_key=bytes.fromhex(installation.hash_key),
-        vservers=tuple(_vserver(row, checks) for row in _enabled_vservers()),
+        vservers=tuple(_vserver(row, checks, rows) for row in rows.values() if row.state == AdminState.ENABLED),
         probes=tuple(
             desired.ProbeTarget(
                 address=ip_address(row.address), vip=ip_address(row.vip), server=ip_address(row.server.address)
@@ -106,19 +108,17 @@ def _read(revision: int, now: datetime) -> desired.Configuration:
             for row in ProbeTarget.objects.select_related("server").order_by("pk")
         ),
         servers=tuple(server_addresses().values()),
+        rules=SettingFlag.TTL if installation.ttl_rule else SettingFlag(0),
     )
 
 
-def _enabled_vservers() -> Iterable[VServer]:
+def _vservers() -> dict[int, VServer]:
     services = Service.objects.select_related("server").prefetch_related(
         Prefetch("monitor_bindings", ServiceMonitorBinding.objects.select_related("monitor"))
     )
     bindings = VServerServiceBinding.objects.prefetch_related(Prefetch("service", services)).order_by("pk")
-    return (
-        VServer.objects.filter(state=AdminState.ENABLED)
-        .prefetch_related(Prefetch("service_bindings", bindings))
-        .order_by("pk")
-    )
+    found = VServer.objects.prefetch_related(Prefetch("service_bindings", bindings)).order_by("pk")
+    return {row.pk: row for row in found}
 
 
 def health_by_vip() -> Health:
@@ -129,7 +129,7 @@ def health_by_vip() -> Health:
     return found
 
 
-def _vserver(row: VServer, checks: Checks) -> desired.VServerConfig:
+def _vserver(row: VServer, checks: Checks, rows: Mapping[int, VServer]) -> desired.VServerConfig:
     address = ip_address(row.address)
     return desired.VServerConfig(
         config_id=row.pk,
@@ -137,16 +137,45 @@ def _vserver(row: VServer, checks: Checks) -> desired.VServerConfig:
         address=address,
         protocol=PROTOCOL_NUMBER[row.service_type],
         port=row.port,
-        hash_fields=HASH_FIELDS[row.lb_method],
-        mask=_mask(row, address),
-        services=tuple(_service(binding, row, checks) for binding in row.service_bindings.all()),
+        hash_fields=HASH_FIELDS.get(row.lb_method, HashField.SOURCE),
+        mask=_mask(address.version, row.netmask, row.v6_netmask_len),
+        services=_services(row, checks, rows),
+        options=_options(row, address.version),
     )
 
 
-def _mask(row: VServer, address: IPAddress) -> IPAddress:
-    if address.version == 4:
-        return ip_address(row.netmask)
-    length = row.v6_netmask_len
+def _options(row: VServer, version: int) -> desired.VServerOptions:
+    persists = row.persistence_type == Persistence.SOURCEIP
+    return desired.VServerOptions(
+        ping=desired.Ping[row.ping],
+        sessions=not sessionless(row),
+        rotate=row.lb_method in TURNS,
+        idle_timeout=row.clt_timeout,
+        persist_timeout=row.timeout * 60 if persists else 0,
+        persist_mask=_mask(version, row.persist_mask, row.v6_persist_mask_len) if persists else None,
+    )
+
+
+def _services(row: VServer, checks: Checks, rows: Mapping[int, VServer]) -> tuple[desired.ServiceConfig, ...]:
+    """The vserver's own services, or those of the first of its backups that can serve while it cannot."""
+    own = tuple(_service(binding, row, checks) for binding in row.service_bindings.all())
+    if any(service.eligible for service in own):
+        return own
+    backup_of = {pk: one.backup_vserver_id for pk, one in rows.items()}
+    for pk in chain(row.pk, backup_of) if row.backup_vserver_id else ():
+        backup = rows[pk]
+        if backup.state != AdminState.ENABLED:
+            continue
+        # At the primary's VIP, by its rules: its are the packets.
+        services = tuple(_service(binding, row, checks) for binding in backup.service_bindings.all())
+        if any(service.eligible for service in services):
+            return services
+    return own
+
+
+def _mask(version: int, mask: str, length: int) -> IPAddress:
+    if version == 4:
+        return ip_address(mask)
     return IPv6Address(((1 << length) - 1) << (128 - length))
 
 
@@ -162,6 +191,7 @@ def _service(binding: VServerServiceBinding, vserver: VServer, checks: Checks) -
         hash_identity=identity,
         eligible=takes_clients(verdict, keeps_no_flows=sessionless(vserver)),
         reason=f"{verdict.state}: {verdict.reason}",
+        flush=flushes(verdict, service, vserver),
     )
 
 

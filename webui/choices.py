@@ -58,12 +58,36 @@ PROTOCOL_NUMBER: dict[str, int] = {ServiceType.ANY: 0, ServiceType.TCP: 6, Servi
 
 
 class LbMethod(models.TextChoices):
-    """Methods that a packet alone decides, so two directors agree without talking."""
+    """The hash methods, which a packet alone decides, so two directors agree without talking; then the others."""
 
     SOURCEIPHASH = "SOURCEIPHASH", "Source IP hash"
     DESTINATIONIPHASH = "DESTINATIONIPHASH", "Destination IP hash"
     SRCIPDESTIPHASH = "SRCIPDESTIPHASH", "Source and destination IP hash"
     SRCIPSRCPORTHASH = "SRCIPSRCPORTHASH", "Source IP and source port hash"
+    ROUNDROBIN = "ROUNDROBIN", "Round robin"
+    LEASTCONNECTION = "LEASTCONNECTION", "Least connections"
+    LEASTBANDWIDTH = "LEASTBANDWIDTH", "Least bandwidth"
+    LRTM = "LRTM", "Least response time of monitors"
+
+
+# Services take turns; the last three weigh them by what was measured (dataplane/balance.py).
+TURNS = frozenset({LbMethod.ROUNDROBIN, LbMethod.LEASTCONNECTION, LbMethod.LEASTBANDWIDTH, LbMethod.LRTM})
+
+
+class Persistence(models.TextChoices):
+    """What makes a client keep its service for new flows."""
+
+    NONE = "NONE", "none"
+    SOURCEIP = "SOURCEIP", "source IP"
+
+
+class PingResponse(models.TextChoices):
+    """What becomes of a ping to the VIP."""
+
+    AUTO = "AUTO", "auto: forwarded where ANY protocol and port is served, else answered"
+    ANSWER = "ANSWER", "answered by the director while the VIP is served"
+    FORWARD = "FORWARD", "forwarded to a server"
+    DROP = "DROP", "dropped"
 
 
 class RedirectionMode(models.TextChoices):

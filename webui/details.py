@@ -8,6 +8,7 @@ from typing import Any
 from django.core.exceptions import ObjectDoesNotExist
 from django.urls import reverse
 
+from webui.advice import vserver_warnings
 from webui.choices import AdminState, MonitorType, State
 from webui.effective import is_leaving
 from webui.models import HealthState, Monitor, ProbeTarget, Server, Service, ServiceMonitorBinding, VServer
@@ -73,6 +74,9 @@ def _without_vserver(world: World, vserver: VServer) -> list[str]:
     told = [f"Clients of {endpoint(vserver.address, vserver.port)} get no answer any more, at once."]
     if names:
         told.append(f"Its services are unbound and stay: {', '.join(names)}.")
+    primaries = [one.name for one in world.vservers.values() if one.backup_vserver_id == vserver.pk]
+    if primaries:
+        return [f"It is the backup of {', '.join(primaries)}. Give them another or none first."]
     return told
 
 
@@ -246,6 +250,8 @@ def probe_command(binding: ServiceMonitorBinding, address: str) -> str:
 
 def _vserver(world: World, pk: int) -> Detail:
     vserver: VServer = _get(world.vservers, pk)
+    if vserver.backup_vserver_id:
+        vserver.backup_vserver = world.vservers.get(vserver.backup_vserver_id)
     rows = []
     for binding in world.bindings_of_vserver[pk]:
         verdict = world.verdict(binding.service, vserver.address)
@@ -262,6 +268,11 @@ def _vserver(world: World, pk: int) -> Detail:
                 ],
             }
         )
+    unchecked = [
+        binding.service.name
+        for binding in world.bindings_of_vserver[pk]
+        if not binding.service.health_monitor or not world.monitors_of[binding.service_id]
+    ]
     checks = [
         _health_row(
             world.health.get((binding.service_id, vserver.address, checked.monitor_id)), checked, vserver.address
@@ -285,6 +296,7 @@ def _vserver(world: World, pk: int) -> Detail:
             ),
             Table("health", "Health checks", _columns("health", drop="vip"), checks, "Nothing is checked at this VIP."),
         ],
+        warnings=vserver_warnings(vserver, unchecked),
     )
 
 

@@ -31,7 +31,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """State of a service at one VIP, with the reason in words; ``until`` is when it stops serving, if that is known."""
+    """State of a service at one VIP, with the reason in words; ``until`` is when its delay is over."""
 
     state: State
     reason: str
@@ -104,7 +104,7 @@ def service_verdict(
     if departure is None:
         return _by_checks(health_monitor, threshold, checks)
     if departure.over(now):
-        return Verdict(State.OUT_OF_SERVICE, departure.reason)
+        return Verdict(State.OUT_OF_SERVICE, departure.reason, departure.at if departure.at != _AT_ONCE else None)
     when = "when its last flow has ended" if departure.at is None else f"at {departure.at:%Y-%m-%d %H:%M:%S} UTC"
     reason = f"{departure.reason}; out of service {when}"
     found = _by_checks(health_monitor, threshold, checks)
@@ -127,6 +127,19 @@ def takes_clients(verdict: Verdict, *, keeps_no_flows: bool) -> bool:
     if verdict.state == State.GOING_OUT:
         return keeps_no_flows and verdict.until is not None
     return verdict.state == State.UP
+
+
+def flushes(verdict: Verdict, service: Service, vserver: VServer) -> bool:
+    """Whether flows of a service that takes no new clients get another service at once instead of finishing.
+
+    NetScaler's ``-downStateFlush``, which both can switch off. Flows of a service on its way out finish; when its delay
+    is over they do not.
+    """
+    if verdict.state == State.GOING_OUT:
+        return False
+    if verdict.state == State.OUT_OF_SERVICE and verdict.until is not None:
+        return True
+    return service.down_state_flush == vserver.down_state_flush == OnOff.ENABLED
 
 
 def _by_checks(health_monitor: bool, threshold: int, checks: Iterable[Check]) -> Verdict:

@@ -10,7 +10,7 @@ from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 
 from webui.actions.leaving import LONGEST_DELAY
 from webui.choices import AdminState, MonitorType, ServiceType
-from webui.models import Monitor, Server, Service, VServer
+from webui.models import Installation, Monitor, Server, Service, VServer
 from webui.models.fields import ANY_PORT
 from webui.models.service import no_port_to_connect_to
 
@@ -113,6 +113,7 @@ class ServiceForm(ObjectForm):
             "health_monitor",
             "mon_threshold",
             "hash_id",
+            "down_state_flush",
             "state",
             "comment",
         ]
@@ -142,17 +143,49 @@ class VServerForm(ObjectForm):
             "mode",
             "sessionless",
             "conn_failover",
+            "persistence_type",
+            "timeout",
+            "persist_mask",
+            "v6_persist_mask_len",
+            "clt_timeout",
+            "down_state_flush",
+            "ping",
+            "backup_vserver",
             "state",
             "comment",
         ]
         help_texts = {
-            "lb_method": "What decides which server a client gets. The same client keeps its server.",
+            "lb_method": "What decides which server a client gets. A hash method keeps a client on its server.",
             "netmask": "IPv4: the part of the address that is hashed.",
             "v6_netmask_len": "IPv6: the number of leading bits that are hashed.",
             "mode": "MAC based: the packet stays as it is, only its destination MAC address becomes the server's.",
-            "sessionless": "Each packet alone decides; nothing is remembered, so any director can take over.",
+            "sessionless": "Enabled: each packet alone decides; nothing is remembered, so any director can take over. "
+            "Disabled: a flow keeps the server it got first.",
+            "persistence_type": "SOURCEIP: a client keeps its server for new flows too.",
             "conn_failover": "STATELESS for protocols with several connections, such as passive FTP.",
         }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        backup = self.fields["backup_vserver"]
+        if isinstance(backup, forms.ModelChoiceField):
+            backup.empty_label = "none"
+            backup.queryset = VServer.objects.exclude(pk=self.instance.pk)
+
+
+class SettingsForm(ErrorsFromActions, ModelForm):
+    """Settings of all directors."""
+
+    class Meta:
+        model = Installation
+        fields = ["ttl_rule"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
+
+    def _post_clean(self) -> None:
+        """Leave the rules of the model to the action."""
 
 
 class MonitorForm(ObjectForm):

@@ -93,7 +93,7 @@ def service_row(world: World, service: Service) -> ServiceRow:
         service_type=service.service_type,
         weights=", ".join(weights),
         path=_path_refusal(world, service.server_id),
-        leaves_at=iso(verdict.until),
+        leaves_at=iso(verdict.until) if verdict.state != State.OUT_OF_SERVICE else None,
         **world.rates("services", service.pk),
     )
 

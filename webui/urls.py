@@ -18,6 +18,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
         name="login",
     ),
     path("logout/", LogoutView.as_view(), name="logout"),
+    path("settings/", pages.settings, name="settings"),
     path("services/<int:pk>/monitors/", bindings.bind_monitor, name="bind-monitor"),
     path("services/<int:pk>/monitors/<int:monitor_pk>/unbind/", bindings.unbind_monitor, name="unbind-monitor"),
     path("vservers/<int:pk>/services/", bindings.bind_service, name="bind-service"),

@@ -10,8 +10,9 @@ from typing import Any
 
 from django.utils import timezone
 
+from webui.backups import chain, primaries
 from webui.choices import STATE_ORDER, AdminState, State
-from webui.effective import Verdict, sessionless, verdict_of, vserver_state
+from webui.effective import Verdict, sessionless, takes_clients, verdict_of, vserver_state
 from webui.models import (
     DataplaneStatus,
     DirectorCounters,
@@ -52,11 +53,32 @@ class World:
     paths: dict[int, list[ServerPath]] = field(default_factory=lambda: defaultdict(list))
     directors: list[DataplaneStatus] = field(default_factory=list)
     counters: list[DirectorCounters] = field(default_factory=list)
+    backup_of: dict[int, int | None] = field(default_factory=dict)
+    primaries: dict[int, list[int]] = field(default_factory=dict)
     _verdicts: dict[tuple[int, str], Verdict] = field(default_factory=dict)
 
     def vips(self, service: Service) -> list[str]:
-        """Addresses of the virtual servers that the service is bound to, each once."""
-        return list(dict.fromkeys(binding.vserver.address for binding in self.bindings_of_service[service.pk]))
+        """Addresses at which the service is checked, each once: of its virtual servers, and of those they back up."""
+        bound = [binding.vserver for binding in self.bindings_of_service[service.pk]]
+        behind = [self.vservers[pk] for vserver in bound for pk in self.primaries.get(vserver.pk, [])]
+        return list(dict.fromkeys(vserver.address for vserver in [*bound, *behind]))
+
+    def backup_taking(self, vserver: VServer) -> VServer | None:
+        """The backup that gets the vserver's clients now; None while it serves them itself, or nobody does."""
+        if vserver.state != AdminState.ENABLED or self._takes(vserver, vserver.address, sessionless(vserver)):
+            return None
+        for pk in chain(vserver.pk, self.backup_of):
+            backup = self.vservers[pk]
+            usable = backup.state == AdminState.ENABLED
+            if usable and self._takes(backup, vserver.address, sessionless(vserver)):
+                return backup
+        return None
+
+    def _takes(self, vserver: VServer, vip: str, keeps_no_flows: bool) -> bool:
+        return any(
+            takes_clients(self.verdict(binding.service, vip), keeps_no_flows=keeps_no_flows)
+            for binding in self.bindings_of_vserver[vserver.pk]
+        )
 
     def verdict(self, service: Service, vip: str) -> Verdict:
         """State of the service at one VIP."""
@@ -90,16 +112,18 @@ class World:
         )
         if state == State.OUT_OF_SERVICE:
             return Verdict(state, "it is disabled")
+        backup = self.backup_taking(vserver)
+        instead = f"; its clients go to {backup.name}, its backup" if backup else ""
         if not verdicts:
-            return Verdict(state, "no service is bound to it")
+            return Verdict(state, f"no service is bound to it{instead}")
         states = [verdict.state for verdict in verdicts]
         going = states.count(State.GOING_OUT)
         leaving = f", {going} going out of service" if going else ""
         if state == State.UP:
             return Verdict(state, f"{states.count(State.UP)} of {len(states)} services UP{leaving}")
         if state == State.UNKNOWN:
-            return Verdict(state, f"its services are not checked yet{leaving}")
-        return Verdict(state, f"none of its services is UP{leaving}")
+            return Verdict(state, f"its services are not checked yet{leaving}{instead}")
+        return Verdict(state, f"none of its services is UP{leaving}{instead}")
 
     def rates(self, kind: str, key: int | str) -> Rates:
         """Sum of the counters of every director that still reports."""
@@ -124,6 +148,8 @@ def load_world() -> World:
     world.servers = {server.pk: server for server in Server.objects.all()}
     world.services = {service.pk: service for service in Service.objects.all()}
     world.vservers = {vserver.pk: vserver for vserver in VServer.objects.all()}
+    world.backup_of = {pk: vserver.backup_vserver_id for pk, vserver in world.vservers.items()}
+    world.primaries = primaries(world.backup_of)
     world.monitors = {monitor.pk: monitor for monitor in Monitor.objects.all()}
     world.directors = list(DataplaneStatus.objects.order_by("director"))
     world.counters = list(DirectorCounters.objects.order_by("director"))

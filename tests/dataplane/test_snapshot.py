@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from dataplane import snapshot
-from dataplane.tables import HashField
+from dataplane import desired, snapshot
+from dataplane.tables import HashField, SettingFlag
 from tests import factories
-from webui.actions import servers, services, vservers
+from webui.actions import installation, servers, services, vservers
 from webui.choices import State
 from webui.models import HealthState, HealthTransition, Installation, ProbeTarget, VServer
 
@@ -151,3 +151,88 @@ def test_the_next_departure_is_the_earliest_that_is_still_to_come() -> None:
     assert snapshot.next_departure(early) == late
     services.enable(factories.SYSTEM, first)
     assert snapshot.next_departure(early) is None
+
+
+def options(**values: Any) -> desired.VServerOptions:
+    factories.vserver(**values)
+    return snapshot.read()[1].vservers[0].options
+
+
+def test_the_default_is_sessionless() -> None:
+    assert options() == desired.VServerOptions()
+
+
+def test_sessions_turns_and_persistence_reach_the_forwarder() -> None:
+    found = options(
+        sessionless="DISABLED",
+        lb_method="ROUNDROBIN",
+        persistence_type="SOURCEIP",
+        timeout=3,
+        persist_mask="255.255.255.0",
+        clt_timeout=60,
+        ping="DROP",
+    )
+    assert (found.sessions, found.rotate, found.ping) == (True, True, desired.Ping.DROP)
+    assert (found.idle_timeout, found.persist_timeout, str(found.persist_mask)) == (60, 180, "255.255.255.0")
+
+
+def test_the_persistence_mask_of_an_ipv6_vip_is_its_prefix() -> None:
+    found = options(address="fd77::10", persistence_type="SOURCEIP", v6_persist_mask_len=56)
+    assert found.persist_mask == ip_address("ffff:ffff:ffff:ff00::")
+
+
+def test_the_ttl_rule_reaches_the_forwarder() -> None:
+    assert not snapshot.read()[1].rules
+    installation.update(factories.SYSTEM, {"ttl_rule": True})
+    assert snapshot.read()[1].rules is SettingFlag.TTL
+
+
+@pytest.mark.parametrize(
+    ("of_service", "of_vserver", "flush"),
+    [("ENABLED", "ENABLED", True), ("DISABLED", "ENABLED", False), ("ENABLED", "DISABLED", False)],
+)
+def test_flows_of_a_service_that_is_down_move_unless_it_or_the_vserver_keeps_them(
+    of_service: str, of_vserver: str, flush: bool
+) -> None:
+    bound = factories.service(down_state_flush=of_service)
+    factories.vserver(bound, sessionless="DISABLED", down_state_flush=of_vserver)
+    everything_is(State.DOWN)
+    (service,) = snapshot.read()[1].vservers[0].services
+    assert (service.eligible, service.flush) == (False, flush)
+
+
+def test_flows_of_a_leaving_service_finish_until_its_delay_is_over() -> None:
+    bound = factories.service(down_state_flush="DISABLED")
+    factories.vserver(bound, sessionless="DISABLED")
+    everything_is(State.UP)
+    at = services.disable(factories.SYSTEM, bound, 90).out_of_service_at
+    assert at is not None
+    (before,) = snapshot.read()[1].vservers[0].services
+    assert (before.eligible, before.flush) == (False, False)
+    (after,) = snapshot.read(at)[1].vservers[0].services
+    assert (after.eligible, after.flush) == (False, True)
+
+
+def served_by() -> dict[str, list[str]]:
+    return {
+        vserver.name: [service.name for service in vserver.services if service.eligible]
+        for vserver in snapshot.read()[1].vservers
+    }
+
+
+def test_a_backups_services_take_the_place_of_the_primarys_while_none_of_those_can() -> None:
+    last = factories.vserver(factories.service(factories.server(3)), name="last", address="10.77.0.30")
+    standby = factories.vserver(
+        factories.service(factories.server(2)), name="standby", address="10.77.0.20", backup_vserver=last
+    )
+    factories.vserver(factories.service(), name="primary", backup_vserver=standby)
+    everything_is(State.UP)
+    others = {"last": ["service_Server3_ANY"], "standby": ["service_Server2_ANY"]}
+    assert served_by() == others | {"primary": ["service_Server1_ANY"]}
+    HealthState.objects.filter(service__server__name="Server1").update(state=State.DOWN)
+    assert served_by() == others | {"primary": ["service_Server2_ANY"]}
+    # What counts is the state at the primary's VIP: the backup's server may lack it.
+    HealthState.objects.filter(service__server__name="Server2", target__vip="10.77.0.10").update(state=State.DOWN)
+    assert served_by() == others | {"primary": ["service_Server3_ANY"]}
+    vservers.disable(factories.SYSTEM, last)
+    assert served_by() == {"standby": ["service_Server2_ANY"], "primary": []}

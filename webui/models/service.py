@@ -6,7 +6,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Lower
 
-from webui.choices import AdminState, MonitorType, ServiceType
+from webui.choices import AdminState, MonitorType, OnOff, ServiceType
 from webui.models.fields import (
     ANY_PORT,
     Explained,
@@ -46,6 +46,12 @@ class Service(Leaving):
         unique=True,
         validators=[MinValueValidator(1), MaxValueValidator(4294967295)],
         help_text="Keeps the service's place in the hash ring when its address changes.",
+    )
+    down_state_flush = models.CharField(
+        max_length=8,
+        choices=OnOff,
+        default=OnOff.ENABLED,
+        help_text="Disabled: flows that it has when it goes DOWN are not given to others; they end by themselves.",
     )
     comment = models.CharField(max_length=255, blank=True)
 
