@@ -68,8 +68,13 @@ class Rates:
     previous_at: float = 0.0
     config_ids: dict[str, dict[int, int]] = field(default_factory=dict)
 
-    def payload(self, counters: Counters, tables: Tables, now: float) -> dict[str, Any]:
-        """JSON form of :class:`webui.models.DirectorCounters`; ``now`` is a monotonic time in seconds."""
+    def payload(
+        self, counters: Counters, tables: Tables, now: float, flows: Mapping[tuple[int, int], int] | None = None
+    ) -> dict[str, Any]:
+        """JSON form of :class:`webui.models.DirectorCounters`; ``now`` is a monotonic time in seconds.
+
+        ``flows`` are those remembered, by rows of vserver and service; None: unknown, or none are kept.
+        """
         seconds = now - self.previous_at
         before = self.previous
         vservers = {entry.vserver_id: entry.config_id for entry in tables.vservers.values()}
@@ -78,7 +83,7 @@ class Rates:
         known = self.config_ids
         self.previous, self.previous_at = counters, now
         self.config_ids = {"vservers": vservers, "services": services}
-        return {
+        payload: dict[str, Any] = {
             "vservers": _rates(
                 counters.vservers, before.vservers if before else {}, vservers, known.get("vservers", {}), seconds
             ),
@@ -95,6 +100,11 @@ class Rates:
                 for reason, count in counters.reasons.items()
             },
         }
+        for (vserver, service), number in (flows or {}).items():
+            for kind, row in (("vservers", vserver), ("services", service)):
+                entry = payload[kind].setdefault(str(row), {})
+                entry["flows"] = entry.get("flows", 0) + number
+        return payload
 
 
 def _rates(

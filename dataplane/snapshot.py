@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv6Address, ip_address
 
-from django.db.models import Max, Min, Prefetch
+from django.db.models import Avg, F, Max, Min, Prefetch
 from django.utils import timezone
 
 from dataplane import desired
+from dataplane.balance import Measure
 from dataplane.tables import HashField, IPAddress, SettingFlag
 from webui.backups import chain
-from webui.choices import PROTOCOL_NUMBER, TURNS, AdminState, LbMethod, Persistence
+from webui.choices import PROTOCOL_NUMBER, TURNS, AdminState, LbMethod, Persistence, State
 from webui.effective import Verdict, flushes, sessionless, takes_clients, verdict_of
 from webui.models import (
     HealthState,
@@ -36,6 +37,12 @@ HASH_FIELDS: dict[str, HashField] = {
     LbMethod.DESTINATIONIPHASH: HashField.DESTINATION,
     LbMethod.SRCIPDESTIPHASH: HashField.SOURCE | HashField.DESTINATION,
     LbMethod.SRCIPSRCPORTHASH: HashField.SOURCE | HashField.SOURCE_PORT,
+}
+
+MEASURES: dict[str, Measure] = {
+    LbMethod.LEASTCONNECTION: Measure.FLOWS,
+    LbMethod.LEASTBANDWIDTH: Measure.BANDWIDTH,
+    LbMethod.LRTM: Measure.RESPONSE_TIME,
 }
 
 # (configuration revision, newest health transition): differs whenever the tables may have to differ.
@@ -91,6 +98,27 @@ def next_departure(now: datetime) -> datetime | None:
         for model in (Server, Service)
     ]
     return min((moment for moment in moments if moment is not None), default=None)
+
+
+def measures() -> dict[int, Measure]:
+    """What the vservers whose services' shares follow the load are to be measured by, by row id. One query."""
+    rows = VServer.objects.filter(state=AdminState.ENABLED, lb_method__in=list(MEASURES))
+    return {pk: MEASURES[method] for pk, method in rows.values_list("pk", "lb_method")}
+
+
+def response_times(vservers: Collection[int]) -> dict[tuple[int, int], float]:
+    """Mean response time in seconds of the monitors that are UP, by row ids of vserver and service. One query."""
+    rows = (
+        HealthState.objects.filter(
+            service__vserver_bindings__vserver__in=list(vservers),
+            target__vip=F("service__vserver_bindings__vserver__address"),
+            state=State.UP,
+            response_time__isnull=False,
+        )
+        .values_list("service__vserver_bindings__vserver", "service")
+        .annotate(mean=Avg("response_time"))
+    )
+    return {(vserver, service): mean for vserver, service, mean in rows}
 
 
 def _read(revision: int, now: datetime) -> desired.Configuration:

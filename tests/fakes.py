@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
@@ -27,6 +27,7 @@ class FakeMaps:
         self.vserver_counts: dict[int, Count] = {}
         self.service_counts: dict[int, Count] = {}
         self.reason_counts = dict.fromkeys(Reason, Count())
+        self.flow_counts: dict[tuple[int, int], int] = {}
 
     def read(self) -> Tables:
         return deepcopy(self.tables)
@@ -35,6 +36,14 @@ class FakeMaps:
         self.steps.append(step)
         perform(self.tables, step)
 
+    def put_rings(self, steps: Sequence[Step]) -> int:
+        for done, step in enumerate(steps):
+            try:
+                self.apply(step)
+            except OSError:
+                return done
+        return len(steps)
+
     def counters(self) -> Counters:
         vserver_ids = {entry.vserver_id for entry in self.tables.vservers.values()}
         return Counters(
@@ -42,6 +51,9 @@ class FakeMaps:
             {number: self.service_counts.get(number, Count()) for number in self.tables.services},
             dict(self.reason_counts),
         )
+
+    def flows(self) -> dict[tuple[int, int], int]:
+        return dict(self.flow_counts)
 
     def clear_counters(self, *, vservers: Collection[int] = (), services: Collection[int] = ()) -> None:
         for number in vservers:

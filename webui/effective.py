@@ -6,7 +6,7 @@ Rules: NetScaler's "set monitor threshold" page and command reference (see docs/
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -44,10 +44,11 @@ class Departure:
 
     at: datetime | None
     reason: str
+    graceful: bool = False
 
-    def over(self, now: datetime) -> bool:
-        """Whether it serves nobody any more."""
-        return self.at is not None and self.at <= now
+    def over(self, now: datetime, flows: int | None = None) -> bool:
+        """Whether it serves nobody any more. ``flows`` are those that it has left, None when that is not known."""
+        return (self.at is not None and self.at <= now) or (self.graceful and flows == 0)
 
 
 def is_leaving(row: Server | Service, now: datetime) -> bool:
@@ -62,19 +63,28 @@ def departure_of(service: Service) -> Departure | None:
         for row, whose in ((service.server, "its server is"), (service, "it is"))
         if row.state != AdminState.ENABLED
     ]
-    return min(found, key=lambda one: (one.at is None, one.at or _AT_ONCE)) if found else None
+    if not found:
+        return None
+    first = min(found, key=lambda one: (one.at is None, one.at or _AT_ONCE))
+    return replace(first, graceful=any(one.graceful for one in found))
 
 
 def _departure(row: Server | Service, whose: str) -> Departure:
-    if row.out_of_service_at is not None:
-        return Departure(row.out_of_service_at, f"{whose} disabled")
-    return Departure(None, f"{whose} disabled") if row.graceful else Departure(_AT_ONCE, f"{whose} disabled")
+    at = row.out_of_service_at or (None if row.graceful else _AT_ONCE)
+    return Departure(at, f"{whose} disabled", row.graceful)
 
 
 def verdict_of(
-    service: Service, monitors: Iterable[ServiceMonitorBinding], health: Mapping[int, HealthState], now: datetime
+    service: Service,
+    monitors: Iterable[ServiceMonitorBinding],
+    health: Mapping[int, HealthState],
+    now: datetime,
+    flows: int | None = None,
 ) -> Verdict:
-    """State of a service at one VIP; ``health`` has the rows of that service and VIP by monitor id."""
+    """State of a service at one VIP; ``health`` has the rows of that service and VIP by monitor id.
+
+    ``flows`` are those that the service has left, where some are kept and counted.
+    """
     checks = [
         Check(
             monitor=bound.monitor.name,
@@ -85,29 +95,18 @@ def verdict_of(
         )
         for bound in monitors
     ]
-    return service_verdict(
-        departure=departure_of(service),
-        now=now,
-        health_monitor=service.health_monitor,
-        threshold=service.mon_threshold,
-        checks=checks,
-    )
+    found = _by_checks(service.health_monitor, service.mon_threshold, checks)
+    departure = departure_of(service)
+    return found if departure is None else _on_its_way(departure, found, now, flows)
 
 
-def service_verdict(
-    *, departure: Departure | None, now: datetime, health_monitor: bool, threshold: int, checks: Iterable[Check]
-) -> Verdict:
-    """State of a service at one VIP.
-
-    Threshold 0: every counted monitor must be UP. Otherwise the weights of the UP monitors must reach the threshold.
-    """
-    if departure is None:
-        return _by_checks(health_monitor, threshold, checks)
-    if departure.over(now):
+def _on_its_way(departure: Departure, found: Verdict, now: datetime, flows: int | None) -> Verdict:
+    if departure.at is not None and departure.at <= now:
         return Verdict(State.OUT_OF_SERVICE, departure.reason, departure.at if departure.at != _AT_ONCE else None)
+    if departure.over(now, flows):
+        return Verdict(State.OUT_OF_SERVICE, f"{departure.reason}; its last flow has ended")
     when = "when its last flow has ended" if departure.at is None else f"at {departure.at:%Y-%m-%d %H:%M:%S} UTC"
     reason = f"{departure.reason}; out of service {when}"
-    found = _by_checks(health_monitor, threshold, checks)
     if found.state == State.DOWN:
         return Verdict(State.DOWN_GOING_OUT, f"{found.reason}; {reason}", departure.at)
     return Verdict(State.GOING_OUT, reason, departure.at)
@@ -143,6 +142,7 @@ def flushes(verdict: Verdict, service: Service, vserver: VServer) -> bool:
 
 
 def _by_checks(health_monitor: bool, threshold: int, checks: Iterable[Check]) -> Verdict:
+    """Threshold 0: every counted monitor must be UP. Otherwise the weights of those that are must reach it."""
     if not health_monitor:
         return Verdict(State.UP, "health monitoring is off for it")
     counted = [check for check in checks if check.counted]

@@ -18,6 +18,7 @@ class Rates(TypedDict):
     packets_per_second: float | None
     bits_per_second: float | None
     packets: int | None
+    flows: int | None  # remembered; None where no flows are kept
 
 
 class VServerRow(Rates):

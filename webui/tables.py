@@ -76,6 +76,7 @@ TRAFFIC = (
     Column("packets_per_second", "Packets/s", "rate"),
     Column("bits_per_second", "Bits/s", "bits"),
     Column("packets", "Packets", "count"),
+    Column("flows", "Flows", "count"),
 )
 
 # Of a service that is going out of service.
@@ -172,6 +173,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("endpoint", "Address:port", "code"),
         Column("weight", "Weight", "count"),
         *TRAFFIC[:2],
+        TRAFFIC[3],
     ),
     "service_vservers": (
         Column("name", "Virtual server", link="url"),

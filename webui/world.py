@@ -87,8 +87,12 @@ class World:
             bound = self.monitors_of[service.pk]
             rows = {one.monitor_id: self.health.get((service.pk, vip, one.monitor_id)) for one in bound}
             health = {monitor_id: row for monitor_id, row in rows.items() if row is not None}
-            self._verdicts[key] = verdict_of(service, bound, health, self.now)
+            self._verdicts[key] = verdict_of(service, bound, health, self.now, self._flows_left(service))
         return self._verdicts[key]
+
+    def _flows_left(self, service: Service) -> int | None:
+        leaving = AdminState.DISABLED in {service.state, service.server.state}
+        return self.rates("services", service.pk)["flows"] if leaving else None
 
     def service_state(self, service: Service) -> Verdict:
         """The worst of its states over its VIPs; without a VIP there is nothing to check."""
@@ -134,6 +138,7 @@ class World:
             packets_per_second=_total(found, "packets_per_second"),
             bits_per_second=_total(found, "bits_per_second"),
             packets=_total(found, "packets"),
+            flows=_total(found, "flows"),
         )
 
 

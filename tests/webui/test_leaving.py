@@ -19,7 +19,7 @@ from webui.actions import servers, services
 from webui.actions.base import PermissionRefused
 from webui.choices import AuditVerb, State
 from webui.effective import Verdict, departure_of, takes_clients, verdict_of, vserver_state
-from webui.models import AuditEntry, HealthState, Installation, Server, Service, ServiceMonitorBinding
+from webui.models import AuditEntry, DirectorCounters, HealthState, Installation, Server, Service, ServiceMonitorBinding
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -238,6 +238,39 @@ def test_a_service_is_checked_until_it_is_out(service: Service, delay: int, chec
     HealthState.objects.update(due_at=timezone.now() - MINUTE)
     assert bool(store.claim(timezone.now(), 10)) is checked
     assert store.claim(timezone.now() + timedelta(seconds=91), 10) == []
+
+
+def count_flows(service: Service, number: int) -> None:
+    DirectorCounters.objects.update_or_create(
+        director="director1",
+        defaults={"taken_at": timezone.now(), "payload": {"services": {str(service.pk): {"flows": number}}}},
+    )
+
+
+@pytest.mark.django_db
+def test_a_graceful_service_is_out_when_its_last_flow_has_ended() -> None:
+    service = factories.service()
+    factories.vserver(service, sessionless="DISABLED")
+    HealthState.objects.update(state=State.UP)
+    row = services.disable(SYSTEM, service, graceful=True)
+    assert (row.out_of_service_at, row.graceful) == (None, True)
+    for flows, state in ((None, State.GOING_OUT), (3, State.GOING_OUT), (0, State.OUT_OF_SERVICE)):
+        if flows is not None:
+            count_flows(service, flows)
+        seen = queries.overview()["services"][0]
+        assert (seen["state"], seen["flows"]) == (state, flows)
+    assert seen["state_reason"] == "it is disabled; its last flow has ended"
+
+
+@pytest.mark.django_db
+def test_without_graceful_no_flow_at_a_moment_ends_nothing() -> None:
+    service = factories.service()
+    factories.vserver(service, sessionless="DISABLED")
+    HealthState.objects.update(state=State.UP)
+    services.disable(SYSTEM, service, 90)
+    count_flows(service, 0)
+    assert queries.overview()["services"][0]["state"] == State.GOING_OUT
+    assert queries.overview()["vservers"][0]["state"] == State.DOWN
 
 
 @pytest.fixture
