@@ -43,7 +43,7 @@ class Bench:
         found: list[Figure] = []
         for case in packets.cases():
             with self._loaded() as loaded:
-                loaded.fill(configurations.desired(case.size), shared=case.shared)
+                loaded.fill(configurations.desired(case.size))
                 found.append(packets.measure(case, "tc", loaded.forwarder.ingress_fd, self.harness, loaded))
                 if self.xdp:
                     with self.xdp.program(loaded.forwarder.folder) as program:

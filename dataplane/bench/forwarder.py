@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import ctypes as c
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dataplane import layout
 from dataplane.apply import apply
 from dataplane.bench.sandbox import BenchError
 from dataplane.compile import compile_tables
 from dataplane.desired import DesiredState
 from dataplane.kernel import loader
 from dataplane.kernel.abi import lib
-from dataplane.kernel.libbpf import BpfObject, Map
+from dataplane.kernel.libbpf import BpfObject
 from dataplane.kernel.maps import KernelMaps
-from dataplane.plan import Table, plan
+from dataplane.plan import plan
 from dataplane.tables import Reason, Tables
 
-_RINGS_AT_ONCE = 256  # descriptors open at once
-
 _SIGNATURES: dict[str, tuple[object, list[object]]] = {
-    "bpf_map_update_batch": (c.c_int, [c.c_int, c.c_void_p, c.c_void_p, c.c_void_p, c.c_void_p]),
     "bpf_object__next_program": (c.c_void_p, [c.c_void_p, c.c_void_p]),
     "bpf_program__name": (c.c_char_p, [c.c_void_p]),
     "bpf_program__section_name": (c.c_char_p, [c.c_void_p]),
@@ -43,59 +39,16 @@ class Loaded:
     maps: KernelMaps
     tables: Tables = field(default_factory=Tables)
 
-    def fill(self, desired: DesiredState, *, shared: bool = False) -> None:
-        """Fill the empty tables, rings many at a time; ``shared`` is that of :func:`put_rings`.
-
-        Raises BenchError when the kernel refuses a step.
-        """
+    def fill(self, desired: DesiredState) -> None:
+        """Fill the empty tables. Raises BenchError when the kernel refuses a step."""
         self.tables = compile_tables(desired, Tables())
-        steps = plan(self.tables, Tables())
-        put_rings(self.forwarder.maps[Table.RINGS], self.tables.rings, shared=shared)
-        applied = apply((step for step in steps if step.table is not Table.RINGS), self.maps)
+        applied = apply(plan(self.tables, Tables()), self.maps)
         if not applied.complete:
             raise BenchError(f"the tables could not be filled: {applied.error}")
 
     def reasons(self) -> dict[Reason, int]:
         """Frames counted for each reason."""
         return {reason: count.packets for reason, count in self.maps.reasons().items()}
-
-
-def put_rings(outer: Map, rings: Mapping[int, bytes], *, shared: bool = False) -> None:
-    """Put rings by BPF_MAP_UPDATE_BATCH; ``shared``: vservers whose rings are alike have one in common.
-
-    The kernel waits for readers once a call, as it does for each single update: there is no traffic here to mind.
-    Raises BenchError when it refuses.
-    """
-    ids = sorted(rings)
-    kept: dict[bytes, Map] = {}
-    try:
-        for start in range(0, len(ids), _RINGS_AT_ONCE):
-            chunk = ids[start : start + _RINGS_AT_ONCE]
-            inners = [_inner(rings[ring_id], kept if shared else {}) for ring_id in chunk]
-            _put_inners(outer, chunk, [inner.fd for inner in inners])
-            if not shared:
-                _close(inners)
-    finally:
-        _close(kept.values())
-
-
-def _inner(ring: bytes, kept: dict[bytes, Map]) -> Map:
-    if ring not in kept:
-        kept[ring] = Map.create_array("ring", layout.RING_SIZE)
-        kept[ring].update(bytes(4), ring)
-    return kept[ring]
-
-
-def _put_inners(outer: Map, ids: Sequence[int], descriptors: Sequence[int]) -> None:
-    keys, values = (c.c_uint32 * len(ids))(*ids), (c.c_uint32 * len(ids))(*descriptors)
-    result = lib.bpf_map_update_batch(outer.fd, keys, values, c.byref(c.c_uint32(len(ids))), None)
-    if result < 0:
-        raise BenchError(f"the rings could not be filled: {os.strerror(-result)}")
-
-
-def _close(opened: Iterable[Map]) -> None:
-    for one in opened:
-        one.close()
 
 
 @contextmanager

@@ -34,7 +34,6 @@ class Case:
     flows: tuple[Flow, ...]
     expected: Reason = Reason.FORWARDED
     goal: dict[str, float] | None = None
-    shared: bool = False  # vservers with the same ring have it in common
 
 
 def cases() -> Iterator[Case]:
@@ -55,9 +54,10 @@ def cases() -> Iterator[Case]:
     yield Case(f"{MAX_VSERVERS - 1:,} vservers, {CLIENTS:,} clients", most, _clients(most))
     many = Size(vservers=1000, services=100, groups=1)
     yield Case(f"1,000 vservers × 100 services, {CLIENTS:,} clients", many, _clients(many), goal=far)
-    yield Case(f"the same, one ring for all vservers, {CLIENTS:,} clients", many, _clients(many), shared=True)
     spread = Size(vservers=1000, services=100, groups=100)
     yield Case(f"1,000 vservers × 100 of 10,000 services, {CLIENTS:,} clients", spread, _clients(spread), goal=far)
+    own = Size(vservers=1000, services=10, groups=1000)
+    yield Case(f"1,000 vservers × 10, no two rings alike, {CLIENTS:,} clients", own, _clients(own))
 
 
 def _clients(size: Size) -> tuple[Flow, ...]:
