@@ -107,6 +107,7 @@ class ReasonRow(TypedDict):
 
     key: str
     reason: str
+    note: str  # when a counter moved that should stand still
     packets: int | None
     packets_per_second: float | None
 

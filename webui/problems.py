@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from webui.choices import STATE_ORDER, State
 from webui.payloads import DirectorRow, ProblemRow, ServerRow, ServiceRow, VServerRow
@@ -35,6 +35,11 @@ def problems(
         for row in servers
         if row["eligible"] == "NO" and row["state"] == "ENABLED"
     ]
+    return worst_first(found)
+
+
+def worst_first(found: Iterable[ProblemRow]) -> list[ProblemRow]:
+    """The problems by severity."""
     return sorted(found, key=lambda row: STATE_ORDER[row["severity"]])
 
 

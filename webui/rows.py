@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from django.urls import reverse
 
 from webui.choices import AdminState, State
+from webui.guards import GUARDS, last_moved
 from webui.models import DataplaneStatus, Monitor, Server, Service, VServer
 from webui.models.fields import port_text
 from webui.payloads import DirectorRow, MonitorRow, ReasonRow, ServerRow, ServiceRow, VServerRow
@@ -181,6 +182,11 @@ def director_row(status: DataplaneStatus, now: datetime) -> DirectorRow:
     )
 
 
+def _moved(world: World, name: str) -> str:
+    at = last_moved(world, name) if name in GUARDS else None
+    return f"moved at {at:%Y-%m-%d %H:%M:%S} UTC: see the problems" if at else ""
+
+
 def reason_rows(world: World) -> list[ReasonRow]:
     """Why packets were forwarded, passed or dropped, summed over the directors."""
     names = dict.fromkeys(name for row in world.counters for name in row.payload.get("reasons", {}))
@@ -189,6 +195,12 @@ def reason_rows(world: World) -> list[ReasonRow]:
         rates = world.rates("reasons", name)
         words = REASON_WORDS.get(name.upper(), name)
         rows.append(
-            ReasonRow(key=name, reason=words, packets=rates["packets"], packets_per_second=rates["packets_per_second"])
+            ReasonRow(
+                key=name,
+                reason=words,
+                note=_moved(world, name),
+                packets=rates["packets"],
+                packets_per_second=rates["packets_per_second"],
+            )
         )
     return rows

@@ -134,7 +134,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("text", "Why"),
     ),
     "reasons": (
-        Column("reason", "Packets"),
+        Column("reason", "Packets", note="note"),
         Column("packets_per_second", "Packets/s", "rate"),
         Column("packets", "Total", "count"),
     ),
