@@ -22,8 +22,10 @@ Entries = Mapping[tuple[int, IPAddress], Neighbour]
 HOLD_SECONDS = 4.0
 # After a start the maps of the former process stay as they are until the neighbours are known, or this is over.
 FIRST_WAIT_SECONDS = 4.0
-# How often all maps are read back and compared with what this process wrote.
-VERIFY_SECONDS = 5.0
+# How often all maps are read back and compared with what this process wrote; less often where reading them takes
+# so long that it would cost more than a twentieth of a core.
+VERIFY_SECONDS = 1.0
+VERIFY_SHARE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,9 @@ class Reconciler:
     last: DesiredState | None = None
     _first: bool = True
     _known: bool = False  # whether ``observed`` is what the maps hold
-    _verified_at: float = 0.0
+    _verify_at: float = 0.0
+    _inputs: tuple[Configuration, tuple[Interface, ...], Entries] | None = None
+    _settled: tuple[DesiredState, Interface | None] | None = None  # what the observed tables were compiled from
     _held: dict[tuple[int, IPAddress], tuple[Neighbour, float]] = field(default_factory=dict)
     _announce_again: set[tuple[int, IPAddress]] = field(default_factory=set)
 
@@ -63,46 +67,63 @@ class Reconciler:
         drift = self._read_back()
         interfaces = self.links.interfaces()
         desired = self.last = self._resolve(configuration, interfaces)
-        probe = self._probe_device(desired)
-        error = ""
-        try:
-            wanted = compile_tables(
-                desired,
-                self.observed,
-                probe_ifindex=probe.ifindex if probe else 0,
-                probe_mac=probe.mac if probe else bytes(6),
-            )
-        except CompileError as refused:
-            # What runs goes on unchanged: half a configuration would be worse than the former one.
-            wanted, error = self.observed, f"Configuration {configuration.revision} cannot be applied: {refused}"
-        steps = plan(wanted, self.observed)
+        probe, error = self._probe_device(desired)
+        wanted = self.observed
+        if drift or self._settled != (desired, probe):
+            wanted, refused = self._compile(desired, probe)
+            error = refused or error
+        steps = plan(wanted, self.observed) if wanted is not self.observed else []
         summary = describe(steps, self.observed)
         fresh = wanted.vips.keys() - self.observed.vips.keys()
-        error = self._apply(steps, wanted) or error
+        failure = self._apply(steps, wanted)
+        error = failure or error
+        # A round that wrote something may have made room for what it had to leave out: compile once more.
+        self._settled = None if error or steps else (desired, probe)
         repairs = self._attach(desired)
         self._announce(desired, fresh if not error else set())
         return Round(desired, "\n".join([*repairs, summary]).strip(), error, drift, self.clock() - started)
 
     def _read_back(self) -> bool:
         """Read the maps when that is due; True when they are not as this process left them."""
-        now = self.clock()
-        if self._known and now - self._verified_at < VERIFY_SECONDS:
+        started = self.clock()
+        if self._known and started < self._verify_at:
             return False
         found = self.maps.read()
         drift = self._known and found != self.observed
-        self.observed, self._known, self._verified_at = found, True, now
+        self.observed, self._known = found, True
+        self._verify_at = started + max(VERIFY_SECONDS, VERIFY_SHARE * (self.clock() - started))
         return drift
+
+    def _compile(self, desired: DesiredState, probe: Interface | None) -> tuple[Tables, str]:
+        """Tables for the desired state; the observed ones, and why, when it cannot be compiled."""
+        try:
+            return (
+                compile_tables(
+                    desired,
+                    self.observed,
+                    probe_ifindex=probe.ifindex if probe else 0,
+                    probe_mac=probe.mac if probe else bytes(6),
+                ),
+                "",
+            )
+        except CompileError as refused:
+            # What runs goes on unchanged: half a configuration would be worse than the former one.
+            return self.observed, f"Configuration {desired.revision} cannot be applied: {refused}"
 
     def _resolve(self, configuration: Configuration, interfaces: tuple[Interface, ...]) -> DesiredState:
         """Find each server's MAC; at first wait a little, so that a restart does not empty tables that work."""
         deadline = self.clock() + FIRST_WAIT_SECONDS
         while True:
             neighbours = self._hold(self.neighbours.table())
+            if self.last is not None and self._inputs == (configuration, interfaces, neighbours):
+                self.neighbours.watch(self.last.targets)  # an entry that was deleted is asked for again at once
+                return self.last
             desired = resolve(configuration, interfaces, neighbours, self.wanted_interfaces)
             self.neighbours.watch(desired.targets)
             waiting = self._first and any(_pending(neighbours.get(target)) for target in desired.targets)
             if not waiting or self.clock() >= deadline:
                 self._first = False
+                self._inputs = (configuration, interfaces, neighbours)
                 return desired
             self.sleep(0.05)
 
@@ -118,10 +139,18 @@ class Reconciler:
         self._held = held
         return {**table, **{key: entry for key, (entry, _since) in held.items()}}
 
-    def _probe_device(self, desired: DesiredState) -> Interface | None:
-        """The device that probes leave by; None while there is no way to send any."""
+    def _probe_device(self, desired: DesiredState) -> tuple[Interface | None, str]:
+        """The device that probes leave by, None while there is no way to send any; and what went wrong.
+
+        Checks that cannot be sent are no reason to hold up the traffic.
+        """
         routes = probe_routes(desired.probes, desired.interfaces, self.probe_networks)
-        return self.links.ensure_probe_device(routes) if routes else None
+        if not routes:
+            return None, ""
+        try:
+            return self.links.ensure_probe_device(routes), ""
+        except OSError as refused:
+            return None, f"health checks cannot be sent: {refused}"
 
     def _apply(self, steps: Sequence[Step], wanted: Tables) -> str:
         """Carry out the steps; returns what went wrong, in words."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
+from unittest.mock import Mock
 
 import pytest
 
+from dataplane import reconcile
 from dataplane.desired import Configuration, ProbeTarget, VServerConfig
 from dataplane.plan import Step, dump
 from dataplane.reconcile import HOLD_SECONDS, VERIFY_SECONDS, Reconciler
@@ -137,6 +139,25 @@ def test_a_flushed_neighbour_table_moves_no_client_while_the_kernel_asks_again()
     assert dump(bench.maps.tables) == before
 
 
+def test_a_deleted_neighbour_entry_is_asked_for_in_the_next_round() -> None:
+    bench = Bench()
+    bench.reconciler.round(three_services())
+    bench.reconciler.round(three_services())
+    bench.neighbours.watched = frozenset()
+    bench.reconciler.round(three_services())
+    assert len(bench.neighbours.watched) == 3
+
+
+def test_without_news_nothing_is_resolved_or_compiled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    for _ in range(2):
+        bench.reconciler.round(three_services())
+    monkeypatch.setattr(reconcile, "resolve", Mock(side_effect=AssertionError))
+    monkeypatch.setattr(reconcile, "compile_tables", Mock(side_effect=AssertionError))
+    bench.now += VERIFY_SECONDS + 0.1
+    assert not bench.reconciler.round(three_services()).drift
+
+
 def test_a_neighbour_that_failed_is_taken_out_at_once() -> None:
     bench = Bench()
     bench.reconciler.round(three_services())
@@ -234,6 +255,15 @@ def test_an_interface_that_is_down_is_not_attached() -> None:
     done = bench.reconciler.round(three_services())
     assert bench.links.attached == set()
     assert "is down" in done.desired.vservers[0].services[0].reason
+
+
+def test_a_probe_device_that_cannot_be_made_holds_up_no_traffic(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    refused = Mock(side_effect=OSError(errno.EOPNOTSUPP, "Operation not supported"))
+    monkeypatch.setattr(FakeLinks, "ensure_probe_device", refused)
+    done = bench.reconciler.round(three_services())
+    assert done.error == "health checks cannot be sent: [Errno 95] Operation not supported"
+    assert where(bench.maps.tables, CLIENT).reason is Reason.FORWARDED
 
 
 def test_what_the_kernel_cannot_be_asked_is_raised() -> None:
