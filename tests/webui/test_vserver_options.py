@@ -107,6 +107,27 @@ def test_netscalers_spelling_of_options_sets_the_fields() -> None:
     assert (made.clt_timeout, made.down_state_flush, made.lb_method) == (60, "DISABLED", "ROUNDROBIN")
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "reason"),
+    [
+        ("-macmodeRetainvlan", "ENABLED", "tagged frames"),
+        ("-range", 4, "one address"),
+        ("-trofsPersistence", "ENABLED", "on its way out"),
+        ("-disablePrimaryOnDown", "ENABLED", "takes its clients back"),
+        ("-icmpVsrResponse", "ACTIVE", "is the field “ping”"),
+        ("-soMethod", "CONNECTION", "not available"),
+    ],
+)
+def test_what_is_not_there_is_refused_with_the_reason(option: str, value: Any, reason: str) -> None:
+    assert reason in refusal(factories.vserver, **{option: value})[option]
+    assert not VServer.objects.exists()
+
+
+def test_netscalers_saved_defaults_of_a_vserver_pass() -> None:
+    made = factories.vserver(**{"-macmodeRetainvlan": "DISABLED", "-persistenceType": "NONE", "-soMethod": "NONE"})
+    assert made.persistence_type == "NONE"
+
+
 # Backups
 
 
