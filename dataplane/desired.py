@@ -17,7 +17,10 @@ class ServiceConfig:
     """A service as bound to one vserver; ``weight`` 1 to 100.
 
     ``hash_identity`` decides the service's places in the ring and so must outlive restarts and renames.
-    ``eligible`` is False with a ``reason`` while the service is disabled or DOWN.
+    ``eligible`` is False with a ``reason`` while the service is disabled or DOWN. ``flush`` says what becomes of its
+    flows then, if the vserver has sessions: they get another service at once (True), or drain: no new flows, old ones
+    go on until they end (False). ``share`` 1 to 100 replaces the weight in the ring, 0 does not: what methods that
+    follow the load compute.
     """
 
     config_id: int
@@ -27,6 +30,8 @@ class ServiceConfig:
     hash_identity: str
     eligible: bool
     reason: str
+    flush: bool = True
+    share: int = 0
 
 
 class Ping(Enum):
@@ -46,9 +51,24 @@ class Ping(Enum):
 
 @dataclass(frozen=True, slots=True)
 class VServerOptions:
-    """Settings of a vserver beyond the choice of its services; the defaults are those of a sessionless vserver."""
+    """Settings of a vserver beyond the choice of its services; the defaults are those of a sessionless vserver.
+
+    ping: what becomes of pings to the VIP.
+    sessions: a flow (addresses, protocol, ports) keeps the service it got first, whatever happens to the ring.
+    rotate: services take turns, by weight, instead of hashing: new flows with ``sessions``, else every packet.
+        ROUNDROBIN; and with ``ServiceConfig.share`` kept up to date also LEASTCONNECTION, LEASTBANDWIDTH and LRTM.
+    idle_timeout: seconds without a packet after which a flow is forgotten; 0: 9000 for TCP, else 120.
+    persist_timeout: seconds without a new flow (without ``sessions``: without a packet) after which a source is free
+        to get another service; 0: no persistence.
+    persist_mask: ANDed to the source before it is remembered, of the VIP's family; None: the whole address.
+    """
 
     ping: Ping = Ping.AUTO
+    sessions: bool = False
+    rotate: bool = False
+    idle_timeout: int = 0
+    persist_timeout: int = 0
+    persist_mask: IPAddress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +141,8 @@ class Service:
     path: Path
     eligible: bool
     reason: str
+    flush: bool = True
+    share: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,12 +238,13 @@ def _resolve_vserver(vserver: VServerConfig, finder: _PathFinder) -> VServer:
         vserver.port,
         vserver.hash_fields,
         vserver.mask,
-        tuple(_resolve_service(service, finder.path(service.address)) for service in vserver.services),
+        tuple(resolve_service(service, finder.path(service.address)) for service in vserver.services),
         vserver.options,
     )
 
 
-def _resolve_service(service: ServiceConfig, path: Path) -> Service:
+def resolve_service(service: ServiceConfig, path: Path) -> Service:
+    """A service with the path to its server, and why it gets no traffic."""
     own_reason = "" if service.eligible else service.reason or f"Service {service.name} is not eligible"
     return Service(
         service.config_id,
@@ -232,6 +255,8 @@ def _resolve_service(service: ServiceConfig, path: Path) -> Service:
         path,
         service.eligible and path.usable,
         "; ".join(reason for reason in (own_reason, path.reason) if reason),
+        service.flush,
+        service.share,
     )
 
 

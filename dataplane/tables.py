@@ -17,6 +17,10 @@ MAX_VIPS = 4096
 MAX_SERVICES = 16384
 MAX_PROBES = 16384
 MAX_INTERFACES = 256
+MAX_CLOSED = 65536
+MAX_FLOWS = 262144
+MAX_EMBRYOS = 65536
+MAX_FRAGMENTS = 16384
 
 
 class VipFlag(IntFlag):
@@ -39,6 +43,34 @@ class HashField(IntFlag):
     SOURCE_PORT = 1 << 2
 
 
+class VServerFlag(IntFlag):
+    """How a vserver chooses beyond hashing. With any flag, :class:`PolicyEntry` has the rest.
+
+    SESSIONS: a flow keeps its service. ROTATE: new flows, or packets if there are no sessions, take the ring's slots
+    in turn. PERSIST: a source keeps its service for new flows.
+    """
+
+    SESSIONS = 1 << 0
+    ROTATE = 1 << 1
+    PERSIST = 1 << 2
+
+
+class ServiceFlag(IntFlag):
+    """CLOSED: the table of closed pairs has entries for the service."""
+
+    CLOSED = 1 << 0
+
+
+class ClosedState(IntEnum):
+    """What becomes of a vserver's flows at a service that it does not choose any more.
+
+    DRAIN: they go on until they end. FLUSH: they get another service at once.
+    """
+
+    DRAIN = 1
+    FLUSH = 2
+
+
 class SettingFlag(IntFlag):
     """Rules of the whole director. TTL: a packet whose TTL or hop limit is 1 or 0 is dropped, not forwarded."""
 
@@ -46,6 +78,8 @@ class SettingFlag(IntFlag):
 
 
 NO_RULES = SettingFlag(0)
+NO_VSERVER_FLAGS = VServerFlag(0)
+NO_SERVICE_FLAGS = ServiceFlag(0)
 
 
 class Reason(IntEnum):
@@ -95,6 +129,7 @@ class VServerEntry:
     config_id: int
     hash_fields: HashField
     mask: IPAddress
+    flags: VServerFlag = NO_VSERVER_FLAGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +140,28 @@ class ServiceEntry:
     ifindex: int
     mac: bytes
     source_mac: bytes
+    flags: ServiceFlag = NO_SERVICE_FLAGS
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyEntry:
+    """What a vserver with flags needs besides; ``config_id`` is its row, times are in seconds.
+
+    ``persist_mask`` has the VIP's address family and is ANDed to the source that persists.
+    """
+
+    config_id: int
+    idle_timeout: int
+    persist_timeout: int
+    persist_mask: IPAddress
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedKey:
+    """Row of a vserver and kernel id of a service."""
+
+    vserver: int
+    service: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +197,7 @@ class Tables:
     """All maps that configuration decides. A ring is RING_SLOTS little-endian u16 service ids.
 
     ``interfaces`` has the own MAC (6 bytes) of each interface the forwarder is attached to, by ifindex: it is the
-    answer to ARP requests and neighbour solicitations.
+    answer to ARP requests and neighbour solicitations. ``policies`` are by vserver id.
     """
 
     settings: ForwarderSettings = field(default_factory=ForwarderSettings)
@@ -149,6 +206,8 @@ class Tables:
     vservers: dict[VServerKey, VServerEntry] = field(default_factory=dict)
     rings: dict[int, bytes] = field(default_factory=dict)
     services: dict[int, ServiceEntry] = field(default_factory=dict)
+    policies: dict[int, PolicyEntry] = field(default_factory=dict)
+    closed: dict[ClosedKey, ClosedState] = field(default_factory=dict)
     probes_out: dict[IPAddress, ProbeOut] = field(default_factory=dict)
     probes_in: dict[ProbeInKey, IPAddress] = field(default_factory=dict)
 

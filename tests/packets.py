@@ -95,8 +95,9 @@ def authentication_header(next_header: int) -> bytes:
     return struct.pack(">BBHII", next_header, 4, 0, 1, 1) + bytes(12)
 
 
-def tcp(source: str, destination: str, ports: tuple[int, int], data: bytes = b"") -> bytes:
-    header = struct.pack(">HHIIBBHHH", *ports, 1, 0, 5 << 4, 2, 65535, 0, 0)
+def tcp(source: str, destination: str, ports: tuple[int, int], data: bytes = b"", *, flags: int = 2) -> bytes:
+    """``flags`` as in RFC 9293, 3.1: FIN 1, SYN 2, RST 4, ACK 16."""
+    header = struct.pack(">HHIIBBHHH", *ports, 1, 0, 5 << 4, flags, 65535, 0, 0)
     return _summed(source, destination, TCP, header + data, 16)
 
 

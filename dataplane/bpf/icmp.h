@@ -106,7 +106,7 @@ static __always_inline enum reason read_quotation(struct __sk_buff *skb, struct 
 	struct iphdr ip;
 	__u8 first[8];
 
-	packet->flags = 0;
+	packet->flags = PACKET_QUOTED;
 	if (ipv4) {
 		if (offset + sizeof(ip) > packet->end || bpf_skb_load_bytes(skb, offset, &ip, sizeof(ip)))
 			return REASON_DROP_QUOTATION;
@@ -116,7 +116,7 @@ static __always_inline enum reason read_quotation(struct __sk_buff *skb, struct 
 		packet->key.protocol = ip.protocol;
 		packet->transport = offset + ip.ihl * 4;
 		if (ip.frag_off & IPV4_FRAGMENT_OFFSET)
-			packet->flags = PACKET_FRAGMENT | PACKET_LATER;
+			packet->flags |= PACKET_FRAGMENT | PACKET_LATER;
 		return quoted_ports(skb, packet);
 	}
 	if (offset + sizeof(struct ipv6hdr) > packet->end || bpf_skb_load_bytes(skb, offset, first, sizeof(first)) ||

@@ -33,6 +33,7 @@ enum packet_flag {
 	PACKET_FRAGMENT = 1 << 1,	/* any fragment, the first too */
 	PACKET_LATER = 1 << 2,		/* fragment without the transport header */
 	PACKET_BROKEN = 1 << 3,		/* headers contradict each other or end too early */
+	PACKET_QUOTED = 1 << 4,		/* not on its way: an ICMP error is about it */
 };
 
 struct packet {
@@ -41,6 +42,7 @@ struct packet {
 	__u32 transport;		/* offset of the transport header in the frame */
 	__u32 end;			/* offset behind the IP packet, where link padding may begin */
 	__u32 flags;			/* enum packet_flag */
+	__u32 fragment_id;		/* network order; fragments only */
 	__be16 source_port;
 };
 
@@ -117,6 +119,7 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, struct packet *pack
 	packet->flags = 0;
 	packet->transport = 0;
 	packet->end = 0;
+	packet->fragment_id = 0;
 	if (!readable(skb, sizeof(struct ethhdr) + sizeof(*ip)))
 		return 0;
 	data = (void *)(long)skb->data;
@@ -137,6 +140,7 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, struct packet *pack
 	}
 	if (ip->frag_off & (IPV4_FRAGMENT_OFFSET | IPV4_MORE_FRAGMENTS)) {
 		packet->flags |= PACKET_FRAGMENT;
+		packet->fragment_id = ip->id;
 		if (ip->frag_off & IPV4_FRAGMENT_OFFSET)
 			packet->flags |= PACKET_LATER;
 	}
@@ -169,6 +173,8 @@ static __always_inline void walk_extensions(struct __sk_buff *skb, struct packet
 		if (i == MAX_EXTENSION_HEADERS || bpf_skb_load_bytes(skb, offset, &extension, sizeof(extension)))
 			break;
 		if (next == IPPROTO_FRAGMENT) {
+			if (bpf_skb_load_bytes(skb, offset + sizeof(extension), &packet->fragment_id, 4))
+				break;
 			offset += 8;
 			/* RFC 6946: neither offset nor more-flag: a whole packet in a fragment header */
 			if (extension.fragment & (IPV6_FRAGMENT_OFFSET | IPV6_MORE_FRAGMENTS))
@@ -204,6 +210,7 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct packet *pack
 	packet->flags = 0;
 	packet->transport = header;
 	packet->end = 0;
+	packet->fragment_id = 0;
 	if (!readable(skb, header))
 		return 0;
 	data = (void *)(long)skb->data;

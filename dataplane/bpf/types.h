@@ -41,10 +41,18 @@ enum hash_field {
 	HASH_SOURCE_PORT = 1 << 2,
 };
 
+/* Without any, the service follows from the packet alone. With any, policies has an entry. */
+enum vserver_flag {
+	VSERVER_SESSIONS = 1 << 0,	/* a flow keeps its service, see flow.h */
+	VSERVER_ROTATE = 1 << 1,	/* new flows, or packets if there are no sessions, take the ring's slots in turn */
+	VSERVER_PERSIST = 1 << 2,	/* a source keeps its service for new flows */
+};
+
 struct vserver_value {
 	__u32 vserver_id;		/* index into rings and vserver_stats, 1 .. MAX_VSERVERS-1 */
 	__u32 config_id;		/* the row it was compiled from */
 	enum hash_field hash_fields;
+	enum vserver_flag flags;
 	struct address mask;		/* ANDed to hashed addresses; IPv4 uses word[3] only */
 };
 
@@ -53,11 +61,72 @@ struct ring {
 	__u16 slot[RING_SLOTS];
 };
 
+enum service_flag {
+	SERVICE_CLOSED = 1 << 0,	/* closed has entries for it */
+};
+
 struct service_value {
 	__u32 config_id;		/* the row it was compiled from; 0: entry unused */
 	__u32 ifindex;			/* egress interface */
 	__u8 mac[6];			/* destination: the server's */
 	__u8 source_mac[6];		/* source: the egress interface's own */
+	enum service_flag flags;
+};
+
+/* policies: what only vservers with flags need, by vserver_id. Times in seconds. */
+struct policy {
+	__u32 config_id;		/* the vserver's row; 0: entry unused */
+	__u32 idle_timeout;		/* a flow ends that long after its last packet */
+	__u32 persist_timeout;
+	__u32 zero;
+	struct address persist_mask;	/* ANDed to the source; all ones outside an IPv4 address */
+};
+
+/* closed: a service that a vserver does not choose any more, and what becomes of the flows it has there. */
+struct closed_key {
+	__u32 vserver;			/* row */
+	__u32 service;			/* index */
+};
+
+enum closed_state {
+	CLOSED_DRAIN = 1,		/* they go on until they end */
+	CLOSED_FLUSH = 2,		/* they get another service at once */
+};
+
+struct closed_value {
+	enum closed_state state;
+};
+
+/* flows and embryos: the service of a flow, or of a source. */
+enum flow_kind {
+	FLOW_SESSION = 0,
+	FLOW_PERSISTENCE = 1,		/* source masked, vserver's row for destination, no ports */
+};
+
+struct flow_key {
+	struct address source;
+	struct address destination;
+	__be16 source_port;
+	__be16 port;
+	__u8 protocol;
+	__u8 kind;			/* enum flow_kind */
+	__u16 zero;
+};
+
+struct flow {
+	__u64 seen;			/* CLOCK_MONOTONIC in ns, to the second */
+	__u32 service;			/* index */
+	__u32 config_id;		/* the service's row */
+	__u32 vserver;			/* its row; of a fragment: its vserver_id */
+	__u32 closing;			/* FIN or RST seen */
+};
+
+/* fragments: where the first fragment of a packet went. */
+struct fragment_key {
+	struct address source;
+	struct address destination;
+	__u32 id;
+	__u32 protocol;
 };
 
 /* probes_out: probe address -> the VIP on one server. */

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ VSERVER_STATS = "vserver_stats"
 SERVICE_STATS = "service_stats"
 REASONS = "reasons"
 GENERATION = "generation"
+FLOWS = "flows"
+EMBRYOS = "embryos"
 _SETTINGS_KEY = bytes(4)
 
 _PACK: dict[Table, tuple[Callable[[Any], bytes], Callable[[Any], bytes]]] = {
@@ -23,11 +26,13 @@ _PACK: dict[Table, tuple[Callable[[Any], bytes], Callable[[Any], bytes]]] = {
     Table.VIPS: (layout.pack_address, layout.pack_vip),
     Table.VSERVERS: (layout.pack_vserver_key, layout.pack_vserver),
     Table.SERVICES: (layout.pack_id, layout.pack_service),
+    Table.POLICIES: (layout.pack_id, layout.pack_policy),
+    Table.CLOSED: (layout.pack_closed_key, layout.pack_closed),
     Table.PROBES_OUT: (layout.pack_address, layout.pack_probe_out),
     Table.PROBES_IN: (layout.pack_probe_in_key, layout.pack_address),
 }
 # Entries of an array cannot be removed; zeros mean "not in use".
-_ARRAYS = {Table.SETTINGS, Table.SERVICES}
+_ARRAYS = {Table.SETTINGS, Table.SERVICES, Table.POLICIES}
 # The forwarder remembers look-ups in these (bpf/find.h)
 _REMEMBERED = {Table.VIPS, Table.VSERVERS}
 
@@ -56,6 +61,11 @@ class KernelMaps:
             vserver_key = layout.unpack_vserver_key(key)
             tables.vservers[vserver_key] = layout.unpack_vserver(value, vserver_key)
         tables.services = layout.services_in_use(self._maps[Table.SERVICES].dump()[1])
+        versions = {entry.vserver_id: key.address.version for key, entry in tables.vservers.items()}
+        for vserver_id, policy in layout.policies_in_use(self._maps[Table.POLICIES].dump()[1]).items():
+            tables.policies[vserver_id] = layout.unpack_policy(policy, versions.get(vserver_id, 6))
+        for key, value in self._maps[Table.CLOSED].items():
+            tables.closed[layout.unpack_closed_key(key)] = layout.unpack_closed(value)
         for key, value in self._maps[Table.PROBES_OUT].items():
             tables.probes_out[layout.unpack_address(key)] = layout.unpack_probe_out(value)
         for key, value in self._maps[Table.PROBES_IN].items():
@@ -112,6 +122,17 @@ class KernelMaps:
             {number: self._count(SERVICE_STATS, number) for number in services},
             self.reasons(),
         )
+
+    def flows(self) -> dict[tuple[int, int], int]:
+        """How many flows and persistent sources are remembered, by vserver's row and kernel id of the service.
+
+        Those that have timed out and were not pushed out yet are among them. Raises OSError.
+        """
+        found: Counter[tuple[int, int]] = Counter()
+        for name in (FLOWS, EMBRYOS):
+            values = self._maps[name].dump()[1]
+            found.update((vserver, service) for vserver, service, _seen in layout.flow_holders(values))
+        return dict(found)
 
     def reasons(self) -> dict[Reason, Count]:
         """What became of every frame. Raises OSError."""
