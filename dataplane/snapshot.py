@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from ipaddress import IPv6Address, ip_address
 
@@ -15,7 +15,7 @@ from django.utils import timezone
 from dataplane import desired
 from dataplane.balance import Measure
 from dataplane.tables import HashField, IPAddress, SettingFlag
-from webui.backups import chain
+from webui.backups import chain, primaries
 from webui.choices import PROTOCOL_NUMBER, TURNS, AdminState, LbMethod, Persistence, State
 from webui.effective import Verdict, flushes, sessionless, takes_clients, verdict_of
 from webui.models import (
@@ -44,6 +44,10 @@ MEASURES: dict[str, Measure] = {
     LbMethod.LEASTBANDWIDTH: Measure.BANDWIDTH,
     LbMethod.LRTM: Measure.RESPONSE_TIME,
 }
+
+# Beyond so many services whose verdicts changed, everything is read again.
+MANY_SERVICES = 200
+LATE_ROWS = 100
 
 # (configuration revision, newest health transition): differs whenever the tables may have to differ.
 Mark = tuple[int, int]
@@ -77,13 +81,80 @@ def read(now: datetime | None = None) -> tuple[Mark, desired.Configuration]:
     No transaction is held (on SQLite it would lock out writers): the mark is read before and after, and a change in
     between makes another try. Raises django.db.Error when the database is away.
     """
-    now = now or timezone.now()
-    while True:
-        before = mark()
-        configuration = _read(before[0], now)
-        if mark() == before:
-            return before, configuration
-        log.debug("configuration changed while it was read, reading again")
+    return Reader().read(now or timezone.now())
+
+
+@dataclass(slots=True)
+class Reader:
+    """Reads the configuration and keeps the rows, so that a verdict that changes costs a few of them, not all."""
+
+    _rows: dict[int, VServer] = field(default_factory=dict)
+    _health: dict[tuple[str, int], dict[int, HealthState]] = field(default_factory=dict)
+    _users: dict[int, set[int]] = field(default_factory=dict)  # vservers by the services that they may use
+    _configuration: desired.Configuration | None = None
+
+    def read(self, now: datetime, since: Mark | None = None) -> tuple[Mark, desired.Configuration]:
+        """The configuration as it is at ``now``, and its mark; see the function :func:`read`.
+
+        ``since`` is the mark of this reader's last answer. If only verdicts have changed since, no more is read than
+        they are about, and vservers that they are not about are the same objects as before. Without it all is read.
+        """
+        while True:
+            before = mark()
+            configuration = self._follow(before, since, now)
+            since = None  # should a second try be needed, it takes nothing for granted
+            if configuration is None:
+                configuration = self._read(before[0], now)
+            if mark() == before:
+                self._configuration = configuration
+                return before, configuration
+            log.debug("configuration changed while it was read, reading again")
+
+    def _follow(self, latest: Mark, since: Mark | None, now: datetime) -> desired.Configuration | None:
+        """The last configuration with the verdicts that changed; None when that does not tell all."""
+        if self._configuration is None or since is None or latest[0] != since[0]:
+            return None
+        # Rows committed late may have lower numbers than some that were seen.
+        recent = HealthTransition.objects.filter(pk__gt=since[1] - LATE_ROWS, service__isnull=False)
+        services = set(recent.order_by().values_list("service", flat=True).distinct()[: MANY_SERVICES + 1])
+        if len(services) > MANY_SERVICES:
+            return None
+        for row in HealthState.objects.filter(service__in=services).select_related("target"):
+            self._health.setdefault((row.target.vip, row.service_id), {})[row.monitor_id] = row
+        concerned = {pk for service in services for pk in self._users.get(service, ())}
+        checks = Checks(self._health, now)
+        return replace(
+            self._configuration,
+            vservers=tuple(
+                _vserver(self._rows[one.config_id], checks, self._rows) if one.config_id in concerned else one
+                for one in self._configuration.vservers
+            ),
+        )
+
+    def _read(self, revision: int, now: datetime) -> desired.Configuration:
+        installation, _made = Installation.objects.get_or_create(pk=1)
+        self._health, self._rows = health_by_vip(), _vservers()
+        checks = Checks(self._health, now)
+        behind = primaries({pk: row.backup_vserver_id for pk, row in self._rows.items()})
+        self._users = {}
+        for row in self._rows.values():
+            for binding in row.service_bindings.all():
+                self._users.setdefault(binding.service_id, set()).update([row.pk, *behind.get(row.pk, [])])
+        return desired.Configuration(
+            revision=revision,
+            hash_key=bytes.fromhex(installation.hash_key),
+            vservers=tuple(
+                _vserver(row, checks, self._rows) for row in self._rows.values() if row.state == AdminState.ENABLED
+            ),
+            probes=tuple(
+                desired.ProbeTarget(
+                    address=ip_address(row.address), vip=ip_address(row.vip), server=ip_address(row.server.address)
+                )
+                for row in ProbeTarget.objects.select_related("server").order_by("pk")
+            ),
+            servers=tuple(server_addresses().values()),
+            rules=SettingFlag.TTL if installation.ttl_rule else SettingFlag(0),
+        )
 
 
 def next_departure(now: datetime) -> datetime | None:
@@ -121,25 +192,6 @@ def response_times(vservers: Collection[int]) -> dict[tuple[int, int], float]:
     return {(vserver, service): mean for vserver, service, mean in rows}
 
 
-def _read(revision: int, now: datetime) -> desired.Configuration:
-    installation, _made = Installation.objects.get_or_create(pk=1)
-    checks = Checks(health_by_vip(), now)
-    rows = _vservers()
-    return desired.Configuration(
-        revision=revision,
-        hash_key=bytes.fromhex(installation.hash_key),
-        vservers=tuple(_vserver(row, checks, rows) for row in rows.values() if row.state == AdminState.ENABLED),
-        probes=tuple(
-            desired.ProbeTarget(
-                address=ip_address(row.address), vip=ip_address(row.vip), server=ip_address(row.server.address)
-            )
-            for row in ProbeTarget.objects.select_related("server").order_by("pk")
-        ),
-        servers=tuple(server_addresses().values()),
-        rules=SettingFlag.TTL if installation.ttl_rule else SettingFlag(0),
-    )
-
-
 def _vservers() -> dict[int, VServer]:
     services = Service.objects.select_related("server").prefetch_related(
         Prefetch("monitor_bindings", ServiceMonitorBinding.objects.select_related("monitor"))
@@ -149,7 +201,7 @@ def _vservers() -> dict[int, VServer]:
     return {row.pk: row for row in found}
 
 
-def health_by_vip() -> Health:
+def health_by_vip() -> dict[tuple[str, int], dict[int, HealthState]]:
     """Every health row, by VIP and service, then by monitor."""
     found: dict[tuple[str, int], dict[int, HealthState]] = defaultdict(dict)
     for row in HealthState.objects.select_related("target"):
@@ -187,10 +239,10 @@ def _options(row: VServer, version: int) -> desired.VServerOptions:
 def _services(row: VServer, checks: Checks, rows: Mapping[int, VServer]) -> tuple[desired.ServiceConfig, ...]:
     """The vserver's own services, or those of the first of its backups that can serve while it cannot."""
     own = tuple(_service(binding, row, checks) for binding in row.service_bindings.all())
-    if any(service.eligible for service in own):
+    if not row.backup_vserver_id or any(service.eligible for service in own):
         return own
     backup_of = {pk: one.backup_vserver_id for pk, one in rows.items()}
-    for pk in chain(row.pk, backup_of) if row.backup_vserver_id else ():
+    for pk in chain(row.pk, backup_of):
         backup = rows[pk]
         if backup.state != AdminState.ENABLED:
             continue

@@ -54,6 +54,7 @@ class Worker:
     configuration: Configuration | None = None
     balanced: Configuration | None = None  # the same, with the shares that the load asks for
     mark: snapshot.Mark | None = None
+    reader: snapshot.Reader = field(default_factory=snapshot.Reader)
     good_until: datetime | None = None  # when the rows mean something else although they are the same
     measures: Mapping[int, Measure] = field(default_factory=dict)
     balancer: Balancer = field(default_factory=Balancer)
@@ -140,9 +141,10 @@ class Worker:
             now = timezone.now()
             expired = self.good_until is not None and self.good_until <= now
             if self.configuration is None or expired or snapshot.mark() != self.mark:
-                mark, configuration = snapshot.read(now)
-                self.good_until = snapshot.next_departure(now)
-                self.measures = snapshot.measures()
+                mark, configuration = self.reader.read(now, None if expired else self.mark)
+                if expired or self.mark is None or mark[0] != self.mark[0]:
+                    self.good_until = snapshot.next_departure(now)
+                    self.measures = snapshot.measures()
                 self.mark, self.configuration = mark, configuration
                 self.balanced = self.balancer.applied(configuration)
         except db.Error as error:

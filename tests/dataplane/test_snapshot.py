@@ -14,7 +14,7 @@ from dataplane.tables import HashField, SettingFlag
 from tests import factories
 from webui.actions import installation, servers, services, vservers
 from webui.choices import State
-from webui.models import HealthState, HealthTransition, Installation, ProbeTarget, VServer
+from webui.models import HealthState, HealthTransition, Installation, ProbeTarget, Service, VServer
 
 pytestmark = pytest.mark.django_db
 
@@ -236,3 +236,65 @@ def test_a_backups_services_take_the_place_of_the_primarys_while_none_of_those_c
     assert served_by() == others | {"primary": ["service_Server3_ANY"]}
     vservers.disable(factories.SYSTEM, last)
     assert served_by() == {"standby": ["service_Server2_ANY"], "primary": []}
+
+
+def verdict_changes(service: Service, state: State, vip: str = "10.77.0.10") -> None:
+    """As the checks write it: the state, and a transition."""
+    HealthState.objects.filter(service=service, target__vip=vip).update(state=state, response=f"seen {state}")
+    HealthTransition.objects.create(
+        service=service, service_name=service.name, monitor_name="m", vip=vip, old=State.UP, new=state, reason="r"
+    )
+
+
+def test_a_verdict_is_followed_without_reading_what_it_is_not_about(django_assert_num_queries: Any) -> None:
+    first, second = (factories.service(factories.server(number)) for number in (1, 2))
+    factories.vserver(first, name="one", address="10.77.0.10")
+    factories.vserver(second, name="two", address="10.77.0.20")
+    everything_is(State.UP)
+    reader, now = snapshot.Reader(), timezone.now()
+    mark, before = reader.read(now)
+    verdict_changes(first, State.DOWN)
+    with django_assert_num_queries(6):  # the mark twice, the services concerned, and their states
+        mark, after = reader.read(now, mark)
+    assert after.vservers[0].services[0].reason == "DOWN: ping-default: seen DOWN"
+    assert after.vservers[1] is before.vservers[1]
+    assert (mark, after) == snapshot.read(now)
+
+
+def test_a_verdict_about_a_backup_concerns_its_primaries() -> None:
+    spare = factories.service(factories.server(2))
+    standby = factories.vserver(spare, name="standby", address="10.77.0.20")
+    primary = factories.service()
+    factories.vserver(primary, name="primary", backup_vserver=standby)
+    everything_is(State.UP)
+    reader, now = snapshot.Reader(), timezone.now()
+    mark, _configuration = reader.read(now)
+    for service in (primary, spare):
+        verdict_changes(service, State.DOWN)
+        mark, followed = reader.read(now, mark)
+        assert (mark, followed) == snapshot.read(now)
+
+
+def test_any_change_of_the_configuration_is_read_as_a_whole() -> None:
+    bound = factories.service()
+    row = factories.vserver(bound)
+    everything_is(State.UP)
+    reader, now = snapshot.Reader(), timezone.now()
+    mark, _configuration = reader.read(now)
+    vservers.set_weight(factories.SYSTEM, row, bound, 7)
+    verdict_changes(bound, State.DOWN)
+    mark, followed = reader.read(now, mark)
+    assert (mark, followed) == snapshot.read(now)
+    assert followed.vservers[0].services[0].weight == 7
+
+
+def test_very_many_verdicts_are_read_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot, "MANY_SERVICES", 1)
+    bound = [factories.service(factories.server(number)) for number in (1, 2, 3)]
+    factories.vserver(*bound)
+    everything_is(State.UP)
+    reader, now = snapshot.Reader(), timezone.now()
+    mark, _configuration = reader.read(now)
+    for service in bound:
+        verdict_changes(service, State.DOWN)
+    assert reader.read(now, mark) == snapshot.read(now)
