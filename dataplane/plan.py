@@ -106,11 +106,12 @@ def plan(wanted: Tables, observed: Tables) -> list[Step]:
     vserver_puts = [*_puts(Table.VSERVERS, wanted, observed, unless=hidden)]
     ring_puts = [*_puts(Table.RINGS, wanted, observed)]
     vip_puts = [*_widened_vips(wanted, observed)]
+    removals = {table: [*_deletes(table, wanted, observed, unless=hidden)] for table in _LIMITS}
     closed_deletes = [*_deletes(Table.CLOSED, wanted, observed)]
     return [
         # Left by an interrupted plan; wanted or not, it must not come to light before its turn.
         *(Delete(Table.VSERVERS, key) for key in sorted(hidden, key=_vserver_order)),
-        *(step for table in _LIMITS if table in crowded for step in _deletes(table, wanted, observed, unless=hidden)),
+        *(step for table in _LIMITS if table in crowded for step in removals[table]),
         *_puts(Table.SETTINGS, wanted, observed),
         *_puts(Table.INTERFACES, wanted, observed),
         *_bridges(wanted, observed),
@@ -129,7 +130,7 @@ def plan(wanted: Tables, observed: Tables) -> list[Step]:
         # The way back before the way out: an answer never finds its probe address missing.
         *_puts(Table.PROBES_IN, wanted, observed),
         *_puts(Table.PROBES_OUT, wanted, observed),
-        *(step for table in _LIMITS if table not in crowded for step in _deletes(table, wanted, observed, unless=hidden)),
+        *(step for table in _LIMITS if table not in crowded for step in removals[table]),
         *_narrowed_vips(wanted, observed),
         *_deletes(Table.RINGS, wanted, observed),
         *_deletes(Table.POLICIES, wanted, observed),
