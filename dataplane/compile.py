@@ -34,6 +34,7 @@ from dataplane.tables import (
     ProbeOut,
     ServiceEntry,
     ServiceFlag,
+    SynLimit,
     Tables,
     VipFlag,
     VServerEntry,
@@ -181,6 +182,8 @@ def _vserver_flags(vserver: VServer) -> VServerFlag:
         flags |= VServerFlag.ROTATE
     if options.persist_timeout:
         flags |= VServerFlag.PERSIST
+    if options.syn_rate or options.source_syn_rate:
+        flags |= VServerFlag.SYN_LIMIT
     return flags
 
 
@@ -192,11 +195,26 @@ def _add_policies(tables: Tables, vservers: Iterable[VServer]) -> None:
             continue
         chosen = options[entry.config_id]
         idle = chosen.idle_timeout or (TCP_IDLE_TIMEOUT if key.protocol == _TCP else IDLE_TIMEOUT)
-        mask = chosen.persist_mask or ip_address(b"\xff" * len(key.address.packed))
-        if mask.version != key.address.version:
-            message = f"Virtual server row {entry.config_id}: persistence mask {mask} is not of the VIP's family"
-            raise CompileError(message)
-        tables.policies[entry.vserver_id] = PolicyEntry(entry.config_id, idle, chosen.persist_timeout, mask)
+        mask = _mask_of("persistence", chosen.persist_mask, key, entry)
+        syn = None
+        if VServerFlag.SYN_LIMIT in entry.flags:
+            syn = SynLimit(
+                chosen.syn_rate,
+                chosen.syn_burst or chosen.syn_rate,
+                chosen.source_syn_rate,
+                chosen.source_syn_burst or chosen.source_syn_rate,
+                _mask_of("source", chosen.source_mask, key, entry),
+            )
+        tables.policies[entry.vserver_id] = PolicyEntry(entry.config_id, idle, chosen.persist_timeout, mask, syn)
+
+
+def _mask_of(what: str, mask: IPAddress | None, key: VServerKey, entry: VServerEntry) -> IPAddress:
+    """The mask, or the whole address; it must be of the VIP's family."""
+    chosen = mask or ip_address(b"\xff" * len(key.address.packed))
+    if chosen.version != key.address.version:
+        message = f"Virtual server row {entry.config_id}: {what} mask {chosen} is not of the VIP's family"
+        raise CompileError(message)
+    return chosen
 
 
 def _add_closed(tables: Tables, vservers: Iterable[VServer], service_ids: dict[int, int], previous: Tables) -> None:

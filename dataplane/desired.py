@@ -61,6 +61,10 @@ class VServerOptions:
     persist_timeout: seconds without a new flow (without ``sessions``: without a packet) after which a source is free
         to get another service; 0: no persistence.
     persist_mask: ANDed to the source before it is remembered, of the VIP's family; None: the whole address.
+    syn_rate: SYNs a second that the vserver takes; 0: no limit.
+    syn_burst: SYNs that may come at once; 0: as many as ``syn_rate``.
+    source_syn_rate, source_syn_burst: the same for each source network.
+    source_mask: what a source network is, of the VIP's family; None: a single address.
     """
 
     ping: Ping = Ping.AUTO
@@ -69,6 +73,11 @@ class VServerOptions:
     idle_timeout: int = 0
     persist_timeout: int = 0
     persist_mask: IPAddress | None = None
+    syn_rate: int = 0
+    syn_burst: int = 0
+    source_syn_rate: int = 0
+    source_syn_burst: int = 0
+    source_mask: IPAddress | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from dataplane.tables import (
     ServiceEntry,
     ServiceFlag,
     SettingFlag,
+    SynLimit,
     VipFlag,
     VServerEntry,
     VServerFlag,
@@ -32,6 +33,7 @@ from dataplane.tables import (
 )
 
 ADDRESS_SIZE = 16
+MAX_RATE = 10**9
 MAX_TIMEOUT = 365 * 86400  # in nanoseconds well inside 64 bits
 RING_SIZE = 2 * RING_SLOTS
 MAC_SIZE = 6
@@ -42,8 +44,10 @@ _VSERVER_PORT = struct.Struct(">HBx")
 _VSERVER = struct.Struct("<IIII16s")
 _SERVICE = struct.Struct("<II6s6sI")
 _SERVICE_IN_USE = struct.Struct("<I20x")
-_POLICY = struct.Struct("<III4x16s")
-_POLICY_IN_USE = struct.Struct("<I28x")
+_POLICY = struct.Struct("<III4x16sIIII16s")
+_POLICY_IN_USE = struct.Struct("<I60x")
+_SYN_SOURCE_KEY = struct.Struct(">16sI4x")
+_BUCKET = struct.Struct("<Q")
 _CLOSED_KEY = struct.Struct("<II")
 _CLOSED = struct.Struct("<I")
 _FLOW_KEY = struct.Struct(">16s16sHHBB2x")
@@ -161,20 +165,32 @@ def services_in_use(values: bytes) -> dict[int, ServiceEntry]:
 
 
 def pack_policy(entry: PolicyEntry) -> bytes:
-    """``struct policy``, 32 bytes. An IPv4 mask is widened by ones."""
-    mask = entry.persist_mask.packed.rjust(ADDRESS_SIZE, b"\xff")
+    """``struct policy``, 64 bytes. An IPv4 mask is widened by ones; without SYN limit its part is zeros."""
+    syn = entry.syn
+    rates = (syn.rate, syn.burst, syn.source_rate, syn.source_burst) if syn else (0, 0, 0, 0)
     return _POLICY.pack(
         _number("config_id", entry.config_id, 1 << 32),
         _number("idle_timeout", entry.idle_timeout, MAX_TIMEOUT + 1),
         _number("persist_timeout", entry.persist_timeout, MAX_TIMEOUT + 1),
-        mask,
+        _pack_mask(entry.persist_mask),
+        *(_number("SYN rate or burst", number, MAX_RATE + 1) for number in rates),
+        _pack_mask(syn.source_mask) if syn else bytes(ADDRESS_SIZE),
     )
 
 
 def unpack_policy(data: bytes, version: int) -> PolicyEntry:
     """Inverse of :func:`pack_policy` for a vserver whose VIP has this IP version."""
-    config_id, idle_timeout, persist_timeout, mask = _POLICY.unpack(data)
-    return PolicyEntry(config_id, idle_timeout, persist_timeout, ip_address(mask[12:] if version == 4 else mask))
+    config_id, idle_timeout, persist_timeout, mask, *rates, source = _POLICY.unpack(data)
+    syn = SynLimit(*rates, _unpack_mask(source, version)) if any(rates) else None
+    return PolicyEntry(config_id, idle_timeout, persist_timeout, _unpack_mask(mask, version), syn)
+
+
+def _pack_mask(mask: IPAddress) -> bytes:
+    return mask.packed.rjust(ADDRESS_SIZE, b"\xff")
+
+
+def _unpack_mask(data: bytes, version: int) -> IPAddress:
+    return ip_address(data[12:] if version == 4 else data)
 
 
 def policies_in_use(values: bytes) -> dict[int, bytes]:
@@ -286,6 +302,8 @@ SIZES = {
     "vserver_value": _VSERVER.size,
     "service_value": _SERVICE.size,
     "policy": _POLICY.size,
+    "syn_source_key": _SYN_SOURCE_KEY.size,
+    "bucket": _BUCKET.size,
     "closed_key": _CLOSED_KEY.size,
     "closed_value": _CLOSED.size,
     "flow_key": _FLOW_KEY.size,
@@ -302,7 +320,20 @@ OFFSETS = {
     "vserver_key": {"address": 0, "port": 16, "protocol": 18, "zero": 19},
     "vserver_value": {"vserver_id": 0, "config_id": 4, "hash_fields": 8, "flags": 12, "mask": 16},
     "service_value": {"config_id": 0, "ifindex": 4, "mac": 8, "source_mac": 14, "flags": 20},
-    "policy": {"config_id": 0, "idle_timeout": 4, "persist_timeout": 8, "zero": 12, "persist_mask": 16},
+    "policy": {
+        "config_id": 0,
+        "idle_timeout": 4,
+        "persist_timeout": 8,
+        "zero": 12,
+        "persist_mask": 16,
+        "syn_rate": 32,
+        "syn_burst": 36,
+        "source_syn_rate": 40,
+        "source_syn_burst": 44,
+        "source_mask": 48,
+    },
+    "syn_source_key": {"source": 0, "vserver": 16, "zero": 20},
+    "bucket": {"full": 0},
     "closed_key": {"vserver": 0, "service": 4},
     "closed_value": {"state": 0},
     "flow_key": {"source": 0, "destination": 16, "source_port": 32, "port": 34, "protocol": 36, "kind": 37, "zero": 38},

@@ -27,6 +27,7 @@ from dataplane.tables import (
     ProbeOut,
     ServiceEntry,
     ServiceFlag,
+    SynLimit,
     Tables,
     VipFlag,
     VServerEntry,
@@ -339,7 +340,16 @@ def _service_text(value: ServiceEntry) -> str:
 def _policy_text(value: PolicyEntry) -> str:
     return (
         f" config {value.config_id} idle {value.idle_timeout} s persist {value.persist_timeout} s"
-        f" mask {value.persist_mask}"
+        f" mask {value.persist_mask}{_syn_text(value.syn)}"
+    )
+
+
+def _syn_text(value: SynLimit | None) -> str:
+    if value is None:
+        return ""
+    return (
+        f" SYNs {value.rate}/s burst {value.burst}, of a network {value.source_rate}/s burst {value.source_burst}"
+        f" mask {value.source_mask}"
     )
 
 

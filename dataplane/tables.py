@@ -21,6 +21,7 @@ MAX_CLOSED = 65536
 MAX_FLOWS = 262144
 MAX_EMBRYOS = 65536
 MAX_FRAGMENTS = 16384
+MAX_SYN_SOURCES = 65536
 
 
 class VipFlag(IntFlag):
@@ -47,12 +48,13 @@ class VServerFlag(IntFlag):
     """How a vserver chooses beyond hashing. With any flag, :class:`PolicyEntry` has the rest.
 
     SESSIONS: a flow keeps its service. ROTATE: new flows, or packets if there are no sessions, take the ring's slots
-    in turn. PERSIST: a source keeps its service for new flows.
+    in turn. PERSIST: a source keeps its service for new flows. SYN_LIMIT: SYNs pass by token buckets.
     """
 
     SESSIONS = 1 << 0
     ROTATE = 1 << 1
     PERSIST = 1 << 2
+    SYN_LIMIT = 1 << 3
 
 
 class ServiceFlag(IntFlag):
@@ -107,6 +109,8 @@ class Reason(IntEnum):
     DROP_QUOTATION = 19
     DROP_LOOP = 20
     DROP_TTL = 21
+    DROP_SYN_RATE = 22
+    DROP_SYN_SOURCE = 23
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,20 @@ class ServiceEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class SynLimit:
+    """SYNs a second for the vserver and for each source network, 0 for no limit, and how many pass at once.
+
+    ``source_mask`` has the VIP's address family and says what a network is.
+    """
+
+    rate: int
+    burst: int
+    source_rate: int
+    source_burst: int
+    source_mask: IPAddress
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyEntry:
     """What a vserver with flags needs besides; ``config_id`` is its row, times are in seconds.
 
@@ -154,6 +172,7 @@ class PolicyEntry:
     idle_timeout: int
     persist_timeout: int
     persist_mask: IPAddress
+    syn: SynLimit | None = None
 
 
 @dataclass(frozen=True, slots=True)

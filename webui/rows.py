@@ -38,6 +38,8 @@ REASON_WORDS = {
     "DROP_QUOTATION": "dropped: ICMP error about no packet that a server could have sent",
     "DROP_LOOP": "dropped: came back from a server or from the director itself, a loop",
     "DROP_TTL": "dropped: its time to live is used up",
+    "DROP_SYN_RATE": "dropped: more SYNs than the virtual server takes",
+    "DROP_SYN_SOURCE": "dropped: more SYNs from one network than the virtual server takes",
 }
 
 

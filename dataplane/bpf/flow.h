@@ -7,9 +7,11 @@
 #ifndef HALFPIPE_FLOW_H
 #define HALFPIPE_FLOW_H
 
+#include "count.h"
 #include "hash.h"
 #include "maps.h"
 #include "parse.h"
+#include "syn.h"
 
 #define SECOND 1000000000ULL
 #define EMBRYO_TIMEOUT (30 * SECOND)
@@ -175,6 +177,14 @@ static __always_inline __s32 choose(struct __sk_buff *skb, const struct packet *
 		c.policy = bpf_map_lookup_elem(&policies, &id);
 		if (!c.policy || !c.policy->config_id)
 			return -REASON_DROP_TABLE;
+	}
+	if (flags & VSERVER_SYN_LIMIT && is_syn(&c)) {
+		enum reason refused = limit_syn(packet, vserver, c.policy);
+
+		if (refused) {
+			count(&syn_drops, id, &(struct counter){.packets = 1, .bytes = skb->len});
+			return -refused;
+		}
 	}
 	if (flags & VSERVER_SESSIONS) {
 		session.source = packet->source;

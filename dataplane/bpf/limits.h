@@ -48,6 +48,11 @@
 #define MAX_FRAGMENTS 16384
 #endif
 
+/* Source networks whose SYNs are counted. */
+#ifndef MAX_SYN_SOURCES
+#define MAX_SYN_SOURCES 65536
+#endif
+
 /* (vserver, service) pairs whose flows drain or were flushed. */
 #ifndef MAX_CLOSED
 #define MAX_CLOSED 65536

@@ -123,6 +123,29 @@ struct {
 	__type(value, struct flow);
 } fragments SEC(".maps");
 
+/* Token buckets of SYNs, by vserver_id and by source network. The forwarder's own. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_VSERVERS);
+	__type(key, __u32);
+	__type(value, struct bucket);
+} syn_vservers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_SYN_SOURCES);
+	__type(key, struct syn_source_key);
+	__type(value, struct bucket);
+} syn_sources SEC(".maps");
+
+/* SYNs dropped by vserver_id: by the vserver's rate, by its sources'. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_VSERVERS);
+	__type(key, __u32);
+	__type(value, struct counter);
+} syn_drops SEC(".maps");
+
 /* The next slot in turn, by vserver_id. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -46,6 +46,7 @@ enum vserver_flag {
 	VSERVER_SESSIONS = 1 << 0,	/* a flow keeps its service, see flow.h */
 	VSERVER_ROTATE = 1 << 1,	/* new flows, or packets if there are no sessions, take the ring's slots in turn */
 	VSERVER_PERSIST = 1 << 2,	/* a source keeps its service for new flows */
+	VSERVER_SYN_LIMIT = 1 << 3,	/* SYNs pass by token buckets, see syn.h */
 };
 
 struct vserver_value {
@@ -80,6 +81,23 @@ struct policy {
 	__u32 persist_timeout;
 	__u32 zero;
 	struct address persist_mask;	/* ANDed to the source; all ones outside an IPv4 address */
+	__u32 syn_rate;			/* SYNs a second; 0: no limit */
+	__u32 syn_burst;		/* SYNs beyond the rate that pass at once, at least 1 */
+	__u32 source_syn_rate;		/* the same for each source network */
+	__u32 source_syn_burst;
+	struct address source_mask;	/* as persist_mask: what a source network is */
+};
+
+/* syn_sources: the bucket of a source network at a vserver. */
+struct syn_source_key {
+	struct address source;
+	__u32 vserver;			/* row */
+	__u32 zero;
+};
+
+/* A token bucket as the time when it will be full again, in ns of CLOCK_MONOTONIC. */
+struct bucket {
+	__u64 full;
 };
 
 /* closed: a service that a vserver does not choose any more, and what becomes of the flows it has there. */
@@ -193,6 +211,8 @@ enum reason {
 	REASON_DROP_QUOTATION,		/* an ICMP error about no packet that a server could have sent from this VIP */
 	REASON_DROP_LOOP,		/* came from the MAC that it would be sent to, or from one of our own */
 	REASON_DROP_TTL,		/* TTL or hop limit used up, and the settings ask for that rule */
+	REASON_DROP_SYN_RATE,		/* more SYNs than the vserver takes */
+	REASON_DROP_SYN_SOURCE,		/* more SYNs from one network than the vserver takes */
 	REASON_COUNT,
 };
 

@@ -18,6 +18,7 @@ REASONS = "reasons"
 GENERATION = "generation"
 FLOWS = "flows"
 EMBRYOS = "embryos"
+SYN_DROPS = "syn_drops"
 _SETTINGS_KEY = bytes(4)
 
 _PACK: dict[Table, tuple[Callable[[Any], bytes], Callable[[Any], bytes]]] = {
@@ -134,6 +135,11 @@ class KernelMaps:
             found.update((vserver, service) for vserver, service, _seen in layout.flow_holders(values))
         return dict(found)
 
+    def syn_drops(self) -> dict[int, Count]:
+        """SYNs that went over a limit, by kernel id of each vserver that has limits. Raises OSError."""
+        ids = layout.policies_in_use(self._maps[Table.POLICIES].dump()[1])
+        return {vserver_id: self._count(SYN_DROPS, vserver_id) for vserver_id in ids}
+
     def reasons(self) -> dict[Reason, Count]:
         """What became of every frame. Raises OSError."""
         return {reason: self._count(REASONS, reason) for reason in Reason}
@@ -145,6 +151,6 @@ class KernelMaps:
     def clear_counters(self, *, vservers: Collection[int] = (), services: Collection[int] = ()) -> None:
         """Set the counters of these kernel ids to zero. Raises OSError."""
         zero = bytes(self._stat_size)
-        for name, ids in ((VSERVER_STATS, vservers), (SERVICE_STATS, services)):
+        for name, ids in ((VSERVER_STATS, vservers), (SYN_DROPS, vservers), (SERVICE_STATS, services)):
             for number in ids:
                 self._maps[name].update(layout.pack_id(number), zero, self._stat_size)

@@ -30,6 +30,7 @@ from dataplane.tables import (
     PolicyEntry,
     ProbeInKey,
     ServiceFlag,
+    SynLimit,
     Tables,
     VipFlag,
     VServerFlag,
@@ -293,7 +294,8 @@ def test_a_state_that_contradicts_itself_is_refused(state: DesiredState, message
 
 
 def sessionful(number: int, *services: ServiceConfig, **options: Any) -> VServerConfig:
-    return replace(vserver(number, *services, protocol=6, port=80 + number), options=VServerOptions(sessions=True, **options))
+    chosen = VServerOptions(**{"sessions": True, **options})
+    return replace(vserver(number, *services, protocol=6, port=80 + number), options=chosen)
 
 
 def test_a_sessionless_vserver_needs_no_policy_and_a_sessionful_one_gets_the_usual_times() -> None:
@@ -319,6 +321,15 @@ def test_persistence_and_turns_reach_flags_policy_and_ring() -> None:
     assert all(one != two for one, two in pairwise(ids))
     with pytest.raises(CompileError, match="not of the VIP's family"):
         compiled(desired(sessionful(1, S1, persist_timeout=7, persist_mask=ip_address("ffff::"))))
+
+
+def test_a_limit_of_syns_has_a_second_of_them_as_its_burst_unless_told() -> None:
+    mask = ip_address("255.255.255.0")
+    limited = sessionful(1, S1, sessions=False, syn_rate=100, source_syn_rate=5, source_syn_burst=9, source_mask=mask)
+    tables = compiled(desired(limited))
+    (entry,) = tables.vservers.values()
+    assert entry.flags == VServerFlag.SYN_LIMIT
+    assert tables.policies[entry.vserver_id].syn == SynLimit(100, 100, 5, 9, mask)
 
 
 def test_a_share_replaces_the_weight() -> None:

@@ -24,6 +24,7 @@ from dataplane.tables import (
     MAX_INTERFACES,
     MAX_PROBES,
     MAX_SERVICES,
+    MAX_SYN_SOURCES,
     MAX_VIPS,
     MAX_VSERVERS,
     RING_SLOTS,
@@ -39,6 +40,7 @@ from dataplane.tables import (
     ServiceEntry,
     ServiceFlag,
     SettingFlag,
+    SynLimit,
     VipFlag,
     VServerEntry,
     VServerFlag,
@@ -115,6 +117,7 @@ def test_limits_are_those_of_limits_h() -> None:
         "MAX_FLOWS": MAX_FLOWS,
         "MAX_EMBRYOS": MAX_EMBRYOS,
         "MAX_FRAGMENTS": MAX_FRAGMENTS,
+        "MAX_SYN_SOURCES": MAX_SYN_SOURCES,
         "RING_SLOTS": RING_SLOTS,
     }
 
@@ -159,7 +162,10 @@ def test_services_probes_and_settings_come_back(
 def test_policies_and_closed_pairs_come_back(  # noqa: PLR0917 - a value for each field
     row: int, service: int, idle: int, persist: int, version: Literal[4, 6], data: st.DataObject
 ) -> None:
-    policy = PolicyEntry(row, idle, persist, data.draw(st.ip_addresses(v=version)))
+    rates = st.integers(1, layout.MAX_RATE)
+    limits = st.builds(SynLimit, rates, rates, rates, rates, st.ip_addresses(v=version))
+    limit = data.draw(st.none() | limits)
+    policy = PolicyEntry(row, idle, persist, data.draw(st.ip_addresses(v=version)), limit)
     assert layout.unpack_policy(layout.pack_policy(policy), version) == policy
     key = ClosedKey(row, service)
     assert layout.unpack_closed_key(layout.pack_closed_key(key)) == key
