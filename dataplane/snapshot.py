@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from ipaddress import IPv6Address, ip_address
 
-from django.db.models import Avg, F, Max, Min, Prefetch
+from django.db.models import Avg, F, Max, Min
 from django.utils import timezone
 
 from dataplane import desired
@@ -22,6 +22,7 @@ from webui.models import (
     HealthState,
     HealthTransition,
     Installation,
+    Monitor,
     ProbeTarget,
     Server,
     Service,
@@ -55,17 +56,28 @@ Mark = tuple[int, int]
 Health = Mapping[tuple[str, int], Mapping[int, HealthState]]
 
 
+@dataclass(slots=True)
+class Rows:
+    """Rows by what they belong to. One that was deleted between two of the queries is left out."""
+
+    servers: dict[int, Server] = field(default_factory=dict)
+    vservers: dict[int, VServer] = field(default_factory=dict)
+    bindings_of: dict[int, list[VServerServiceBinding]] = field(default_factory=dict)  # by vserver
+    monitors_of: dict[int, list[ServiceMonitorBinding]] = field(default_factory=dict)  # by service
+
+
 @dataclass(frozen=True, slots=True)
 class Checks:
     """What the checks found, and the moment at which it is looked at."""
 
+    rows: Rows
     health: Health
     now: datetime
 
     def verdict(self, service: Service, vip: str) -> Verdict:
-        """State of a service, read with its monitors, at a VIP."""
+        """State of a service at a VIP."""
         found = self.health.get((vip, service.pk), {})
-        return verdict_of(service, service.monitor_bindings.all(), found, self.now)
+        return verdict_of(service, self.rows.monitors_of.get(service.pk, ()), found, self.now)
 
 
 def mark() -> Mark:
@@ -88,7 +100,7 @@ def read(now: datetime | None = None) -> tuple[Mark, desired.Configuration]:
 class Reader:
     """Reads the configuration and keeps the rows, so that a verdict that changes costs a few of them, not all."""
 
-    _rows: dict[int, VServer] = field(default_factory=dict)
+    _rows: Rows = field(default_factory=Rows)
     _health: dict[tuple[str, int], dict[int, HealthState]] = field(default_factory=dict)
     _users: dict[int, set[int]] = field(default_factory=dict)  # vservers by the services that they may use
     _configuration: desired.Configuration | None = None
@@ -122,37 +134,36 @@ class Reader:
         for row in HealthState.objects.filter(service__in=services).select_related("target"):
             self._health.setdefault((row.target.vip, row.service_id), {})[row.monitor_id] = row
         concerned = {pk for service in services for pk in self._users.get(service, ())}
-        checks = Checks(self._health, now)
+        checks = Checks(self._rows, self._health, now)
         return replace(
             self._configuration,
             vservers=tuple(
-                _vserver(self._rows[one.config_id], checks, self._rows) if one.config_id in concerned else one
+                _vserver(self._rows.vservers[one.config_id], checks) if one.config_id in concerned else one
                 for one in self._configuration.vservers
             ),
         )
 
     def _read(self, revision: int, now: datetime) -> desired.Configuration:
         installation, _made = Installation.objects.get_or_create(pk=1)
-        self._health, self._rows = health_by_vip(), _vservers()
-        checks = Checks(self._health, now)
-        behind = primaries({pk: row.backup_vserver_id for pk, row in self._rows.items()})
+        self._health, self._rows = health_by_vip(), _rows()
+        checks = Checks(self._rows, self._health, now)
+        vservers = self._rows.vservers.values()
+        behind = primaries({row.pk: row.backup_vserver_id for row in vservers})
         self._users = {}
-        for row in self._rows.values():
-            for binding in row.service_bindings.all():
-                self._users.setdefault(binding.service_id, set()).update([row.pk, *behind.get(row.pk, [])])
+        for pk, bindings in self._rows.bindings_of.items():
+            for binding in bindings:
+                self._users.setdefault(binding.service_id, set()).update([pk, *behind.get(pk, [])])
         return desired.Configuration(
             revision=revision,
             hash_key=bytes.fromhex(installation.hash_key),
-            vservers=tuple(
-                _vserver(row, checks, self._rows) for row in self._rows.values() if row.state == AdminState.ENABLED
-            ),
+            vservers=tuple(_vserver(row, checks) for row in vservers if row.state == AdminState.ENABLED),
             probes=tuple(
                 desired.ProbeTarget(
                     address=ip_address(row.address), vip=ip_address(row.vip), server=ip_address(row.server.address)
                 )
                 for row in ProbeTarget.objects.select_related("server").order_by("pk")
             ),
-            servers=tuple(server_addresses().values()),
+            servers=tuple(ip_address(server.address) for server in self._rows.servers.values()),
             rules=SettingFlag.TTL if installation.ttl_rule else SettingFlag(0),
         )
 
@@ -192,13 +203,23 @@ def response_times(vservers: Collection[int]) -> dict[tuple[int, int], float]:
     return {(vserver, service): mean for vserver, service, mean in rows}
 
 
-def _vservers() -> dict[int, VServer]:
-    services = Service.objects.select_related("server").prefetch_related(
-        Prefetch("monitor_bindings", ServiceMonitorBinding.objects.select_related("monitor"))
-    )
-    bindings = VServerServiceBinding.objects.prefetch_related(Prefetch("service", services)).order_by("pk")
-    found = VServer.objects.prefetch_related(Prefetch("service_bindings", bindings)).order_by("pk")
-    return {row.pk: row for row in found}
+def _rows() -> Rows:
+    """All of them, linked here: the lists of numbers that Django's prefetch sends are too long for SQLite."""
+    rows = Rows(servers={row.pk: row for row in Server.objects.order_by("pk")})
+    monitors = {row.pk: row for row in Monitor.objects.all()}
+    services = {row.pk: row for row in Service.objects.all() if row.server_id in rows.servers}
+    for service in services.values():
+        service.server = rows.servers[service.server_id]
+    for checked in ServiceMonitorBinding.objects.order_by("pk"):
+        if checked.service_id in services and checked.monitor_id in monitors:
+            checked.monitor = monitors[checked.monitor_id]
+            rows.monitors_of.setdefault(checked.service_id, []).append(checked)
+    rows.vservers = {row.pk: row for row in VServer.objects.order_by("pk")}
+    for bound in VServerServiceBinding.objects.order_by("pk"):
+        if bound.service_id in services and bound.vserver_id in rows.vservers:
+            bound.service = services[bound.service_id]
+            rows.bindings_of.setdefault(bound.vserver_id, []).append(bound)
+    return rows
 
 
 def health_by_vip() -> dict[tuple[str, int], dict[int, HealthState]]:
@@ -209,7 +230,7 @@ def health_by_vip() -> dict[tuple[str, int], dict[int, HealthState]]:
     return found
 
 
-def _vserver(row: VServer, checks: Checks, rows: Mapping[int, VServer]) -> desired.VServerConfig:
+def _vserver(row: VServer, checks: Checks) -> desired.VServerConfig:
     address = ip_address(row.address)
     return desired.VServerConfig(
         config_id=row.pk,
@@ -219,7 +240,7 @@ def _vserver(row: VServer, checks: Checks, rows: Mapping[int, VServer]) -> desir
         port=row.port,
         hash_fields=HASH_FIELDS.get(row.lb_method, HashField.SOURCE),
         mask=_mask(address.version, row.netmask, row.v6_netmask_len),
-        services=_services(row, checks, rows),
+        services=_services(row, checks),
         options=_options(row, address.version),
     )
 
@@ -236,18 +257,17 @@ def _options(row: VServer, version: int) -> desired.VServerOptions:
     )
 
 
-def _services(row: VServer, checks: Checks, rows: Mapping[int, VServer]) -> tuple[desired.ServiceConfig, ...]:
+def _services(row: VServer, checks: Checks) -> tuple[desired.ServiceConfig, ...]:
     """The vserver's own services, or those of the first of its backups that can serve while it cannot."""
-    own = tuple(_service(binding, row, checks) for binding in row.service_bindings.all())
+    own = tuple(_service(binding, row, checks) for binding in checks.rows.bindings_of.get(row.pk, ()))
     if not row.backup_vserver_id or any(service.eligible for service in own):
         return own
-    backup_of = {pk: one.backup_vserver_id for pk, one in rows.items()}
+    backup_of = {pk: one.backup_vserver_id for pk, one in checks.rows.vservers.items()}
     for pk in chain(row.pk, backup_of):
-        backup = rows[pk]
-        if backup.state != AdminState.ENABLED:
+        if checks.rows.vservers[pk].state != AdminState.ENABLED:
             continue
         # At the primary's VIP, by its rules: its are the packets.
-        services = tuple(_service(binding, row, checks) for binding in backup.service_bindings.all())
+        services = tuple(_service(binding, row, checks) for binding in checks.rows.bindings_of.get(pk, ()))
         if any(service.eligible for service in services):
             return services
     return own

@@ -7,14 +7,23 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.utils import timezone
 
 from dataplane import desired, snapshot
 from dataplane.tables import HashField, SettingFlag
 from tests import factories
-from webui.actions import installation, servers, services, vservers
+from webui.actions import checks, installation, servers, services, vservers
 from webui.choices import State
-from webui.models import HealthState, HealthTransition, Installation, ProbeTarget, Service, VServer
+from webui.models import (
+    HealthState,
+    HealthTransition,
+    Installation,
+    ProbeTarget,
+    Service,
+    VServer,
+    VServerServiceBinding,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -123,7 +132,7 @@ def test_the_number_of_queries_does_not_grow_with_the_configuration(django_asser
     factories.vserver(*[factories.service(factories.server(number)) for number in range(1, 9)])
     assert ProbeTarget.objects.count() == 8
     assert VServer.objects.count() == 1
-    with django_assert_num_queries(12):
+    with django_assert_num_queries(13):
         snapshot.read()
 
 
@@ -298,3 +307,14 @@ def test_very_many_verdicts_are_read_as_a_whole(monkeypatch: pytest.MonkeyPatch)
     for service in bound:
         verdict_changes(service, State.DOWN)
     assert reader.read(now, mark) == snapshot.read(now)
+
+
+def test_more_services_than_sqlite_takes_in_one_expression_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+    server, row = factories.server(), factories.vserver()
+    made = Service.objects.bulk_create(Service(name=f"s{port}", server=server, port=port) for port in range(1, 1101))
+    VServerServiceBinding.objects.bulk_create(VServerServiceBinding(vserver=row, service=service) for service in made)
+    checks.sync_checks()
+    assert len(snapshot.read()[1].vservers[0].services) == 1100
+    with pytest.raises(SystemExit):
+        call_command("halfpipe_status")
+    assert "No dataplane worker has reported yet." in capsys.readouterr().out
