@@ -67,10 +67,10 @@ class Reconciler:
     def round(self, configuration: Configuration) -> Round:
         """Do all that is needed now. Raises OSError when the kernel cannot even be asked."""
         started = self.clock()
-        drift = self._read_back()
         interfaces = self.links.interfaces()
         desired = self.last = self._resolve(configuration, interfaces)
         probe, error = self._probe_device(desired)
+        drift = self._read_back(news=self._settled is not None and self._settled != (desired, probe))
         wanted, small = self.observed, True
         if drift or self._settled != (desired, probe):
             changed = None if drift else self._change(desired, probe)
@@ -89,10 +89,13 @@ class Reconciler:
         self._announce(desired, fresh if not error else set())
         return Round(desired, "\n".join([*repairs, summary]).strip(), error, drift, self.clock() - started)
 
-    def _read_back(self) -> bool:
-        """Read the maps when that is due; True when they are not as this process left them."""
+    def _read_back(self, *, news: bool) -> bool:
+        """Read the maps when that is due; True when they are not as this process left them.
+
+        News does not wait for that, but for a bounded time only: it may come all the time.
+        """
         started = self.clock()
-        if self._known and started < self._verify_at:
+        if self._known and started < self._verify_at + (VERIFY_SECONDS if news else 0):
             return False
         found = self.maps.read()
         same = found == self.observed

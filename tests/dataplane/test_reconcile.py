@@ -188,12 +188,37 @@ def test_a_small_change_that_was_refused_is_made_up_for() -> None:
     assert "ring 1" in done.summary
 
 
-def test_a_small_change_after_drift_mends_the_drift_too() -> None:
+def test_news_does_not_wait_for_a_look_at_the_maps_that_the_next_round_takes() -> None:
     bench = Bench()
     for _ in range(2):
         bench.reconciler.round(three_services())
     bench.maps.tables.vips.clear()
     bench.now += VERIFY_SECONDS + 0.1
+    done = bench.reconciler.round(three_services(2, 1))
+    assert not done.drift
+    assert "ring 1" in done.summary
+    assert bench.reconciler.round(three_services(2, 1)).drift
+    assert bench.maps.tables.vips
+
+
+def test_with_news_all_the_time_drift_is_found_all_the_same() -> None:
+    bench = Bench()
+    for _ in range(2):
+        bench.reconciler.round(three_services())
+    bench.maps.tables.vips.clear()
+    found = []
+    for number in range(9):
+        bench.now += VERIFY_SECONDS / 4
+        found.append(bench.reconciler.round(three_services(2 + number, 1 + number % 2)).drift)
+    assert found.count(True) == 1
+
+
+def test_a_small_change_after_drift_mends_the_drift_too() -> None:
+    bench = Bench()
+    for _ in range(2):
+        bench.reconciler.round(three_services())
+    bench.maps.tables.vips.clear()
+    bench.now += 2 * VERIFY_SECONDS + 0.1
     done = bench.reconciler.round(three_services(2, 1))
     assert done.drift
     assert bench.maps.tables.vips
