@@ -119,7 +119,9 @@ class Rates:
                 self.moved_at[reason] = timezone.now().isoformat()
 
 
-_AT_REST = frozenset({Reason.DROP_LOOP, Reason.DROP_OWN_MAC, Reason.DROP_TABLE})  # see webui/guards.py
+_SYN_FILTER = frozenset({Reason.DROP_SYN_RATE, Reason.DROP_SYN_SOURCE})
+# See webui/guards.py
+_AT_REST = _SYN_FILTER | {Reason.DROP_LOOP, Reason.DROP_OWN_MAC, Reason.DROP_TABLE}
 
 
 def _rates(

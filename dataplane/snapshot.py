@@ -254,6 +254,11 @@ def _options(row: VServer, version: int) -> desired.VServerOptions:
         idle_timeout=row.clt_timeout,
         persist_timeout=row.timeout * 60 if persists else 0,
         persist_mask=_mask(version, row.persist_mask, row.v6_persist_mask_len) if persists else None,
+        syn_rate=row.syn_rate,
+        syn_burst=row.syn_burst,
+        source_syn_rate=row.source_syn_rate,
+        source_syn_burst=row.source_syn_burst,
+        source_mask=_mask(version, row.source_syn_mask, row.v6_source_syn_mask_len) if row.source_syn_rate else None,
     )
 
 

@@ -16,8 +16,14 @@ GUARDS = {
     "a server is a director itself",
     "DROP_OWN_MAC": "the neighbour table gives a server one of the director's own MAC addresses: two machines have one "
     "address, or something answers ARP for others",
+    "DROP_SYN_RATE": "a virtual server gets more new connections than its SYN limit: a flood, or the limit is too low",
+    "DROP_SYN_SOURCE": "one source network makes more new connections than it may: a flood, or the limit is too low",
     "DROP_TABLE": "a table of the forwarder lacks an entry, which is a fault of Halfpipe",
 }
+
+
+# These drop what they are told to; the others mean that something is broken.
+FILTERS = frozenset({"DROP_SYN_RATE", "DROP_SYN_SOURCE"})
 
 
 def last_moved(world: World, name: str) -> datetime | None:
@@ -44,7 +50,7 @@ def guard_problems(world: World) -> list[ProblemRow]:
                 found.append(
                     ProblemRow(
                         key=f"guard-{row.pk}-{name}",
-                        severity=State.DOWN,
+                        severity=State.UNKNOWN if name in FILTERS else State.DOWN,
                         what=f"director {row.director}",
                         url="",
                         text=text,

@@ -190,6 +190,12 @@ def test_the_persistence_mask_of_an_ipv6_vip_is_its_prefix() -> None:
     assert found.persist_mask == ip_address("ffff:ffff:ffff:ff00::")
 
 
+def test_syn_limits_reach_the_forwarder() -> None:
+    found = options(syn_rate=1000, source_syn_rate=10, source_syn_burst=20, source_syn_mask="255.255.255.0")
+    assert (found.syn_rate, found.syn_burst) == (1000, 0)
+    assert (found.source_syn_rate, found.source_syn_burst, str(found.source_mask)) == (10, 20, "255.255.255.0")
+
+
 def test_the_ttl_rule_reaches_the_forwarder() -> None:
     assert not snapshot.read()[1].rules
     installation.update(factories.SYSTEM, {"ttl_rule": True})

@@ -128,6 +128,11 @@ def test_netscalers_saved_defaults_of_a_vserver_pass() -> None:
     assert made.persistence_type == "NONE"
 
 
+@pytest.mark.parametrize("field", ["syn_rate", "source_syn_rate"])
+def test_udp_has_no_syns_to_limit(field: str) -> None:
+    assert "gets no SYNs" in refusal(factories.vserver, service_type="UDP", **{field: 5})[field]
+
+
 # Backups
 
 

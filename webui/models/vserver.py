@@ -33,6 +33,8 @@ from webui.models.reasons import FAILOVERS, METHODS, MODES, PERSISTENCES, PINGS,
 from webui.models.server import Server
 from webui.models.service import Service
 
+MOST_SYNS = 100_000_000  # a second, or at once; beyond what any link carries
+
 
 class VServer(Timestamped):
     """A VIP with protocol and port (0: ``*``), and how clients are spread over its services."""
@@ -89,6 +91,36 @@ class VServer(Timestamped):
         default=OnOff.ENABLED,
         help_text="Flows of a service that goes DOWN get another at once, unless this or the service's is disabled.",
     )
+    syn_rate = models.PositiveIntegerField(
+        "SYN limit (per s)",
+        default=0,
+        validators=[MaxValueValidator(MOST_SYNS)],
+        help_text="New TCP connections a second that are let through; 0: no limit.",
+    )
+    syn_burst = models.PositiveIntegerField(
+        "SYN burst",
+        default=0,
+        validators=[MaxValueValidator(MOST_SYNS)],
+        help_text="How many may come at once; 0: as many as in a second.",
+    )
+    source_syn_rate = models.PositiveIntegerField(
+        "SYN limit of a source (per s)",
+        default=0,
+        validators=[MaxValueValidator(MOST_SYNS)],
+        help_text="The same for each source network; 0: no limit.",
+    )
+    source_syn_burst = models.PositiveIntegerField(
+        "SYN burst of a source", default=0, validators=[MaxValueValidator(MOST_SYNS)]
+    )
+    source_syn_mask = models.GenericIPAddressField(
+        "source network mask", protocol="IPv4", default="255.255.255.255", help_text="IPv4: what counts as one source."
+    )
+    v6_source_syn_mask_len = models.PositiveSmallIntegerField(
+        "IPv6 source network length",
+        default=64,
+        validators=[MinValueValidator(1), MaxValueValidator(128)],
+        help_text="IPv6: a customer usually has a whole /64.",
+    )
     ping = models.CharField(
         "ping of the VIP",
         max_length=8,
@@ -128,16 +160,28 @@ class VServer(Timestamped):
             check_unchanged(self, old, problems, {"service_type": "type", "port": "port"})
         if self.usable("address"):
             self._check_address(old, problems)
-        for mask in ("netmask", "persist_mask"):
+        for mask in ("netmask", "persist_mask", "source_syn_mask"):
             if self.usable(mask) and getattr(self, mask) == "0.0.0.0":  # noqa: S104 - a mask, nothing listens
                 problems[mask].append(
                     "0.0.0.0 makes all clients one: every packet would go to the same server. Use a mask with bits set."
                 )
+        self._check_syn_limits(problems)
         if self.usable("lb_method", "sessionless", "conn_failover"):
             self._check_method(problems)
         if self.backup_vserver is not None and self.usable("backup_vserver", "service_type", "port"):
             self._check_backup(self.backup_vserver, problems)
         problems.tell()
+
+    def _check_syn_limits(self, problems: Problems) -> None:
+        for rate, burst in (("syn_rate", "syn_burst"), ("source_syn_rate", "source_syn_burst")):
+            if not self.usable(rate, burst):
+                continue
+            if getattr(self, burst) and not getattr(self, rate):
+                problems[burst].append(
+                    f"A burst of {getattr(self, burst)} without a limit limits nothing: set the limit."
+                )
+            if getattr(self, rate) and self.service_type == ServiceType.UDP:
+                problems[rate].append("A vserver of type UDP gets no SYNs, so there is nothing to limit.")
 
     def _check_method(self, problems: Problems) -> None:
         if self.lb_method == LbMethod.LEASTCONNECTION and self.sessionless == OnOff.ENABLED:
