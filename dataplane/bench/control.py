@@ -17,6 +17,7 @@ from dataplane.bench.configurations import Size
 from dataplane.bench.forwarder import Loaded
 from dataplane.bench.results import Figure, Goal
 from dataplane.bench.sandbox import BenchError
+from dataplane.change import compile_change, resolve_change
 from dataplane.compile import compile_tables
 from dataplane.desired import Configuration, resolve
 from dataplane.kernel.libbpf import Map
@@ -108,19 +109,20 @@ def _round(reconciler: Reconciler, configuration: Configuration) -> float:
 
 def _phases(loaded: Loaded) -> dict[str, float]:
     """Median milliseconds of a change's parts, each called by itself."""
-    neighbours = configurations.neighbours(CHANGED)
     seconds: dict[str, list[float]] = {}
-    before = loaded.maps.read()
+    last = configurations.configuration(CHANGED)
+    state = resolve(last, configurations.interfaces(), configurations.neighbours(CHANGED))
+    observed = loaded.maps.read()
     for number in range(10):
-        down = frozenset() if number % 2 else frozenset({5 + 5 * number})
-        configuration, watch, observed = configurations.configuration(CHANGED, down=down), _Stopwatch(), before
-        desired = watch.time("resolve", lambda: resolve(configuration, configurations.interfaces(), neighbours))  # noqa: B023
-        wanted = watch.time("compile", lambda: compile_tables(desired, observed))  # noqa: B023
+        down = frozenset({5 + 5 * number}) if number % 2 else frozenset()
+        configuration, watch = configurations.configuration(CHANGED, down=down), _Stopwatch()
+        desired = watch.time("resolve", lambda: resolve_change(last, state, configuration)) or state  # noqa: B023
+        wanted = watch.time("compile", lambda: compile_change(state, desired, observed)) or observed  # noqa: B023
         steps = watch.time("plan", lambda: plan(wanted, observed))  # noqa: B023
         applied = watch.time("apply", lambda: apply(steps, loaded.maps))  # noqa: B023
-        if not applied.complete or not steps:
+        if not applied.complete or (number and not steps):
             raise BenchError(f"a change was not applied: {applied.error or 'no step was planned'}")
-        before = wanted
+        last, state, observed = configuration, desired, wanted
         for phase, taken in watch.seconds.items():
             seconds.setdefault(f"{phase} ms", []).append(taken * 1e3)
     return {phase: median(taken) for phase, taken in seconds.items()}
