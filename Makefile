@@ -87,6 +87,19 @@ test: test-packages $(SYNCED) bpf ## Run all tests
 test-fast: $(SYNCED) ## Run the tests that need neither root nor a browser
 	@$(BIN)/pytest -p no:playwright -m "not browser and not kernel"
 
+.PHONY: bench
+bench: setup bpf build/ring.so build/bench.bpf.o ## Measure the forwarder against its goals (root), into build/bench.json
+	@$(INSTALL) nftables
+	@exec $(BIN)/python -m dataplane.bench
+
+build/ring.so: dataplane/ring.c
+	@mkdir -p build
+	clang -O2 -Wall -Wextra -Werror -shared -fPIC -o $@.tmp $< && mv $@.tmp $@
+
+build/bench.bpf.o: dataplane/bench/bpf/harness.bpf.c
+	@mkdir -p build
+	clang $(CLANG_FLAGS) -c $< -o $@.tmp && mv $@.tmp $@
+
 .PHONY: lint
 lint: $(SYNCED) ## Check style, format and types
 	@$(BIN)/ruff check

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from dataplane.ports import Interface, Neighbour
-from dataplane.tables import HashField, IPAddress
+from dataplane.tables import NO_RULES, HashField, IPAddress, SettingFlag
 
 _NO_MAC = bytes(6)
 
@@ -16,7 +17,10 @@ class ServiceConfig:
     """A service as bound to one vserver; ``weight`` 1 to 100.
 
     ``hash_identity`` decides the service's places in the ring and so must outlive restarts and renames.
-    ``eligible`` is False with a ``reason`` while the service is disabled or DOWN.
+    ``eligible`` is False with a ``reason`` while the service is disabled or DOWN. ``flush`` says what becomes of its
+    flows then, if the vserver has sessions: they get another service at once (True), or drain: no new flows, old ones
+    go on until they end (False). ``share`` 1 to 100 replaces the weight in the ring, 0 does not: what methods that
+    follow the load compute.
     """
 
     config_id: int
@@ -26,6 +30,54 @@ class ServiceConfig:
     hash_identity: str
     eligible: bool
     reason: str
+    flush: bool = True
+    share: int = 0
+
+
+class Ping(Enum):
+    """What becomes of a ping to a VIP.
+
+    AUTO forwards if a vserver of the VIP takes ICMP (protocol ANY and any port, or ICMP itself), else answers.
+    ANSWER: the director answers while some vserver of the VIP has a service in its ring, and is silent otherwise.
+    FORWARD: to the vserver that takes ICMP, if there is one. DROP: never answered, never forwarded.
+    Of several vservers on one VIP the strictest that is not AUTO decides: DROP before ANSWER before FORWARD.
+    """
+
+    AUTO = "auto"
+    FORWARD = "forward"
+    ANSWER = "answer"
+    DROP = "drop"
+
+
+@dataclass(frozen=True, slots=True)
+class VServerOptions:
+    """Settings of a vserver beyond the choice of its services; the defaults are those of a sessionless vserver.
+
+    ping: what becomes of pings to the VIP.
+    sessions: a flow (addresses, protocol, ports) keeps the service it got first, whatever happens to the ring.
+    rotate: services take turns, by weight, instead of hashing: new flows with ``sessions``, else every packet.
+        ROUNDROBIN; and with ``ServiceConfig.share`` kept up to date also LEASTCONNECTION, LEASTBANDWIDTH and LRTM.
+    idle_timeout: seconds without a packet after which a flow is forgotten; 0: 9000 for TCP, else 120.
+    persist_timeout: seconds without a new flow (without ``sessions``: without a packet) after which a source is free
+        to get another service; 0: no persistence.
+    persist_mask: ANDed to the source before it is remembered, of the VIP's family; None: the whole address.
+    syn_rate: SYNs a second that the vserver takes; 0: no limit.
+    syn_burst: SYNs that may come at once; 0: as many as ``syn_rate``.
+    source_syn_rate, source_syn_burst: the same for each source network.
+    source_mask: what a source network is, of the VIP's family; None: a single address.
+    """
+
+    ping: Ping = Ping.AUTO
+    sessions: bool = False
+    rotate: bool = False
+    idle_timeout: int = 0
+    persist_timeout: int = 0
+    persist_mask: IPAddress | None = None
+    syn_rate: int = 0
+    syn_burst: int = 0
+    source_syn_rate: int = 0
+    source_syn_burst: int = 0
+    source_mask: IPAddress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +92,7 @@ class VServerConfig:
     hash_fields: HashField
     mask: IPAddress
     services: tuple[ServiceConfig, ...]
+    options: VServerOptions = VServerOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +108,8 @@ class ProbeTarget:
 class Configuration:
     """All rows that the forwarder follows, as of ``revision``. ``hash_key`` is 16 bytes.
 
-    ``servers`` are addresses whose path is wanted although no vserver may use them yet.
+    ``servers`` are addresses whose path is wanted although no vserver may use them yet. ``rules`` are those of the
+    whole director.
     """
 
     revision: int
@@ -63,6 +117,7 @@ class Configuration:
     vservers: tuple[VServerConfig, ...]
     probes: tuple[ProbeTarget, ...]
     servers: tuple[IPAddress, ...] = ()
+    rules: SettingFlag = NO_RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +150,8 @@ class Service:
     path: Path
     eligible: bool
     reason: str
+    flush: bool = True
+    share: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +166,7 @@ class VServer:
     hash_fields: HashField
     mask: IPAddress
     services: tuple[Service, ...]
+    options: VServerOptions = VServerOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +193,7 @@ class DesiredState:
     interfaces: tuple[Interface, ...]
     targets: tuple[tuple[int, IPAddress], ...]
     servers: tuple[tuple[IPAddress, Path], ...] = ()
+    rules: SettingFlag = NO_RULES
 
 
 def resolve(
@@ -160,7 +219,14 @@ def resolve(
     )
     servers = tuple((address, finder.path(address)) for address in configuration.servers)
     return DesiredState(
-        configuration.revision, configuration.hash_key, vservers, probes, usable, finder.targets(), servers
+        configuration.revision,
+        configuration.hash_key,
+        vservers,
+        probes,
+        usable,
+        finder.targets(),
+        servers,
+        configuration.rules,
     )
 
 
@@ -181,11 +247,13 @@ def _resolve_vserver(vserver: VServerConfig, finder: _PathFinder) -> VServer:
         vserver.port,
         vserver.hash_fields,
         vserver.mask,
-        tuple(_resolve_service(service, finder.path(service.address)) for service in vserver.services),
+        tuple(resolve_service(service, finder.path(service.address)) for service in vserver.services),
+        vserver.options,
     )
 
 
-def _resolve_service(service: ServiceConfig, path: Path) -> Service:
+def resolve_service(service: ServiceConfig, path: Path) -> Service:
+    """A service with the path to its server, and why it gets no traffic."""
     own_reason = "" if service.eligible else service.reason or f"Service {service.name} is not eligible"
     return Service(
         service.config_id,
@@ -196,6 +264,8 @@ def _resolve_service(service: ServiceConfig, path: Path) -> Service:
         path,
         service.eligible and path.usable,
         "; ".join(reason for reason in (own_reason, path.reason) if reason),
+        service.flush,
+        service.share,
     )
 
 

@@ -7,36 +7,54 @@ everything else is little endian. Packing raises ValueError and names the field 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from ipaddress import IPv6Address, ip_address
 
 from dataplane.tables import (
     MAX_VSERVERS,
     RING_SLOTS,
+    ClosedKey,
+    ClosedState,
     Count,
     ForwarderSettings,
     HashField,
     IPAddress,
+    PolicyEntry,
     ProbeInKey,
     ProbeOut,
     ServiceEntry,
+    ServiceFlag,
+    SettingFlag,
+    SynLimit,
     VipFlag,
     VServerEntry,
+    VServerFlag,
     VServerKey,
 )
 
 ADDRESS_SIZE = 16
+MAX_RATE = 10**9
+MAX_TIMEOUT = 365 * 86400  # in nanoseconds well inside 64 bits
 RING_SIZE = 2 * RING_SLOTS
 MAC_SIZE = 6
 
 _ID = struct.Struct("<I")
 _VIP = struct.Struct("<I")
 _VSERVER_PORT = struct.Struct(">HBx")
-_VSERVER = struct.Struct("<III16s")
-_SERVICE = struct.Struct("<II6s6s")
-_SERVICE_IN_USE = struct.Struct("<I16x")
+_VSERVER = struct.Struct("<IIII16s")
+_SERVICE = struct.Struct("<II6s6sI")
+_SERVICE_IN_USE = struct.Struct("<I20x")
+_POLICY = struct.Struct("<III4x16sIIII16s")
+_POLICY_IN_USE = struct.Struct("<I60x")
+_SYN_SOURCE_KEY = struct.Struct(">16sI4x")
+_BUCKET = struct.Struct("<Q")
+_CLOSED_KEY = struct.Struct("<II")
+_CLOSED = struct.Struct("<I")
+_FLOW_KEY = struct.Struct(">16s16sHHBB2x")
+_FLOW = struct.Struct("<QIIII")
 _PROBE_OUT = struct.Struct("<16sI6s6s")
 _PROBE_IN = struct.Struct("<16s6s2x")
-_SETTINGS = struct.Struct("<16sI6s2x")
+_SETTINGS = struct.Struct("<16sI6s2xI")
 _INTERFACE = struct.Struct("<6s2x")
 _COUNTER = struct.Struct("<QQ")
 
@@ -99,34 +117,42 @@ def unpack_vserver_key(data: bytes) -> VServerKey:
 
 
 def pack_vserver(entry: VServerEntry) -> bytes:
-    """``struct vserver_value``, 28 bytes. An IPv4 mask stands in the last word alone."""
+    """``struct vserver_value``, 32 bytes. An IPv4 mask stands in the last word alone."""
     if not 1 <= entry.vserver_id < MAX_VSERVERS:
         raise ValueError(f"vserver_id is {entry.vserver_id}: must be 1 to {MAX_VSERVERS - 1}")
     mask = entry.mask.packed.rjust(ADDRESS_SIZE, b"\0") if entry.mask.version == 4 else entry.mask.packed
-    return _VSERVER.pack(entry.vserver_id, _number("config_id", entry.config_id, 1 << 32), entry.hash_fields, mask)
+    return _VSERVER.pack(
+        entry.vserver_id, _number("config_id", entry.config_id, 1 << 32), entry.hash_fields, entry.flags, mask
+    )
 
 
 def unpack_vserver(data: bytes, key: VServerKey) -> VServerEntry:
     """Inverse of :func:`pack_vserver`; the key tells the mask's address family."""
-    vserver_id, config_id, fields, mask = _VSERVER.unpack(data)
+    vserver_id, config_id, fields, flags, mask = _VSERVER.unpack(data)
     return VServerEntry(
-        vserver_id, config_id, HashField(fields), ip_address(mask[12:] if key.address.version == 4 else mask)
+        vserver_id,
+        config_id,
+        HashField(fields),
+        ip_address(mask[12:] if key.address.version == 4 else mask),
+        VServerFlag(flags),
     )
 
 
 def pack_service(entry: ServiceEntry) -> bytes:
-    """``struct service_value``, 20 bytes."""
+    """``struct service_value``, 24 bytes."""
     return _SERVICE.pack(
         _number("config_id", entry.config_id, 1 << 32),
         _number("ifindex", entry.ifindex, 1 << 32),
         _octets("mac", entry.mac, MAC_SIZE),
         _octets("source_mac", entry.source_mac, MAC_SIZE),
+        entry.flags,
     )
 
 
 def unpack_service(data: bytes) -> ServiceEntry:
     """Inverse of :func:`pack_service`. ``config_id`` 0: the entry is not in use."""
-    return ServiceEntry(*_SERVICE.unpack(data))
+    config_id, ifindex, mac, source_mac, flags = _SERVICE.unpack(data)
+    return ServiceEntry(config_id, ifindex, mac, source_mac, ServiceFlag(flags))
 
 
 def services_in_use(values: bytes) -> dict[int, ServiceEntry]:
@@ -136,6 +162,69 @@ def services_in_use(values: bytes) -> dict[int, ServiceEntry]:
         for index, (config_id,) in enumerate(_SERVICE_IN_USE.iter_unpack(values))
         if config_id
     }
+
+
+def pack_policy(entry: PolicyEntry) -> bytes:
+    """``struct policy``, 64 bytes. An IPv4 mask is widened by ones; without SYN limit its part is zeros."""
+    syn = entry.syn
+    rates = (syn.rate, syn.burst, syn.source_rate, syn.source_burst) if syn else (0, 0, 0, 0)
+    return _POLICY.pack(
+        _number("config_id", entry.config_id, 1 << 32),
+        _number("idle_timeout", entry.idle_timeout, MAX_TIMEOUT + 1),
+        _number("persist_timeout", entry.persist_timeout, MAX_TIMEOUT + 1),
+        _pack_mask(entry.persist_mask),
+        *(_number("SYN rate or burst", number, MAX_RATE + 1) for number in rates),
+        _pack_mask(syn.source_mask) if syn else bytes(ADDRESS_SIZE),
+    )
+
+
+def unpack_policy(data: bytes, version: int) -> PolicyEntry:
+    """Inverse of :func:`pack_policy` for a vserver whose VIP has this IP version."""
+    config_id, idle_timeout, persist_timeout, mask, *rates, source = _POLICY.unpack(data)
+    syn = SynLimit(*rates, _unpack_mask(source, version)) if any(rates) else None
+    return PolicyEntry(config_id, idle_timeout, persist_timeout, _unpack_mask(mask, version), syn)
+
+
+def _pack_mask(mask: IPAddress) -> bytes:
+    return mask.packed.rjust(ADDRESS_SIZE, b"\xff")
+
+
+def _unpack_mask(data: bytes, version: int) -> IPAddress:
+    return ip_address(data[12:] if version == 4 else data)
+
+
+def policies_in_use(values: bytes) -> dict[int, bytes]:
+    """The used entries of the whole policies array, packed, by vserver id."""
+    return {
+        index: values[index * _POLICY.size : (index + 1) * _POLICY.size]
+        for index, (config_id,) in enumerate(_POLICY_IN_USE.iter_unpack(values))
+        if config_id
+    }
+
+
+def pack_closed_key(key: ClosedKey) -> bytes:
+    """``struct closed_key``, 8 bytes."""
+    return _CLOSED_KEY.pack(_number("vserver", key.vserver, 1 << 32), _number("service", key.service, 1 << 32))
+
+
+def unpack_closed_key(data: bytes) -> ClosedKey:
+    """Inverse of :func:`pack_closed_key`."""
+    return ClosedKey(*_CLOSED_KEY.unpack(data))
+
+
+def pack_closed(state: ClosedState) -> bytes:
+    """``struct closed_value``, 4 bytes."""
+    return _CLOSED.pack(state)
+
+
+def unpack_closed(data: bytes) -> ClosedState:
+    """Inverse of :func:`pack_closed`."""
+    return ClosedState(_CLOSED.unpack(data)[0])
+
+
+def flow_holders(values: bytes) -> Iterator[tuple[int, int, int]]:
+    """Vserver row, service id and time last seen (ns of CLOCK_MONOTONIC) of each ``struct flow``, 24 bytes each."""
+    return ((vserver, service, seen) for seen, service, _config_id, vserver, _closing in _FLOW.iter_unpack(values))
 
 
 def pack_ring(ring: bytes) -> bytes:
@@ -171,17 +260,19 @@ def unpack_probe_in_key(data: bytes) -> ProbeInKey:
 
 
 def pack_settings(settings: ForwarderSettings) -> bytes:
-    """``struct settings``, 32 bytes with the padding behind its members."""
+    """``struct settings``, 32 bytes."""
     return _SETTINGS.pack(
         _octets("hash_key", settings.hash_key, 16),
         _number("probe_ifindex", settings.probe_ifindex, 1 << 32),
         _octets("probe_mac", settings.probe_mac, MAC_SIZE),
-    ).ljust(SIZES["settings"], b"\0")
+        settings.flags,
+    )
 
 
 def unpack_settings(data: bytes) -> ForwarderSettings:
     """Inverse of :func:`pack_settings`."""
-    return ForwarderSettings(*_SETTINGS.unpack_from(data))
+    hash_key, probe_ifindex, probe_mac, flags = _SETTINGS.unpack(data)
+    return ForwarderSettings(hash_key, probe_ifindex, probe_mac, SettingFlag(flags))
 
 
 def pack_interface(mac: bytes) -> bytes:
@@ -210,9 +301,16 @@ SIZES = {
     "vserver_key": ADDRESS_SIZE + _VSERVER_PORT.size,
     "vserver_value": _VSERVER.size,
     "service_value": _SERVICE.size,
+    "policy": _POLICY.size,
+    "syn_source_key": _SYN_SOURCE_KEY.size,
+    "bucket": _BUCKET.size,
+    "closed_key": _CLOSED_KEY.size,
+    "closed_value": _CLOSED.size,
+    "flow_key": _FLOW_KEY.size,
+    "flow": _FLOW.size,
     "probe_out_value": _PROBE_OUT.size,
     "probe_in_key": _PROBE_IN.size,
-    "settings": 32,
+    "settings": _SETTINGS.size,
     "interface_value": _INTERFACE.size,
     "counter": _COUNTER.size,
 }
@@ -220,11 +318,29 @@ OFFSETS = {
     "address": {"word": 0},
     "vip_value": {"flags": 0},
     "vserver_key": {"address": 0, "port": 16, "protocol": 18, "zero": 19},
-    "vserver_value": {"vserver_id": 0, "config_id": 4, "hash_fields": 8, "mask": 12},
-    "service_value": {"config_id": 0, "ifindex": 4, "mac": 8, "source_mac": 14},
+    "vserver_value": {"vserver_id": 0, "config_id": 4, "hash_fields": 8, "flags": 12, "mask": 16},
+    "service_value": {"config_id": 0, "ifindex": 4, "mac": 8, "source_mac": 14, "flags": 20},
+    "policy": {
+        "config_id": 0,
+        "idle_timeout": 4,
+        "persist_timeout": 8,
+        "zero": 12,
+        "persist_mask": 16,
+        "syn_rate": 32,
+        "syn_burst": 36,
+        "source_syn_rate": 40,
+        "source_syn_burst": 44,
+        "source_mask": 48,
+    },
+    "syn_source_key": {"source": 0, "vserver": 16, "zero": 20},
+    "bucket": {"full": 0},
+    "closed_key": {"vserver": 0, "service": 4},
+    "closed_value": {"state": 0},
+    "flow_key": {"source": 0, "destination": 16, "source_port": 32, "port": 34, "protocol": 36, "kind": 37, "zero": 38},
+    "flow": {"seen": 0, "service": 8, "config_id": 12, "vserver": 16, "closing": 20},
     "probe_out_value": {"vip": 0, "ifindex": 16, "mac": 20, "source_mac": 26},
     "probe_in_key": {"vip": 0, "mac": 16, "zero": 22},
-    "settings": {"hash_key": 0, "probe_ifindex": 16, "probe_mac": 20, "zero": 26},
+    "settings": {"hash_key": 0, "probe_ifindex": 16, "probe_mac": 20, "zero": 26, "flags": 28},
     "interface_value": {"mac": 0, "zero": 6},
     "counter": {"packets": 0, "bytes": 8},
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntFlag, StrEnum
 from hashlib import blake2b
 from typing import Any
 
@@ -19,12 +19,15 @@ from dataplane.tables import (
     MAX_PROBES,
     MAX_VIPS,
     MAX_VSERVERS,
+    ClosedKey,
     ForwarderSettings,
-    HashField,
     IPAddress,
+    PolicyEntry,
     ProbeInKey,
     ProbeOut,
     ServiceEntry,
+    ServiceFlag,
+    SynLimit,
     Tables,
     VipFlag,
     VServerEntry,
@@ -38,7 +41,9 @@ class Table(StrEnum):
     SETTINGS = "settings"
     INTERFACES = "interfaces"
     SERVICES = "services"
+    POLICIES = "policies"
     RINGS = "rings"
+    CLOSED = "closed"
     VSERVERS = "vservers"
     VIPS = "vips"
     PROBES_OUT = "probes_out"
@@ -96,33 +101,42 @@ def plan(wanted: Tables, observed: Tables) -> list[Step]:
     clients for good; then changes of what stays, which by now has only the clients that it keeps; then removals,
     whose clients fall to what stays and is already as wanted.
     """
-    seen = {key for key in observed.vservers if _looked_up(key, observed)}
-    rings_in_use = {observed.vservers[key].vserver_id for key in seen}
+    hidden = {key for key in observed.vservers if not _looked_up(key, observed)}
+    rings_in_use = {entry.vserver_id for key, entry in observed.vservers.items() if not hidden or key not in hidden}
     crowded = {table for table, limit in _LIMITS.items() if _peak(table, wanted, observed) > limit}
-    vserver_puts = [*_puts(Table.VSERVERS, wanted, observed, unless=observed.vservers.keys() - seen)]
+    vserver_puts = [*_puts(Table.VSERVERS, wanted, observed, unless=hidden)]
     ring_puts = [*_puts(Table.RINGS, wanted, observed)]
     vip_puts = [*_widened_vips(wanted, observed)]
+    removals = {table: [*_deletes(table, wanted, observed, unless=hidden)] for table in _LIMITS}
+    closed_deletes = [*_deletes(Table.CLOSED, wanted, observed)]
     return [
         # Left by an interrupted plan; wanted or not, it must not come to light before its turn.
-        *(Delete(Table.VSERVERS, key) for key in sorted(observed.vservers.keys() - seen, key=_vserver_order)),
-        *(step for table in _LIMITS if table in crowded for step in _deletes(table, wanted, observed, only=seen)),
+        *(Delete(Table.VSERVERS, key) for key in sorted(hidden, key=_vserver_order)),
+        *(step for table in _LIMITS if table in crowded for step in removals[table]),
         *_puts(Table.SETTINGS, wanted, observed),
         *_puts(Table.INTERFACES, wanted, observed),
         *_bridges(wanted, observed),
+        # A service that comes back must not lose the flows that the ring gives it next.
+        *(step for step in closed_deletes if step.key.service in wanted.services),
         *_puts(Table.SERVICES, wanted, observed),
+        *_puts(Table.POLICIES, wanted, observed),
         *(step for step in ring_puts if step.key not in rings_in_use),
         *(step for step in vip_puts if step.key in observed.vips),
-        *(step for step in vserver_puts if step.key not in seen),
+        *(step for step in vserver_puts if step.key not in observed.vservers or step.key in hidden),
         *(step for step in vip_puts if step.key not in observed.vips),
-        *(step for step in vserver_puts if step.key in seen),
+        *(step for step in vserver_puts if step.key in observed.vservers and step.key not in hidden),
         *(step for step in ring_puts if step.key in rings_in_use),
+        # No ring names these services any more: flows that are flushed find another one.
+        *_puts(Table.CLOSED, wanted, observed),
         # The way back before the way out: an answer never finds its probe address missing.
         *_puts(Table.PROBES_IN, wanted, observed),
         *_puts(Table.PROBES_OUT, wanted, observed),
-        *(step for table in _LIMITS if table not in crowded for step in _deletes(table, wanted, observed, only=seen)),
+        *(step for table in _LIMITS if table not in crowded for step in removals[table]),
         *_narrowed_vips(wanted, observed),
         *_deletes(Table.RINGS, wanted, observed),
+        *_deletes(Table.POLICIES, wanted, observed),
         *_deletes(Table.SERVICES, wanted, observed),
+        *(step for step in closed_deletes if step.key.service not in wanted.services),
         *_deletes(Table.INTERFACES, wanted, observed),
     ]
 
@@ -156,7 +170,8 @@ def vip_flag(key: VServerKey) -> VipFlag:
 
 def _peak(table: Table, wanted: Tables, observed: Tables) -> int:
     """Entries that a map must hold at once if everything is made before anything is removed."""
-    return len(entries(wanted, table).keys() | entries(observed, table).keys())
+    new, old = entries(wanted, table), entries(observed, table)
+    return len(new) if new is old else len(new.keys() | old.keys())
 
 
 def _looked_up(key: VServerKey, tables: Tables) -> bool:
@@ -168,24 +183,36 @@ def _looked_up(key: VServerKey, tables: Tables) -> bool:
 def _puts(table: Table, wanted: Tables, observed: Tables, unless: Collection[Any] = ()) -> Iterator[Put]:
     """Entries that are missing or differ; those of ``unless`` count as missing."""
     new, old = entries(wanted, table), entries(observed, table)
-    for key in sorted(new, key=_SORT[table]):
-        if key not in old or old[key] != new[key] or key in unless:
-            yield Put(table, key, new[key])
+    # The same table, or the same entry, is most of a round: it need not be compared
+    if new is old:
+        changed = [key for key in unless if key in new]
+    else:
+        changed = [key for key, value in new.items() if _differs(key, value, old) or key in unless]
+    for key in sorted(changed, key=_SORT[table]):
+        yield Put(table, key, new[key])
 
 
-def _deletes(table: Table, wanted: Tables, observed: Tables, only: Collection[VServerKey] = ()) -> Iterator[Delete]:
-    """Entries that are not wanted; of vservers those in ``only``.
+def _differs(key: Any, value: Any, old: dict[Any, Any]) -> bool:
+    former = old.get(key)  # no entry is None
+    return former is not value and former != value
+
+
+def _deletes(table: Table, wanted: Tables, observed: Tables, unless: Collection[Any] = ()) -> Iterator[Delete]:
+    """Entries that are not wanted, but none of ``unless``.
 
     In reverse order, vservers thus least specific first: a client falls from one that goes to one that stays, at once.
     """
     new, old = entries(wanted, table), entries(observed, table)
-    for key in sorted(old, key=_SORT[table], reverse=True):
-        if key not in new and (table is not Table.VSERVERS or key in only):
+    gone = [] if new is old else [key for key in old if key not in new]
+    for key in sorted(gone, key=_SORT[table], reverse=True):
+        if key not in unless:
             yield Delete(table, key)
 
 
 def _widened_vips(wanted: Tables, observed: Tables) -> Iterator[Put]:
     """New VIPs, and new flags beside the old: those that go are needed until their vservers are gone."""
+    if wanted.vips is observed.vips:
+        return
     for address in sorted(wanted.vips, key=_address_order):
         old = observed.vips.get(address)
         flags = wanted.vips[address] | (old or VipFlag(0))
@@ -194,6 +221,8 @@ def _widened_vips(wanted: Tables, observed: Tables) -> Iterator[Put]:
 
 
 def _narrowed_vips(wanted: Tables, observed: Tables) -> Iterator[Step]:
+    if wanted.vips is observed.vips:
+        return
     for address in sorted(wanted.vips, key=_address_order):
         if observed.vips.get(address, VipFlag(0)) & ~wanted.vips[address]:
             yield Put(Table.VIPS, address, wanted.vips[address])
@@ -206,6 +235,8 @@ def _bridges(wanted: Tables, observed: Tables) -> Iterator[Step]:
     it does so before and after. A slot for which that leaves neither its old nor its new service drops for a moment:
     a lost frame is sent again, one to a wrong server resets the connection.
     """
+    if wanted.services is observed.services:
+        return
     reused = {
         service_id
         for service_id, entry in wanted.services.items()
@@ -257,11 +288,17 @@ def _number_order(key: int) -> int:
     return key
 
 
+def _closed_order(key: ClosedKey) -> tuple[int, int]:
+    return key.vserver, key.service
+
+
 _SORT: dict[Table, Callable[[Any], Any]] = {
     Table.SETTINGS: _number_order,
     Table.INTERFACES: _number_order,
     Table.SERVICES: _number_order,
+    Table.POLICIES: _number_order,
     Table.RINGS: _number_order,
+    Table.CLOSED: _closed_order,
     Table.VSERVERS: _vserver_order,
     Table.VIPS: _address_order,
     Table.PROBES_OUT: _address_order,
@@ -278,7 +315,9 @@ _SUBJECT: dict[Table, Callable[[Any], str]] = {
     Table.SETTINGS: lambda _: "settings",
     Table.INTERFACES: "interface {}".format,
     Table.SERVICES: "service {}".format,
+    Table.POLICIES: "policy {}".format,
     Table.RINGS: "ring {}".format,
+    Table.CLOSED: lambda key: f"service {key.service} closed to vserver row {key.vserver}",
     Table.VSERVERS: _vserver_subject,
     Table.VIPS: "vip {}".format,
     Table.PROBES_OUT: "probe out {}".format,
@@ -289,11 +328,29 @@ _SUBJECT: dict[Table, Callable[[Any], str]] = {
 def _settings_text(value: ForwarderSettings) -> str:
     key = "none" if not any(value.hash_key) else f"fingerprint {_fingerprint(value.hash_key)}"
     probing = f"to ifindex {value.probe_ifindex} {_mac(value.probe_mac)}" if value.probe_ifindex else "off"
-    return f" hash key {key} probing {probing}"
+    rules = f" rules {'+'.join(_flag_names(value.flags))}" if value.flags else ""
+    return f" hash key {key} probing {probing}{rules}"
 
 
 def _service_text(value: ServiceEntry) -> str:
-    return f" config {value.config_id} {_hop(value.ifindex, value.mac, value.source_mac)}"
+    closed = " closed to some vservers" if ServiceFlag.CLOSED in value.flags else ""
+    return f" config {value.config_id} {_hop(value.ifindex, value.mac, value.source_mac)}{closed}"
+
+
+def _policy_text(value: PolicyEntry) -> str:
+    return (
+        f" config {value.config_id} idle {value.idle_timeout} s persist {value.persist_timeout} s"
+        f" mask {value.persist_mask}{_syn_text(value.syn)}"
+    )
+
+
+def _syn_text(value: SynLimit | None) -> str:
+    if value is None:
+        return ""
+    return (
+        f" SYNs {value.rate}/s burst {value.burst}, of a network {value.source_rate}/s burst {value.source_burst}"
+        f" mask {value.source_mask}"
+    )
 
 
 def _ring_text(value: bytes) -> str:
@@ -315,7 +372,8 @@ def _shares(ring: bytes) -> str:
 
 def _vserver_text(value: VServerEntry) -> str:
     fields = "+".join(_flag_names(value.hash_fields)) or "nothing"
-    return f" id {value.vserver_id} config {value.config_id} hash {fields} mask {value.mask}"
+    how = "".join(f" {name}" for name in _flag_names(value.flags))
+    return f" id {value.vserver_id} config {value.config_id} hash {fields} mask {value.mask}{how}"
 
 
 def _probe_out_text(value: ProbeOut) -> str:
@@ -326,7 +384,9 @@ _VALUE: dict[Table, Callable[[Any], str]] = {
     Table.SETTINGS: _settings_text,
     Table.INTERFACES: lambda mac: f" {_mac(mac)}",
     Table.SERVICES: _service_text,
+    Table.POLICIES: _policy_text,
     Table.RINGS: _ring_text,
+    Table.CLOSED: lambda state: f": flows {state.name.lower()}",
     Table.VSERVERS: _vserver_text,
     Table.VIPS: lambda flags: f" {'+'.join(_flag_names(flags))}",
     Table.PROBES_OUT: _probe_out_text,
@@ -355,7 +415,7 @@ def _changed_percent(old: bytes, new: bytes) -> float:
     return 100 * changed / max(len(before), len(after), 1)
 
 
-def _flag_names(flags: VipFlag | HashField) -> list[str]:
+def _flag_names(flags: IntFlag) -> list[str]:
     return [flag.name.lower().replace("_", "-") for flag in flags if flag.name]
 
 

@@ -7,7 +7,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from dataplane.plan import Step
     from dataplane.tables import Counters, IPAddress, Tables
@@ -43,8 +43,17 @@ class Maps(Protocol):
     def apply(self, step: Step) -> None:
         """Carry out one step; putting what is there and deleting what is absent succeed."""
 
+    def put_rings(self, steps: Sequence[Step]) -> int:
+        """Carry out these puts of rings, in their order and at best at once; how many, before one was refused.
+
+        Raises no OSError: applying the next step tells why it was refused, or succeeds.
+        """
+
     def counters(self) -> Counters:
         """Counters of every id in use, and of every reason."""
+
+    def flows(self) -> dict[tuple[int, int], int]:
+        """How many flows and persistent sources are remembered, by vserver's row and kernel id of the service."""
 
     def clear_counters(self, *, vservers: Collection[int] = (), services: Collection[int] = ()) -> None:
         """Set the counters of these kernel ids to zero (an id is given to a new object)."""

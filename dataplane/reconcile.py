@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
 from dataplane.apply import apply
+from dataplane.change import compile_change, resolve_change
 from dataplane.compile import CompileError, compile_tables
 from dataplane.desired import Configuration, DesiredState, resolve
 from dataplane.plan import Step, describe, plan
@@ -58,41 +59,58 @@ class Reconciler:
     _verify_at: float = 0.0
     _inputs: tuple[Configuration, tuple[Interface, ...], Entries] | None = None
     _settled: tuple[DesiredState, Interface | None] | None = None  # what the observed tables were compiled from
+    _table: Entries = field(default_factory=dict)  # the neighbours when last looked at
+    _looked_at: float = 0.0
     _held: dict[tuple[int, IPAddress], tuple[Neighbour, float]] = field(default_factory=dict)
     _announce_again: set[tuple[int, IPAddress]] = field(default_factory=set)
 
     def round(self, configuration: Configuration) -> Round:
         """Do all that is needed now. Raises OSError when the kernel cannot even be asked."""
         started = self.clock()
-        drift = self._read_back()
         interfaces = self.links.interfaces()
         desired = self.last = self._resolve(configuration, interfaces)
         probe, error = self._probe_device(desired)
-        wanted = self.observed
+        drift = self._read_back(news=self._settled is not None and self._settled != (desired, probe))
+        wanted, small = self.observed, True
         if drift or self._settled != (desired, probe):
-            wanted, refused = self._compile(desired, probe)
+            changed = None if drift else self._change(desired, probe)
+            wanted, refused = (changed, "") if changed is not None else self._compile(desired, probe)
+            small = changed is not None
             error = refused or error
         steps = plan(wanted, self.observed) if wanted is not self.observed else []
         summary = describe(steps, self.observed)
         fresh = wanted.vips.keys() - self.observed.vips.keys()
         failure = self._apply(steps, wanted)
         error = failure or error
-        # A round that wrote something may have made room for what it had to leave out: compile once more.
-        self._settled = None if error or steps else (desired, probe)
+        # A round that wrote something may have made room for what it had to leave out: compile once more. A small
+        # change makes no room.
+        self._settled = None if error or (steps and not small) else (desired, probe)
         repairs = self._attach(desired)
         self._announce(desired, fresh if not error else set())
         return Round(desired, "\n".join([*repairs, summary]).strip(), error, drift, self.clock() - started)
 
-    def _read_back(self) -> bool:
-        """Read the maps when that is due; True when they are not as this process left them."""
+    def _read_back(self, *, news: bool) -> bool:
+        """Read the maps when that is due; True when they are not as this process left them.
+
+        News does not wait for that, but for a bounded time only: it may come all the time.
+        """
         started = self.clock()
-        if self._known and started < self._verify_at:
+        if self._known and started < self._verify_at + (VERIFY_SECONDS if news else 0):
             return False
         found = self.maps.read()
-        drift = self._known and found != self.observed
-        self.observed, self._known = found, True
+        same = found == self.observed
+        drift = self._known and not same
+        if not same:
+            self.observed = found
+        self._known = True
         self._verify_at = started + max(VERIFY_SECONDS, VERIFY_SHARE * (self.clock() - started))
         return drift
+
+    def _change(self, desired: DesiredState, probe: Interface | None) -> Tables | None:
+        """Tables for the desired state, if it differs but little from the one that was settled."""
+        if self._settled is None or self._settled[1] != probe:
+            return None
+        return compile_change(self._settled[0], desired, self.observed)
 
     def _compile(self, desired: DesiredState, probe: Interface | None) -> tuple[Tables, str]:
         """Tables for the desired state; the observed ones, and why, when it cannot be compiled."""
@@ -115,9 +133,10 @@ class Reconciler:
         deadline = self.clock() + FIRST_WAIT_SECONDS
         while True:
             neighbours = self._hold(self.neighbours.table())
-            if self.last is not None and self._inputs == (configuration, interfaces, neighbours):
-                self.neighbours.watch(self.last.targets)  # an entry that was deleted is asked for again at once
-                return self.last
+            if (changed := self._resolve_change(configuration, interfaces, neighbours)) is not None:
+                self.neighbours.watch(changed.targets)  # an entry that was deleted is asked for again at once
+                self._inputs = (configuration, interfaces, neighbours)
+                return changed
             desired = resolve(configuration, interfaces, neighbours, self.wanted_interfaces)
             self.neighbours.watch(desired.targets)
             waiting = self._first and any(_pending(neighbours.get(target)) for target in desired.targets)
@@ -127,17 +146,27 @@ class Reconciler:
                 return desired
             self.sleep(0.05)
 
-    def _hold(self, table: Entries) -> dict[tuple[int, IPAddress], Neighbour]:
+    def _resolve_change(
+        self, configuration: Configuration, interfaces: tuple[Interface, ...], neighbours: Entries
+    ) -> DesiredState | None:
+        """The state that was resolved last, with what little is new; None when it must be resolved anew."""
+        if self.last is None or self._inputs is None or self._inputs[1:] != (interfaces, neighbours):
+            return None
+        return resolve_change(self._inputs[0], self.last, configuration)
+
+    def _hold(self, table: Entries) -> Entries:
         """The table, with a MAC that was good a moment ago in place of one that is being asked for again."""
-        now = self.clock()
-        held = {key: (entry, since) for key, (entry, since) in self._held.items() if now - since < HOLD_SECONDS}
-        for key, entry in table.items():
-            if entry.failed:
-                held.pop(key, None)
-            elif entry.mac is not None:
-                held[key] = (entry, now)
-        self._held = held
-        return {**table, **{key: entry for key, (entry, _since) in held.items()}}
+        now, table = self.clock(), dict(table)  # a copy: it is compared with the next
+        if table != self._table:
+            gone = {key: entry for key, entry in self._table.items() if _good(entry) and table.get(key) != entry}
+            self._held |= {key: (entry, self._looked_at) for key, entry in gone.items()}
+        self._held = {
+            key: (entry, since)
+            for key, (entry, since) in self._held.items()
+            if now - since < HOLD_SECONDS and _pending(table.get(key))
+        }
+        self._table, self._looked_at = table, now
+        return {**table, **{key: entry for key, (entry, _since) in self._held.items()}} if self._held else table
 
     def _probe_device(self, desired: DesiredState) -> tuple[Interface | None, str]:
         """The device that probes leave by, None while there is no way to send any; and what went wrong.
@@ -164,6 +193,8 @@ class Reconciler:
 
     def _clear_new_counters(self, wanted: Tables) -> None:
         """A kernel id that passes to another object must not bring along the former one's figures."""
+        if wanted.vservers is self.observed.vservers and wanted.services is self.observed.services:
+            return
         before = {entry.vserver_id: entry.config_id for entry in self.observed.vservers.values()}
         vservers = {
             entry.vserver_id for entry in wanted.vservers.values() if before.get(entry.vserver_id) != entry.config_id
@@ -196,6 +227,10 @@ class Reconciler:
             addresses = {address for index, address in again | self._announce_again if index == ifindex}
             if ifindex in self.attached:
                 self.links.announce(ifindex, addresses & self.observed.vips.keys())
+
+
+def _good(neighbour: Neighbour) -> bool:
+    return neighbour.mac is not None and not neighbour.failed
 
 
 def _pending(neighbour: Neighbour | None) -> bool:

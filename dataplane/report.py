@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from dataplane.desired import DesiredState, Path
 from dataplane.ports import Interface
-from dataplane.tables import Count, Counters, IPAddress, Tables
+from dataplane.tables import Count, Counters, IPAddress, Reason, Tables
 from webui import live
 from webui.models import DataplaneStatus, DirectorCounters, ServerPath
 
@@ -67,18 +67,25 @@ class Rates:
     previous: Counters | None = None
     previous_at: float = 0.0
     config_ids: dict[str, dict[int, int]] = field(default_factory=dict)
+    moved_at: dict[Reason, str] = field(default_factory=dict)  # ISO 8601; not those that never moved while we looked
 
-    def payload(self, counters: Counters, tables: Tables, now: float) -> dict[str, Any]:
-        """JSON form of :class:`webui.models.DirectorCounters`; ``now`` is a monotonic time in seconds."""
+    def payload(
+        self, counters: Counters, tables: Tables, now: float, flows: Mapping[tuple[int, int], int] | None = None
+    ) -> dict[str, Any]:
+        """JSON form of :class:`webui.models.DirectorCounters`; ``now`` is a monotonic time in seconds.
+
+        ``flows`` are those remembered, by rows of vserver and service; None: unknown, or none are kept.
+        """
         seconds = now - self.previous_at
         before = self.previous
+        self._note_moves(counters)
         vservers = {entry.vserver_id: entry.config_id for entry in tables.vservers.values()}
         services = {kernel_id: entry.config_id for kernel_id, entry in tables.services.items()}
         # A kernel id that has passed to another object starts anew: no rate from the former one's count.
         known = self.config_ids
         self.previous, self.previous_at = counters, now
         self.config_ids = {"vservers": vservers, "services": services}
-        return {
+        payload: dict[str, Any] = {
             "vservers": _rates(
                 counters.vservers, before.vservers if before else {}, vservers, known.get("vservers", {}), seconds
             ),
@@ -92,9 +99,29 @@ class Rates:
                         count.packets, before.reasons.get(reason, Count()).packets if before else None, seconds
                     ),
                 }
+                | ({"moved_at": self.moved_at[reason]} if reason in self.moved_at else {})
                 for reason, count in counters.reasons.items()
             },
         }
+        for (vserver, service), number in (flows or {}).items():
+            for kind, row in (("vservers", vserver), ("services", service)):
+                entry = payload[kind].setdefault(str(row), {})
+                entry["flows"] = entry.get("flows", 0) + number
+        return payload
+
+    def _note_moves(self, counters: Counters) -> None:
+        """Remember when counters moved that should stand still."""
+        if self.previous is None:
+            return
+        for reason in _AT_REST:
+            old = self.previous.reasons.get(reason, Count()).packets
+            if counters.reasons.get(reason, Count()).packets > old:
+                self.moved_at[reason] = timezone.now().isoformat()
+
+
+_SYN_FILTER = frozenset({Reason.DROP_SYN_RATE, Reason.DROP_SYN_SOURCE})
+# See webui/guards.py
+_AT_REST = _SYN_FILTER | {Reason.DROP_LOOP, Reason.DROP_OWN_MAC, Reason.DROP_TABLE}
 
 
 def _rates(

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from ipaddress import IPv6Address, ip_address
 
-from django.db.models import Max, Prefetch
+from django.db.models import Avg, F, Max, Min
+from django.utils import timezone
 
 from dataplane import desired
-from dataplane.tables import HashField, IPAddress
-from webui.choices import PROTOCOL_NUMBER, AdminState, LbMethod, State
-from webui.effective import verdict_of
+from dataplane.balance import Measure
+from dataplane.tables import HashField, IPAddress, SettingFlag
+from webui.backups import chain, primaries
+from webui.choices import PROTOCOL_NUMBER, TURNS, AdminState, LbMethod, Persistence, State
+from webui.effective import Verdict, flushes, sessionless, takes_clients, verdict_of
 from webui.models import (
     HealthState,
     HealthTransition,
     Installation,
+    Monitor,
     ProbeTarget,
     Server,
     Service,
@@ -34,10 +40,44 @@ HASH_FIELDS: dict[str, HashField] = {
     LbMethod.SRCIPSRCPORTHASH: HashField.SOURCE | HashField.SOURCE_PORT,
 }
 
+MEASURES: dict[str, Measure] = {
+    LbMethod.LEASTCONNECTION: Measure.FLOWS,
+    LbMethod.LEASTBANDWIDTH: Measure.BANDWIDTH,
+    LbMethod.LRTM: Measure.RESPONSE_TIME,
+}
+
+# Beyond so many services whose verdicts changed, everything is read again.
+MANY_SERVICES = 200
+LATE_ROWS = 100
+
 # (configuration revision, newest health transition): differs whenever the tables may have to differ.
 Mark = tuple[int, int]
 
 Health = Mapping[tuple[str, int], Mapping[int, HealthState]]
+
+
+@dataclass(slots=True)
+class Rows:
+    """Rows by what they belong to. One that was deleted between two of the queries is left out."""
+
+    servers: dict[int, Server] = field(default_factory=dict)
+    vservers: dict[int, VServer] = field(default_factory=dict)
+    bindings_of: dict[int, list[VServerServiceBinding]] = field(default_factory=dict)  # by vserver
+    monitors_of: dict[int, list[ServiceMonitorBinding]] = field(default_factory=dict)  # by service
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """What the checks found, and the moment at which it is looked at."""
+
+    rows: Rows
+    health: Health
+    now: datetime
+
+    def verdict(self, service: Service, vip: str) -> Verdict:
+        """State of a service at a VIP."""
+        found = self.health.get((vip, service.pk), {})
+        return verdict_of(service, self.rows.monitors_of.get(service.pk, ()), found, self.now)
 
 
 def mark() -> Mark:
@@ -47,50 +87,142 @@ def mark() -> Mark:
     return revision, newest
 
 
-def read() -> tuple[Mark, desired.Configuration]:
-    """Read the whole configuration with a constant number of queries.
+def read(now: datetime | None = None) -> tuple[Mark, desired.Configuration]:
+    """Read the whole configuration, as it is at ``now``, with a constant number of queries.
 
     No transaction is held (on SQLite it would lock out writers): the mark is read before and after, and a change in
     between makes another try. Raises django.db.Error when the database is away.
     """
-    while True:
-        before = mark()
-        configuration = _read(before[0])
-        if mark() == before:
-            return before, configuration
-        log.debug("configuration changed while it was read, reading again")
+    return Reader().read(now or timezone.now())
 
 
-def _read(revision: int) -> desired.Configuration:
-    installation, _made = Installation.objects.get_or_create(pk=1)
-    checks = health_by_vip()
-    return desired.Configuration(
-        revision=revision,
-        hash_key=bytes.fromhex(installation.hash_key),
-        vservers=tuple(_vserver(row, checks) for row in _enabled_vservers()),
-        probes=tuple(
-            desired.ProbeTarget(
-                address=ip_address(row.address), vip=ip_address(row.vip), server=ip_address(row.server.address)
-            )
-            for row in ProbeTarget.objects.select_related("server").order_by("pk")
-        ),
-        servers=tuple(server_addresses().values()),
+@dataclass(slots=True)
+class Reader:
+    """Reads the configuration and keeps the rows, so that a verdict that changes costs a few of them, not all."""
+
+    _rows: Rows = field(default_factory=Rows)
+    _health: dict[tuple[str, int], dict[int, HealthState]] = field(default_factory=dict)
+    _users: dict[int, set[int]] = field(default_factory=dict)  # vservers by the services that they may use
+    _configuration: desired.Configuration | None = None
+
+    def read(self, now: datetime, since: Mark | None = None) -> tuple[Mark, desired.Configuration]:
+        """The configuration as it is at ``now``, and its mark; see the function :func:`read`.
+
+        ``since`` is the mark of this reader's last answer. If only verdicts have changed since, no more is read than
+        they are about, and vservers that they are not about are the same objects as before. Without it all is read.
+        """
+        while True:
+            before = mark()
+            configuration = self._follow(before, since, now)
+            since = None  # should a second try be needed, it takes nothing for granted
+            if configuration is None:
+                configuration = self._read(before[0], now)
+            if mark() == before:
+                self._configuration = configuration
+                return before, configuration
+            log.debug("configuration changed while it was read, reading again")
+
+    def _follow(self, latest: Mark, since: Mark | None, now: datetime) -> desired.Configuration | None:
+        """The last configuration with the verdicts that changed; None when that does not tell all."""
+        if self._configuration is None or since is None or latest[0] != since[0]:
+            return None
+        # Rows committed late may have lower numbers than some that were seen.
+        recent = HealthTransition.objects.filter(pk__gt=since[1] - LATE_ROWS, service__isnull=False)
+        services = set(recent.order_by().values_list("service", flat=True).distinct()[: MANY_SERVICES + 1])
+        if len(services) > MANY_SERVICES:
+            return None
+        for row in HealthState.objects.filter(service__in=services).select_related("target"):
+            self._health.setdefault((row.target.vip, row.service_id), {})[row.monitor_id] = row
+        concerned = {pk for service in services for pk in self._users.get(service, ())}
+        checks = Checks(self._rows, self._health, now)
+        return replace(
+            self._configuration,
+            vservers=tuple(
+                _vserver(self._rows.vservers[one.config_id], checks) if one.config_id in concerned else one
+                for one in self._configuration.vservers
+            ),
+        )
+
+    def _read(self, revision: int, now: datetime) -> desired.Configuration:
+        installation, _made = Installation.objects.get_or_create(pk=1)
+        self._health, self._rows = health_by_vip(), _rows()
+        checks = Checks(self._rows, self._health, now)
+        vservers = self._rows.vservers.values()
+        behind = primaries({row.pk: row.backup_vserver_id for row in vservers})
+        self._users = {}
+        for pk, bindings in self._rows.bindings_of.items():
+            for binding in bindings:
+                self._users.setdefault(binding.service_id, set()).update([pk, *behind.get(pk, [])])
+        return desired.Configuration(
+            revision=revision,
+            hash_key=bytes.fromhex(installation.hash_key),
+            vservers=tuple(_vserver(row, checks) for row in vservers if row.state == AdminState.ENABLED),
+            probes=tuple(
+                desired.ProbeTarget(
+                    address=ip_address(row.address), vip=ip_address(row.vip), server=ip_address(row.server.address)
+                )
+                for row in ProbeTarget.objects.select_related("server").order_by("pk")
+            ),
+            servers=tuple(ip_address(server.address) for server in self._rows.servers.values()),
+            rules=SettingFlag.TTL if installation.ttl_rule else SettingFlag(0),
+        )
+
+
+def next_departure(now: datetime) -> datetime | None:
+    """When, after ``now``, the next service stops serving by the clock alone: no mark will tell of that.
+
+    What :func:`read` found at ``now`` holds until then. Two queries.
+    """
+    moments = [
+        model._default_manager.filter(state=AdminState.DISABLED, out_of_service_at__gt=now).aggregate(
+            first=Min("out_of_service_at")
+        )["first"]
+        for model in (Server, Service)
+    ]
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def measures() -> dict[int, Measure]:
+    """What the vservers whose services' shares follow the load are to be measured by, by row id. One query."""
+    rows = VServer.objects.filter(state=AdminState.ENABLED, lb_method__in=list(MEASURES))
+    return {pk: MEASURES[method] for pk, method in rows.values_list("pk", "lb_method")}
+
+
+def response_times(vservers: Collection[int]) -> dict[tuple[int, int], float]:
+    """Mean response time in seconds of the monitors that are UP, by row ids of vserver and service. One query."""
+    rows = (
+        HealthState.objects.filter(
+            service__vserver_bindings__vserver__in=list(vservers),
+            target__vip=F("service__vserver_bindings__vserver__address"),
+            state=State.UP,
+            response_time__isnull=False,
+        )
+        .values_list("service__vserver_bindings__vserver", "service")
+        .annotate(mean=Avg("response_time"))
     )
+    return {(vserver, service): mean for vserver, service, mean in rows}
 
 
-def _enabled_vservers() -> Iterable[VServer]:
-    services = Service.objects.select_related("server").prefetch_related(
-        Prefetch("monitor_bindings", ServiceMonitorBinding.objects.select_related("monitor"))
-    )
-    bindings = VServerServiceBinding.objects.prefetch_related(Prefetch("service", services)).order_by("pk")
-    return (
-        VServer.objects.filter(state=AdminState.ENABLED)
-        .prefetch_related(Prefetch("service_bindings", bindings))
-        .order_by("pk")
-    )
+def _rows() -> Rows:
+    """All of them, linked here: the lists of numbers that Django's prefetch sends are too long for SQLite."""
+    rows = Rows(servers={row.pk: row for row in Server.objects.order_by("pk")})
+    monitors = {row.pk: row for row in Monitor.objects.all()}
+    services = {row.pk: row for row in Service.objects.all() if row.server_id in rows.servers}
+    for service in services.values():
+        service.server = rows.servers[service.server_id]
+    for checked in ServiceMonitorBinding.objects.order_by("pk"):
+        if checked.service_id in services and checked.monitor_id in monitors:
+            checked.monitor = monitors[checked.monitor_id]
+            rows.monitors_of.setdefault(checked.service_id, []).append(checked)
+    rows.vservers = {row.pk: row for row in VServer.objects.order_by("pk")}
+    for bound in VServerServiceBinding.objects.order_by("pk"):
+        if bound.service_id in services and bound.vserver_id in rows.vservers:
+            bound.service = services[bound.service_id]
+            rows.bindings_of.setdefault(bound.vserver_id, []).append(bound)
+    return rows
 
 
-def health_by_vip() -> Health:
+def health_by_vip() -> dict[tuple[str, int], dict[int, HealthState]]:
     """Every health row, by VIP and service, then by monitor."""
     found: dict[tuple[str, int], dict[int, HealthState]] = defaultdict(dict)
     for row in HealthState.objects.select_related("target"):
@@ -98,7 +230,7 @@ def health_by_vip() -> Health:
     return found
 
 
-def _vserver(row: VServer, checks: Health) -> desired.VServerConfig:
+def _vserver(row: VServer, checks: Checks) -> desired.VServerConfig:
     address = ip_address(row.address)
     return desired.VServerConfig(
         config_id=row.pk,
@@ -106,22 +238,55 @@ def _vserver(row: VServer, checks: Health) -> desired.VServerConfig:
         address=address,
         protocol=PROTOCOL_NUMBER[row.service_type],
         port=row.port,
-        hash_fields=HASH_FIELDS[row.lb_method],
-        mask=_mask(row, address),
-        services=tuple(_service(binding, row.address, checks) for binding in row.service_bindings.all()),
+        hash_fields=HASH_FIELDS.get(row.lb_method, HashField.SOURCE),
+        mask=_mask(address.version, row.netmask, row.v6_netmask_len),
+        services=_services(row, checks),
+        options=_options(row, address.version),
     )
 
 
-def _mask(row: VServer, address: IPAddress) -> IPAddress:
-    if address.version == 4:
-        return ip_address(row.netmask)
-    length = row.v6_netmask_len
+def _options(row: VServer, version: int) -> desired.VServerOptions:
+    persists = row.persistence_type == Persistence.SOURCEIP
+    return desired.VServerOptions(
+        ping=desired.Ping[row.ping],
+        sessions=not sessionless(row),
+        rotate=row.lb_method in TURNS,
+        idle_timeout=row.clt_timeout,
+        persist_timeout=row.timeout * 60 if persists else 0,
+        persist_mask=_mask(version, row.persist_mask, row.v6_persist_mask_len) if persists else None,
+        syn_rate=row.syn_rate,
+        syn_burst=row.syn_burst,
+        source_syn_rate=row.source_syn_rate,
+        source_syn_burst=row.source_syn_burst,
+        source_mask=_mask(version, row.source_syn_mask, row.v6_source_syn_mask_len) if row.source_syn_rate else None,
+    )
+
+
+def _services(row: VServer, checks: Checks) -> tuple[desired.ServiceConfig, ...]:
+    """The vserver's own services, or those of the first of its backups that can serve while it cannot."""
+    own = tuple(_service(binding, row, checks) for binding in checks.rows.bindings_of.get(row.pk, ()))
+    if not row.backup_vserver_id or any(service.eligible for service in own):
+        return own
+    backup_of = {pk: one.backup_vserver_id for pk, one in checks.rows.vservers.items()}
+    for pk in chain(row.pk, backup_of):
+        if checks.rows.vservers[pk].state != AdminState.ENABLED:
+            continue
+        # At the primary's VIP, by its rules: its are the packets.
+        services = tuple(_service(binding, row, checks) for binding in checks.rows.bindings_of.get(pk, ()))
+        if any(service.eligible for service in services):
+            return services
+    return own
+
+
+def _mask(version: int, mask: str, length: int) -> IPAddress:
+    if version == 4:
+        return ip_address(mask)
     return IPv6Address(((1 << length) - 1) << (128 - length))
 
 
-def _service(binding: VServerServiceBinding, vip: str, checks: Health) -> desired.ServiceConfig:
+def _service(binding: VServerServiceBinding, vserver: VServer, checks: Checks) -> desired.ServiceConfig:
     service = binding.service
-    verdict = verdict_of(service, service.monitor_bindings.all(), checks.get((vip, service.pk), {}))
+    verdict = checks.verdict(service, vserver.address)
     identity = f"id {service.hash_id}" if service.hash_id else f"{service.server.address} {service.port}"
     return desired.ServiceConfig(
         config_id=service.pk,
@@ -129,8 +294,9 @@ def _service(binding: VServerServiceBinding, vip: str, checks: Health) -> desire
         address=ip_address(service.server.address),
         weight=binding.weight,
         hash_identity=identity,
-        eligible=verdict.state == State.UP,
+        eligible=takes_clients(verdict, keeps_no_flows=sessionless(vserver)),
         reason=f"{verdict.state}: {verdict.reason}",
+        flush=flushes(verdict, service, vserver),
     )
 
 

@@ -17,16 +17,23 @@ MAX_VIPS = 4096
 MAX_SERVICES = 16384
 MAX_PROBES = 16384
 MAX_INTERFACES = 256
+MAX_CLOSED = 65536
+MAX_FLOWS = 262144
+MAX_EMBRYOS = 65536
+MAX_FRAGMENTS = 16384
+MAX_SYN_SOURCES = 65536
 
 
 class VipFlag(IntFlag):
-    """Which vserver look-ups can match a VIP, and whether the forwarder answers ARP and ND for it."""
+    """Which vserver look-ups can match a VIP, and what the forwarder does with ARP, ND and pings for it."""
 
     PROTO_PORT = 1 << 0
     PROTO = 1 << 1
     PORT = 1 << 2
     ANY = 1 << 3
     ANSWER = 1 << 8
+    PING_ANSWER = 1 << 9
+    PING_DROP = 1 << 10
 
 
 class HashField(IntFlag):
@@ -37,6 +44,46 @@ class HashField(IntFlag):
     SOURCE_PORT = 1 << 2
 
 
+class VServerFlag(IntFlag):
+    """How a vserver chooses beyond hashing. With any flag, :class:`PolicyEntry` has the rest.
+
+    SESSIONS: a flow keeps its service. ROTATE: new flows, or packets if there are no sessions, take the ring's slots
+    in turn. PERSIST: a source keeps its service for new flows. SYN_LIMIT: SYNs pass by token buckets.
+    """
+
+    SESSIONS = 1 << 0
+    ROTATE = 1 << 1
+    PERSIST = 1 << 2
+    SYN_LIMIT = 1 << 3
+
+
+class ServiceFlag(IntFlag):
+    """CLOSED: the table of closed pairs has entries for the service."""
+
+    CLOSED = 1 << 0
+
+
+class ClosedState(IntEnum):
+    """What becomes of a vserver's flows at a service that it does not choose any more.
+
+    DRAIN: they go on until they end. FLUSH: they get another service at once.
+    """
+
+    DRAIN = 1
+    FLUSH = 2
+
+
+class SettingFlag(IntFlag):
+    """Rules of the whole director. TTL: a packet whose TTL or hop limit is 1 or 0 is dropped, not forwarded."""
+
+    TTL = 1 << 0
+
+
+NO_RULES = SettingFlag(0)
+NO_VSERVER_FLAGS = VServerFlag(0)
+NO_SERVICE_FLAGS = ServiceFlag(0)
+
+
 class Reason(IntEnum):
     """Why a frame left the forwarder as it did; the same numbers as ``enum reason`` in types.h."""
 
@@ -45,18 +92,25 @@ class Reason(IntEnum):
     ND_ANSWERED = 2
     PROBE_SENT = 3
     PROBE_ANSWERED = 4
-    PASS_NOT_IP = 5
-    PASS_NOT_VIP = 6
-    PASS_NOT_TO_US = 7
-    PASS_VLAN = 8
-    PASS_MALFORMED = 9
-    DROP_MALFORMED = 10
-    DROP_NO_VSERVER = 11
-    DROP_NO_SERVICE = 12
-    DROP_FRAGMENT = 13
-    DROP_OWN_MAC = 14
-    DROP_PROBE_UNMAPPED = 15
-    DROP_TABLE = 16
+    PING_ANSWERED = 5
+    PASS_NOT_IP = 6
+    PASS_NOT_VIP = 7
+    PASS_NOT_TO_US = 8
+    PASS_VLAN = 9
+    PASS_MALFORMED = 10
+    DROP_MALFORMED = 11
+    DROP_NO_VSERVER = 12
+    DROP_NO_SERVICE = 13
+    DROP_FRAGMENT = 14
+    DROP_OWN_MAC = 15
+    DROP_PROBE_UNMAPPED = 16
+    DROP_TABLE = 17
+    DROP_PING = 18
+    DROP_QUOTATION = 19
+    DROP_LOOP = 20
+    DROP_TTL = 21
+    DROP_SYN_RATE = 22
+    DROP_SYN_SOURCE = 23
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +133,7 @@ class VServerEntry:
     config_id: int
     hash_fields: HashField
     mask: IPAddress
+    flags: VServerFlag = NO_VSERVER_FLAGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +144,43 @@ class ServiceEntry:
     ifindex: int
     mac: bytes
     source_mac: bytes
+    flags: ServiceFlag = NO_SERVICE_FLAGS
+
+
+@dataclass(frozen=True, slots=True)
+class SynLimit:
+    """SYNs a second for the vserver and for each source network, 0 for no limit, and how many pass at once.
+
+    ``source_mask`` has the VIP's address family and says what a network is.
+    """
+
+    rate: int
+    burst: int
+    source_rate: int
+    source_burst: int
+    source_mask: IPAddress
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyEntry:
+    """What a vserver with flags needs besides; ``config_id`` is its row, times are in seconds.
+
+    ``persist_mask`` has the VIP's address family and is ANDed to the source that persists.
+    """
+
+    config_id: int
+    idle_timeout: int
+    persist_timeout: int
+    persist_mask: IPAddress
+    syn: SynLimit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedKey:
+    """Row of a vserver and kernel id of a service."""
+
+    vserver: int
+    service: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +203,12 @@ class ProbeInKey:
 
 @dataclass(frozen=True, slots=True)
 class ForwarderSettings:
-    """``hash_key``: 16 bytes. ``probe_ifindex`` 0 switches probing off."""
+    """``hash_key``: 16 bytes. ``probe_ifindex`` 0 switches probing off. ``flags``: rules of the whole director."""
 
     hash_key: bytes = bytes(16)
     probe_ifindex: int = 0
     probe_mac: bytes = bytes(6)
+    flags: SettingFlag = NO_RULES
 
 
 @dataclass(slots=True)
@@ -123,7 +216,7 @@ class Tables:
     """All maps that configuration decides. A ring is RING_SLOTS little-endian u16 service ids.
 
     ``interfaces`` has the own MAC (6 bytes) of each interface the forwarder is attached to, by ifindex: it is the
-    answer to ARP requests and neighbour solicitations.
+    answer to ARP requests and neighbour solicitations. ``policies`` are by vserver id.
     """
 
     settings: ForwarderSettings = field(default_factory=ForwarderSettings)
@@ -132,6 +225,8 @@ class Tables:
     vservers: dict[VServerKey, VServerEntry] = field(default_factory=dict)
     rings: dict[int, bytes] = field(default_factory=dict)
     services: dict[int, ServiceEntry] = field(default_factory=dict)
+    policies: dict[int, PolicyEntry] = field(default_factory=dict)
+    closed: dict[ClosedKey, ClosedState] = field(default_factory=dict)
     probes_out: dict[IPAddress, ProbeOut] = field(default_factory=dict)
     probes_in: dict[ProbeInKey, IPAddress] = field(default_factory=dict)
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import queue
 import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
 import django
 
@@ -26,7 +30,8 @@ from django import db  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
-from dataplane import report, snapshot  # noqa: E402
+from dataplane import balance, report, snapshot  # noqa: E402
+from dataplane.balance import Balancer, Measure  # noqa: E402
 from dataplane.desired import Configuration  # noqa: E402
 from dataplane.kernel.assemble import Kernel, open_kernel, remove_everything  # noqa: E402
 from dataplane.reconcile import Reconciler, Round  # noqa: E402
@@ -47,7 +52,14 @@ class Worker:
     reconciler: Reconciler
     rates: report.Rates = field(default_factory=report.Rates)
     configuration: Configuration | None = None
+    balanced: Configuration | None = None  # the same, with the shares that the load asks for
     mark: snapshot.Mark | None = None
+    reader: snapshot.Reader = field(default_factory=snapshot.Reader)
+    good_until: datetime | None = None  # when the rows mean something else although they are the same
+    measures: Mapping[int, Measure] = field(default_factory=dict)
+    balancer: Balancer = field(default_factory=Balancer)
+    flows: dict[tuple[int, int], int] | None = None
+    flows_due: float = 0.0
     drift: int = 0
     counted_at: float = 0.0
     _reported: tuple[object, ...] = ()
@@ -56,10 +68,10 @@ class Worker:
     def look(self) -> None:
         """One round, whatever the reason for it. An error is reported and the next round tries again."""
         self._read_configuration()
-        if self.configuration is None:
+        if self.configuration is None or self.balanced is None:
             return
         try:
-            done = self.reconciler.round(self.configuration)
+            done = self.reconciler.round(self.balanced)
         except OSError as error:
             log.exception("the kernel could not be asked")
             self._save(wanted_revision=self.configuration.revision, last_error=f"kernel: {error}")
@@ -81,18 +93,76 @@ class Worker:
         self.counted_at = now
         try:
             counters = self.reconciler.maps.counters()
-            report.save_counters(self.director, self.rates.payload(counters, self.reconciler.observed, now))
+            self._count_flows(now)
+            payload = self.rates.payload(counters, self.reconciler.observed, now, self.flows)
+            report.save_counters(self.director, payload)
+            self._balance(payload)
         except OSError as error:
             log.error("the counters could not be read: %s", error)
         except db.Error as error:
             self._database_away(error)
 
+    def _count_flows(self, now: float) -> None:
+        """Count the remembered flows where some are kept, spending at most a tenth of the time on it."""
+        if self.configuration is None or now < self.flows_due:
+            return
+        kept = [one for one in self.configuration.vservers if one.options.sessions or one.options.persist_timeout]
+        if not kept:
+            self.flows = None
+            return
+        found = dict.fromkeys(((one.config_id, service.config_id) for one in kept for service in one.services), 0)
+        rows = {kernel_id: entry.config_id for kernel_id, entry in self.reconciler.observed.services.items()}
+        for (vserver, kernel_id), number in self.reconciler.maps.flows().items():
+            if kernel_id in rows:
+                key = (vserver, rows[kernel_id])
+                found[key] = found.get(key, 0) + number
+        self.flows = found
+        self.flows_due = now + 10 * (time.monotonic() - now)
+
+    def _balance(self, payload: dict[str, Any]) -> None:
+        """Give services the shares that the load asks for; the next look applies them."""
+        if self.configuration is None or not (self.measures or self.balancer.shares):
+            return
+        if self.balancer.step(self.configuration, self.measures, self._figures(payload)):
+            self.balanced = self.balancer.applied(self.configuration)
+
+    def _figures(self, payload: dict[str, Any]) -> dict[balance.Key, float]:
+        """What was measured of each service of the vservers that ask for it.
+
+        A service's figure is that of all of its vservers together, as far as this director sees it.
+        """
+        timed = [pk for pk, measure in self.measures.items() if measure is Measure.RESPONSE_TIME]
+        found = snapshot.response_times(timed) if timed else {}
+        fields = {Measure.FLOWS: "flows", Measure.BANDWIDTH: "bits_per_second"}
+        for vserver in self.configuration.vservers if self.configuration else ():
+            name = fields.get(self.measures.get(vserver.config_id, Measure.RESPONSE_TIME))
+            for service in vserver.services if name else ():
+                figure = payload["services"].get(str(service.config_id), {}).get(name)
+                if figure is not None:
+                    found[vserver.config_id, service.config_id] = figure
+        return found
+
     def _read_configuration(self) -> None:
         try:
-            if self.configuration is None or snapshot.mark() != self.mark:
-                self.mark, self.configuration = snapshot.read()
+            now = timezone.now()
+            expired = self.good_until is not None and self.good_until <= now
+            if self.configuration is None or expired or snapshot.mark() != self.mark:
+                mark, configuration = self.reader.read(now, None if expired else self.mark)
+                if expired or self.mark is None or mark[0] != self.mark[0]:
+                    self.good_until = snapshot.next_departure(now)
+                    self.measures = snapshot.measures()
+                self.mark, self.configuration = mark, configuration
+                self.balanced = self.balancer.applied(configuration)
         except db.Error as error:
             self._database_away(error)
+
+    def seconds_left(self) -> float:
+        """How long the configuration that was read will hold by the clock; infinite when nothing is to end.
+
+        Infinite too when it is over, and could not be read again: the next tick tries.
+        """
+        left = (self.good_until - timezone.now()).total_seconds() if self.good_until else 0.0
+        return left if left > 0 else math.inf
 
     def _log(self, done: Round) -> None:
         if done.drift:
@@ -164,11 +234,12 @@ def run(worker: Worker, events: queue.SimpleQueue[str], stop: threading.Event) -
     next_tick = time.monotonic()
     while not stop.is_set():
         try:
-            events.get(timeout=max(0.0, next_tick - time.monotonic()))
+            events.get(timeout=max(0.0, min(next_tick - time.monotonic(), worker.seconds_left())))
             while not events.empty():
                 events.get_nowait()
         except queue.Empty:
-            next_tick = time.monotonic() + TICK_SECONDS
+            if time.monotonic() >= next_tick:
+                next_tick = time.monotonic() + TICK_SECONDS
         worker.look()
         worker.count()
 

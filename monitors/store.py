@@ -22,6 +22,7 @@ from monitors.spec import ProbeResult, ProbeSpec
 from webui.choices import AdminState
 from webui.live import publish
 from webui.models import HealthState, HealthTransition, ServiceMonitorBinding
+from webui.models.leaving import serving
 from webui.wake import wake_dataplane
 
 # Time from the end of a check to its recording at most; after it another worker may take the row.
@@ -61,7 +62,8 @@ class Answer:
 def claim(now: datetime, limit: int, ahead: timedelta = timedelta(0)) -> list[Claim]:
     """Take at most ``limit`` free rows that are due until ``now + ahead``, those due first first.
 
-    Rows whose service, server, monitor or binding is disabled or whose service has health monitoring off are left.
+    Rows whose service, server, monitor or binding is disabled or whose service has health monitoring off are left;
+    services and servers that are going out of service are checked until they are out.
     A disabled vserver's services are checked, so that enabling it finds their state known.
 
     Raises django.db.DatabaseError; nothing is then claimed.
@@ -177,12 +179,12 @@ def _due(now: datetime, horizon: datetime) -> QuerySet[HealthState]:
     return HealthState.objects.filter(
         Q(claimed_until=None) | Q(claimed_until__lte=now),
         Exists(binding),
+        serving(now, "service__"),
+        serving(now, "service__server__"),
         due_at__lte=horizon,
         monitor__state=enabled,
         monitor__monitor_type__in=list(KINDS),
-        service__state=enabled,
         service__health_monitor=True,
-        service__server__state=enabled,
     )
 
 

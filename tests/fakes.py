@@ -1,137 +1,21 @@
-"""A director without a kernel: maps, links and neighbours in memory, and a model that says where a packet goes."""
+"""A director without a kernel: maps, links and neighbours in memory; tests/forwarder.py says where a packet goes."""
 
 from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from typing import Any
 
-from dataplane.hashing import client_slot, ring_ids
 from dataplane.plan import Delete, Put, Step, Table, entries
 from dataplane.ports import Interface, Neighbour, ProbeRoute
-from dataplane.tables import (
-    Count,
-    Counters,
-    ForwarderSettings,
-    IPAddress,
-    ProbeInKey,
-    Reason,
-    Tables,
-    VipFlag,
-    VServerEntry,
-    VServerKey,
-)
+from dataplane.tables import Count, Counters, ForwarderSettings, IPAddress, Reason, Tables
+from tests.forwarder import Packet, Verdict, probe, where
 
-# TCP, UDP, DCCP, SCTP, UDP-Lite: the protocols whose ports the forwarder reads.
-PROTOCOLS_WITH_PORTS = frozenset({6, 17, 33, 132, 136})
-
-
-@dataclass(frozen=True, slots=True)
-class Packet:
-    """What the forwarder reads of a frame that is addressed to the director.
-
-    ``fragment`` is any fragment, ``later`` one without the transport header.
-    """
-
-    source: IPAddress
-    destination: IPAddress
-    protocol: int = 6
-    source_port: int = 0
-    destination_port: int = 0
-    fragment: bool = False
-    later: bool = False
-    source_mac: bytes = bytes.fromhex("020000000bad")
-
-    @property
-    def has_ports(self) -> bool:
-        return self.protocol in PROTOCOLS_WITH_PORTS and not self.later
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Why and where: ``vserver`` and ``service`` are config ids, ``mac`` is the new destination."""
-
-    reason: Reason
-    vserver: int = 0
-    service: int = 0
-    ifindex: int = 0
-    mac: bytes = b""
-
-    @property
-    def fate(self) -> tuple[str, int, bytes]:
-        """What the client can notice: where the frame goes, or that it is dropped or left to the stack."""
-        return self.reason.name.partition("_")[0], self.ifindex, self.mac
-
-
-def where(tables: Tables, packet: Packet) -> Verdict:
-    """What hp_ingress in dataplane/bpf/forward.bpf.c does with the packet under these tables."""
-    exact = VServerKey(packet.destination, packet.protocol, packet.destination_port)
-    if packet.has_ports and exact in tables.vservers:
-        return _forward(tables, packet, tables.vservers[exact])
-    flags = tables.vips.get(packet.destination)
-    if flags is None:
-        return _answer(tables, packet)
-    wider = _find_wider(tables, packet, flags)
-    if wider is not None:
-        return _forward(tables, packet, wider)
-    if packet.later and flags & (VipFlag.PROTO_PORT | VipFlag.PORT):
-        return Verdict(Reason.DROP_FRAGMENT)
-    return Verdict(Reason.DROP_NO_VSERVER)
-
-
-def _find_wider(tables: Tables, packet: Packet, flags: VipFlag) -> VServerEntry | None:
-    for flag, protocol, port in (
-        (VipFlag.PROTO, packet.protocol, 0),
-        (VipFlag.PORT, 0, packet.destination_port),
-        (VipFlag.ANY, 0, 0),
-    ):
-        if flag not in flags or (flag is VipFlag.PORT and not packet.has_ports):
-            continue
-        found = tables.vservers.get(VServerKey(packet.destination, protocol, port))
-        if found is not None:
-            return found
-    return None
-
-
-def _forward(tables: Tables, packet: Packet, vserver: VServerEntry) -> Verdict:
-    ring = tables.rings.get(vserver.vserver_id)
-    if ring is None:
-        return Verdict(Reason.DROP_TABLE, vserver.config_id)
-    slot = client_slot(
-        tables.settings.hash_key,
-        vserver.hash_fields,
-        vserver.mask,
-        source=packet.source,
-        destination=packet.destination,
-        source_port=packet.source_port if packet.has_ports and not packet.fragment else 0,
-    )
-    service_id = ring_ids(ring)[slot]
-    if not service_id:
-        return Verdict(Reason.DROP_NO_SERVICE, vserver.config_id)
-    service = tables.services.get(service_id)
-    if service is None:
-        return Verdict(Reason.DROP_TABLE, vserver.config_id)
-    if service.mac == service.source_mac:
-        return Verdict(Reason.DROP_OWN_MAC, vserver.config_id, service.config_id)
-    return Verdict(Reason.FORWARDED, vserver.config_id, service.config_id, service.ifindex, service.mac)
-
-
-def _answer(tables: Tables, packet: Packet) -> Verdict:
-    if tables.settings.probe_ifindex and ProbeInKey(packet.source, packet.source_mac) in tables.probes_in:
-        return Verdict(Reason.PROBE_ANSWERED, ifindex=tables.settings.probe_ifindex, mac=tables.settings.probe_mac)
-    return Verdict(Reason.PASS_NOT_VIP)
-
-
-def probe(tables: Tables, address: IPAddress) -> Verdict:
-    """What hp_probe does with a probe sent to this probe address."""
-    target = tables.probes_out.get(address)
-    if target is None:
-        return Verdict(Reason.DROP_PROBE_UNMAPPED)
-    return Verdict(Reason.PROBE_SENT, ifindex=target.ifindex, mac=target.mac)
+__all__ = ["FakeLinks", "FakeMaps", "FakeNeighbours", "FlakyMaps", "Packet", "Verdict", "perform", "probe", "where"]
 
 
 class FakeMaps:
@@ -143,6 +27,7 @@ class FakeMaps:
         self.vserver_counts: dict[int, Count] = {}
         self.service_counts: dict[int, Count] = {}
         self.reason_counts = dict.fromkeys(Reason, Count())
+        self.flow_counts: dict[tuple[int, int], int] = {}
 
     def read(self) -> Tables:
         return deepcopy(self.tables)
@@ -151,6 +36,14 @@ class FakeMaps:
         self.steps.append(step)
         perform(self.tables, step)
 
+    def put_rings(self, steps: Sequence[Step]) -> int:
+        for done, step in enumerate(steps):
+            try:
+                self.apply(step)
+            except OSError:
+                return done
+        return len(steps)
+
     def counters(self) -> Counters:
         vserver_ids = {entry.vserver_id for entry in self.tables.vservers.values()}
         return Counters(
@@ -158,6 +51,9 @@ class FakeMaps:
             {number: self.service_counts.get(number, Count()) for number in self.tables.services},
             dict(self.reason_counts),
         )
+
+    def flows(self) -> dict[tuple[int, int], int]:
+        return dict(self.flow_counts)
 
     def clear_counters(self, *, vservers: Collection[int] = (), services: Collection[int] = ()) -> None:
         for number in vservers:

@@ -48,6 +48,8 @@ def ipv4(
     options: bytes = b"",
     offset: int = 0,
     more: bool = False,
+    ttl: int = 64,
+    ident: int = 0x1234,
     total_length: int | None = None,
     header_words: int | None = None,
 ) -> bytes:
@@ -59,9 +61,9 @@ def ipv4(
         4 << 4 | words,
         0,
         length,
-        0x1234,
+        ident,
         (0x2000 if more else 0) | offset // 8,
-        64,
+        ttl,
         protocol,
         0,
         IPv4Address(source).packed,
@@ -84,8 +86,8 @@ def extension(next_header: int, size: int = 8) -> bytes:
     return struct.pack(">BBBB", next_header, size // 8 - 1, 1, size - 4) + bytes(size - 4)
 
 
-def fragment_header(next_header: int, offset: int, *, more: bool) -> bytes:
-    return struct.pack(">BBHI", next_header, 0, offset | more, 0x1234)
+def fragment_header(next_header: int, offset: int, *, more: bool, ident: int = 0x1234) -> bytes:
+    return struct.pack(">BBHI", next_header, 0, offset | more, ident)
 
 
 def authentication_header(next_header: int) -> bytes:
@@ -93,8 +95,9 @@ def authentication_header(next_header: int) -> bytes:
     return struct.pack(">BBHII", next_header, 4, 0, 1, 1) + bytes(12)
 
 
-def tcp(source: str, destination: str, ports: tuple[int, int], data: bytes = b"") -> bytes:
-    header = struct.pack(">HHIIBBHHH", *ports, 1, 0, 5 << 4, 2, 65535, 0, 0)
+def tcp(source: str, destination: str, ports: tuple[int, int], data: bytes = b"", *, flags: int = 2) -> bytes:
+    """``flags`` as in RFC 9293, 3.1: FIN 1, SYN 2, RST 4, ACK 16."""
+    header = struct.pack(">HHIIBBHHH", *ports, 1, 0, 5 << 4, flags, 65535, 0, 0)
     return _summed(source, destination, TCP, header + data, 16)
 
 

@@ -19,15 +19,29 @@ class State(models.TextChoices):
     DOWN = "DOWN", "down"
     UNKNOWN = "UNKNOWN", "unknown"
     OUT_OF_SERVICE = "OUT OF SERVICE", "out of service"
+    GOING_OUT = "GOING OUT OF SERVICE", "going out of service"
+    DOWN_GOING_OUT = "DOWN WHEN GOING OUT OF SERVICE", "down when going out of service"
 
+
+# What a check can find; the other states follow from what the operator wants.
+CHECK_STATES = [(state.value, state.label) for state in (State.UP, State.DOWN, State.UNKNOWN)]
 
 # Problems first: the order in which lists show states, and the colour token of app.css.
-STATE_ORDER: dict[str, int] = {State.DOWN: 0, State.UNKNOWN: 1, State.OUT_OF_SERVICE: 2, State.UP: 3}
+STATE_ORDER: dict[str, int] = {
+    State.DOWN: 0,
+    State.DOWN_GOING_OUT: 1,
+    State.UNKNOWN: 2,
+    State.GOING_OUT: 3,
+    State.OUT_OF_SERVICE: 4,
+    State.UP: 5,
+}
 STATE_COLOUR: dict[str, str] = {
     State.UP: "ok",
     State.DOWN: "bad",
     State.UNKNOWN: "warn",
     State.OUT_OF_SERVICE: "muted",
+    State.GOING_OUT: "warn",
+    State.DOWN_GOING_OUT: "bad",
 }
 
 
@@ -44,12 +58,36 @@ PROTOCOL_NUMBER: dict[str, int] = {ServiceType.ANY: 0, ServiceType.TCP: 6, Servi
 
 
 class LbMethod(models.TextChoices):
-    """Methods that a packet alone decides, so two directors agree without talking."""
+    """The hash methods, which a packet alone decides, so two directors agree without talking; then the others."""
 
     SOURCEIPHASH = "SOURCEIPHASH", "Source IP hash"
     DESTINATIONIPHASH = "DESTINATIONIPHASH", "Destination IP hash"
     SRCIPDESTIPHASH = "SRCIPDESTIPHASH", "Source and destination IP hash"
     SRCIPSRCPORTHASH = "SRCIPSRCPORTHASH", "Source IP and source port hash"
+    ROUNDROBIN = "ROUNDROBIN", "Round robin"
+    LEASTCONNECTION = "LEASTCONNECTION", "Least connections"
+    LEASTBANDWIDTH = "LEASTBANDWIDTH", "Least bandwidth"
+    LRTM = "LRTM", "Least response time of monitors"
+
+
+# Services take turns; the last three weigh them by what was measured (dataplane/balance.py).
+TURNS = frozenset({LbMethod.ROUNDROBIN, LbMethod.LEASTCONNECTION, LbMethod.LEASTBANDWIDTH, LbMethod.LRTM})
+
+
+class Persistence(models.TextChoices):
+    """What makes a client keep its service for new flows."""
+
+    NONE = "NONE", "none"
+    SOURCEIP = "SOURCEIP", "source IP"
+
+
+class PingResponse(models.TextChoices):
+    """What becomes of a ping to the VIP."""
+
+    AUTO = "AUTO", "auto: forwarded where ANY protocol and port is served, else answered"
+    ANSWER = "ANSWER", "answered by the director while the VIP is served"
+    FORWARD = "FORWARD", "forwarded to a server"
+    DROP = "DROP", "dropped"
 
 
 class RedirectionMode(models.TextChoices):

@@ -10,16 +10,20 @@ from django.urls import reverse
 
 from monitors.kind import Secure
 from monitors.registry import KINDS
+from webui.advice import vserver_warnings
 from webui.choices import AdminState, State
+from webui.effective import is_leaving
 from webui.models import HealthState, Monitor, ProbeTarget, Server, Service, ServiceMonitorBinding, VServer
 from webui.models.fields import port_text
 from webui.queries import change_rows, transition_rows
 from webui.rows import endpoint, iso, monitor_row, server_row, service_row, url_of, vserver_row
-from webui.tables import COLUMNS, Action, Column, Table
+from webui.tables import COLUMNS, LEAVES_AT, Action, Column, Table
 from webui.world import World, load_world
 
 BY_HAND_WITH_TLS = "openssl s_client -connect {endpoint}"
-HIDDEN_FACTS = frozenset({"id", "name", "state", "version", "built_in", "params", "secrets"})
+HIDDEN_FACTS = frozenset(
+    {"id", "name", "state", "version", "built_in", "params", "secrets", "out_of_service_at", "graceful"}
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Detail:
     facts: list[tuple[str, str]]
     tables: list[Table]
     disabled: bool
+    leaving: bool = False
     history: Table | None = None
     built_in: bool = False
     warnings: list[str] = field(default_factory=list)
@@ -74,6 +79,9 @@ def _without_vserver(world: World, vserver: VServer) -> list[str]:
     told = [f"Clients of {endpoint(vserver.address, vserver.port)} get no answer any more, at once."]
     if names:
         told.append(f"Its services are unbound and stay: {', '.join(names)}.")
+    primaries = [one.name for one in world.vservers.values() if one.backup_vserver_id == vserver.pk]
+    if primaries:
+        return [f"It is the backup of {', '.join(primaries)}. Give them another or none first."]
     return told
 
 
@@ -157,6 +165,7 @@ def _server(world: World, pk: int) -> Detail:
         summary=COLUMNS["servers"][1:],
         facts=_facts(server),
         disabled=server.state == AdminState.DISABLED,
+        leaving=is_leaving(server, world.now),
         tables=[
             Table("services", "Services", COLUMNS["services"], services, "No service yet.", "services", "patch"),
             Table("targets", "Probe addresses", addresses, targets, "No VIP is checked on this server."),
@@ -178,11 +187,13 @@ def _service(world: World, pk: int) -> Detail:
         verdict = world.verdict(service, binding.vserver.address)
         shown = {"state": verdict.state, "state_reason": verdict.reason, "weight": binding.weight}
         bound.append(dict(vserver_row(world, binding.vserver)) | shown)
+    leaving = row["state"] in {State.GOING_OUT, State.DOWN_GOING_OUT}
     return Detail(
         row=dict(row),
-        summary=COLUMNS["services"][1:],
+        summary=(*COLUMNS["services"][1:], *([LEAVES_AT] if leaving else [])),
         facts=_facts(service),
         disabled=service.state == AdminState.DISABLED,
+        leaving=is_leaving(service, world.now),
         tables=[
             Table("health", "Health checks", _columns("health", drop="service"), checks, _no_checks(bound)),
             _monitors_table(world, service),
@@ -270,6 +281,8 @@ def probe_command(binding: ServiceMonitorBinding, address: str) -> str:
 
 def _vserver(world: World, pk: int) -> Detail:
     vserver: VServer = _get(world.vservers, pk)
+    if vserver.backup_vserver_id:
+        vserver.backup_vserver = world.vservers.get(vserver.backup_vserver_id)
     rows = []
     for binding in world.bindings_of_vserver[pk]:
         verdict = world.verdict(binding.service, vserver.address)
@@ -286,6 +299,11 @@ def _vserver(world: World, pk: int) -> Detail:
                 ],
             }
         )
+    unchecked = [
+        binding.service.name
+        for binding in world.bindings_of_vserver[pk]
+        if not binding.service.health_monitor or not world.monitors_of[binding.service_id]
+    ]
     checks = [
         _health_row(
             world.health.get((binding.service_id, vserver.address, checked.monitor_id)), checked, vserver.address
@@ -309,6 +327,7 @@ def _vserver(world: World, pk: int) -> Detail:
             ),
             Table("health", "Health checks", _columns("health", drop="vip"), checks, "Nothing is checked at this VIP."),
         ],
+        warnings=vserver_warnings(vserver, unchecked),
     )
 
 

@@ -6,13 +6,16 @@ Rules: NetScaler's "set monitor threshold" page and command reference (see docs/
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from webui.choices import AdminState, State
+from webui.choices import AdminState, OnOff, State
 
 if TYPE_CHECKING:
-    from webui.models import HealthState, Service, ServiceMonitorBinding
+    from webui.models import HealthState, Server, Service, ServiceMonitorBinding, VServer
+
+_AT_ONCE = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +31,60 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """State of a service at one VIP, with the reason in words."""
+    """State of a service at one VIP, with the reason in words; ``until`` is when its delay is over."""
 
     state: State
     reason: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """That a service is out of service, or will be ``at`` a moment; None: when its last flow has ended."""
+
+    at: datetime | None
+    reason: str
+    graceful: bool = False
+
+    def over(self, now: datetime, flows: int | None = None) -> bool:
+        """Whether it serves nobody any more. ``flows`` are those that it has left, None when that is not known."""
+        return (self.at is not None and self.at <= now) or (self.graceful and flows == 0)
+
+
+def is_leaving(row: Server | Service, now: datetime) -> bool:
+    """Whether the row itself is disabled and yet serves its clients on."""
+    return row.state != AdminState.ENABLED and not _departure(row, "").over(now)
+
+
+def departure_of(service: Service) -> Departure | None:
+    """When a service stops, or None for one that is enabled on an enabled server. The earlier of the two counts."""
+    found = [
+        _departure(row, whose)
+        for row, whose in ((service.server, "its server is"), (service, "it is"))
+        if row.state != AdminState.ENABLED
+    ]
+    if not found:
+        return None
+    first = min(found, key=lambda one: (one.at is None, one.at or _AT_ONCE))
+    return replace(first, graceful=any(one.graceful for one in found))
+
+
+def _departure(row: Server | Service, whose: str) -> Departure:
+    at = row.out_of_service_at or (None if row.graceful else _AT_ONCE)
+    return Departure(at, f"{whose} disabled", row.graceful)
 
 
 def verdict_of(
-    service: Service, monitors: Iterable[ServiceMonitorBinding], health: Mapping[int, HealthState]
+    service: Service,
+    monitors: Iterable[ServiceMonitorBinding],
+    health: Mapping[int, HealthState],
+    now: datetime,
+    flows: int | None = None,
 ) -> Verdict:
-    """State of a service at one VIP; ``health`` has the rows of that service and VIP by monitor id."""
+    """State of a service at one VIP; ``health`` has the rows of that service and VIP by monitor id.
+
+    ``flows`` are those that the service has left, where some are kept and counted.
+    """
     checks = [
         Check(
             monitor=bound.monitor.name,
@@ -48,26 +95,54 @@ def verdict_of(
         )
         for bound in monitors
     ]
-    return service_verdict(
-        service_enabled=service.state == AdminState.ENABLED,
-        server_enabled=service.server.state == AdminState.ENABLED,
-        health_monitor=service.health_monitor,
-        threshold=service.mon_threshold,
-        checks=checks,
-    )
+    found = _by_checks(service.health_monitor, service.mon_threshold, checks)
+    departure = departure_of(service)
+    return found if departure is None else _on_its_way(departure, found, now, flows)
 
 
-def service_verdict(
-    *, service_enabled: bool, server_enabled: bool, health_monitor: bool, threshold: int, checks: Iterable[Check]
-) -> Verdict:
-    """State of a service at one VIP.
+def _on_its_way(departure: Departure, found: Verdict, now: datetime, flows: int | None) -> Verdict:
+    if departure.at is not None and departure.at <= now:
+        return Verdict(State.OUT_OF_SERVICE, departure.reason, departure.at if departure.at != _AT_ONCE else None)
+    if departure.over(now, flows):
+        return Verdict(State.OUT_OF_SERVICE, f"{departure.reason}; its last flow has ended")
+    when = "when its last flow has ended" if departure.at is None else f"at {departure.at:%Y-%m-%d %H:%M:%S} UTC"
+    reason = f"{departure.reason}; out of service {when}"
+    if found.state == State.DOWN:
+        return Verdict(State.DOWN_GOING_OUT, f"{found.reason}; {reason}", departure.at)
+    return Verdict(State.GOING_OUT, reason, departure.at)
 
-    Threshold 0: every counted monitor must be UP. Otherwise the weights of the UP monitors must reach the threshold.
+
+def sessionless(vserver: VServer) -> bool:
+    """Whether the vserver keeps no flows."""
+    return vserver.sessionless == OnOff.ENABLED
+
+
+def takes_clients(verdict: Verdict, *, keeps_no_flows: bool) -> bool:
+    """Whether a service is in the ring of a vserver.
+
+    One that is going out of service gets no new clients. A sessionless vserver cannot tell new clients from others:
+    there it keeps all that are its own until the delay is over.
     """
-    if not server_enabled:
-        return Verdict(State.OUT_OF_SERVICE, "its server is disabled")
-    if not service_enabled:
-        return Verdict(State.OUT_OF_SERVICE, "it is disabled")
+    if verdict.state == State.GOING_OUT:
+        return keeps_no_flows and verdict.until is not None
+    return verdict.state == State.UP
+
+
+def flushes(verdict: Verdict, service: Service, vserver: VServer) -> bool:
+    """Whether flows of a service that takes no new clients get another service at once instead of finishing.
+
+    NetScaler's ``-downStateFlush``, which both can switch off. Flows of a service on its way out finish; when its delay
+    is over they do not.
+    """
+    if verdict.state == State.GOING_OUT:
+        return False
+    if verdict.state == State.OUT_OF_SERVICE and verdict.until is not None:
+        return True
+    return service.down_state_flush == vserver.down_state_flush == OnOff.ENABLED
+
+
+def _by_checks(health_monitor: bool, threshold: int, checks: Iterable[Check]) -> Verdict:
+    """Threshold 0: every counted monitor must be UP. Otherwise the weights of those that are must reach it."""
     if not health_monitor:
         return Verdict(State.UP, "health monitoring is off for it")
     counted = [check for check in checks if check.counted]
@@ -98,12 +173,11 @@ def _by_threshold(checks: list[Check], threshold: int) -> Verdict:
     return Verdict(State.DOWN, f"UP monitors weigh {weight_up}, below the threshold {threshold} ({down})")
 
 
-def vserver_state(*, enabled: bool, services: Iterable[State]) -> State:
-    """UP while any service is UP; UNKNOWN while none is but one may be; otherwise DOWN."""
+def vserver_state(*, enabled: bool, services: Iterable[Verdict], keeps_no_flows: bool) -> State:
+    """UP while any service takes clients; UNKNOWN while none does but one may; otherwise DOWN."""
     if not enabled:
         return State.OUT_OF_SERVICE
-    states = set(services)
-    for state in (State.UP, State.UNKNOWN):
-        if state in states:
-            return state
-    return State.DOWN
+    verdicts = list(services)
+    if any(takes_clients(verdict, keeps_no_flows=keeps_no_flows) for verdict in verdicts):
+        return State.UP
+    return State.UNKNOWN if any(verdict.state == State.UNKNOWN for verdict in verdicts) else State.DOWN

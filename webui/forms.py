@@ -9,8 +9,9 @@ from django.contrib.auth.forms import AuthenticationForm
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 
 from monitors.registry import KINDS
+from webui.actions.leaving import LONGEST_DELAY
 from webui.choices import AdminState, ServiceType
-from webui.models import Monitor, Server, Service, VServer
+from webui.models import Installation, Monitor, Server, Service, VServer
 from webui.models.fields import ANY_PORT
 from webui.models.service import no_port_to_connect_to
 
@@ -123,6 +124,7 @@ class ServiceForm(ObjectForm):
             "health_monitor",
             "mon_threshold",
             "hash_id",
+            "down_state_flush",
             "state",
             "comment",
         ]
@@ -152,17 +154,75 @@ class VServerForm(ObjectForm):
             "mode",
             "sessionless",
             "conn_failover",
+            "persistence_type",
+            "timeout",
+            "persist_mask",
+            "v6_persist_mask_len",
+            "clt_timeout",
+            "down_state_flush",
+            "syn_rate",
+            "syn_burst",
+            "source_syn_rate",
+            "source_syn_burst",
+            "source_syn_mask",
+            "v6_source_syn_mask_len",
+            "ping",
+            "backup_vserver",
             "state",
             "comment",
         ]
         help_texts = {
-            "lb_method": "What decides which server a client gets. The same client keeps its server.",
+            "lb_method": "What decides which server a client gets. A hash method keeps a client on its server.",
             "netmask": "IPv4: the part of the address that is hashed.",
             "v6_netmask_len": "IPv6: the number of leading bits that are hashed.",
             "mode": "MAC based: the packet stays as it is, only its destination MAC address becomes the server's.",
-            "sessionless": "Each packet alone decides; nothing is remembered, so any director can take over.",
+            "sessionless": "Enabled: each packet alone decides; nothing is remembered, so any director can take over. "
+            "Disabled: a flow keeps the server it got first.",
+            "persistence_type": "SOURCEIP: a client keeps its server for new flows too.",
             "conn_failover": "STATELESS for protocols with several connections, such as passive FTP.",
         }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        backup = self.fields["backup_vserver"]
+        if isinstance(backup, forms.ModelChoiceField):
+            backup.empty_label = "none"
+            backup.queryset = VServer.objects.exclude(pk=self.instance.pk)
+
+
+class SettingsForm(ErrorsFromActions, ModelForm):
+    """Settings of all directors."""
+
+    class Meta:
+        model = Installation
+        fields = ["ttl_rule"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
+
+    def _post_clean(self) -> None:
+        """Leave the rules of the model to the action."""
+
+
+class DisableForm(ErrorsFromActions, forms.Form):
+    """How to take a server or a service out of service."""
+
+    delay = forms.IntegerField(
+        label="Delay (s)",
+        min_value=0,
+        max_value=LONGEST_DELAY,
+        required=False,
+        initial=60,
+        help_text="Until then its clients are served on. Empty or 0: no time limit if graceful, otherwise at once.",
+    )
+    graceful = forms.BooleanField(
+        required=False, help_text="Out of service as soon as its last flow has ended, if that is earlier."
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
 
 
 class WeightForm(ErrorsFromActions, forms.Form):

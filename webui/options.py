@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 
 HTTP = "needs the balancer to read and change HTTP; with direct server return it sees the packets of one direction only"
 PROXY = "belongs to a proxy; with direct server return the client's connection ends at the server, not here"
-SESSION = "needs sessions, and sessionless forwarding keeps none"
+SESSION = "is not available in this version"
 REPLIES = "needs the replies, which go from the server straight to the client"
 LAYER2 = "does not exist here: the server's segment is reached directly"
 
@@ -28,7 +28,6 @@ REFUSED: dict[str, str] = {
     "maxbandwidth": REPLIES,
     "clttimeout": SESSION,
     "svrtimeout": SESSION,
-    "downstateflush": SESSION,
     "accessdown": "would bridge packets to a service that is DOWN; they go to a service that is UP instead",
     "customserverid": HTTP,
     "cacheable": HTTP,
@@ -49,43 +48,50 @@ REFUSED: dict[str, str] = {
     "push": HTTP,
     "rule": HTTP,
     "hashlength": HTTP,
-    "persistencetype": f"{SESSION}; the hash methods already keep a client on its server",
     "persistencebackup": SESSION,
-    "timeout": SESSION,
-    "persistmask": f"{SESSION}; the netmask of the method keeps a whole network on one server",
     "sessionlimit": SESSION,
     "somethod": SESSION,
     "sothreshold": SESSION,
     "sopersistence": SESSION,
-    "backupvserver": "is not available in this version",
+    "icmpvsrresponse": "is the field “ping” here, with AUTO, ANSWER, FORWARD and DROP",
     "healththreshold": "is not available in this version",
     "newservicerequest": "slow start is not available: a hash gives a service its share at once",
     "l2conn": SESSION,
+    "range": "a vserver has one address here; make one for each",
+    "macmoderetainvlan": "tagged frames are not taken in this version; attach the director to the VLAN's own interface",
+    "trofspersistence": "new flows never go to a service on its way out; those that it has go on",
+    "disableprimaryondown": "a primary takes its clients back as soon as it can",
+    "sobackupaction": SESSION,
     "td": "traffic domains are not available",
     "tosid": "belongs to -m TOS; the redirection mode here is MAC",
     "gslb": "global server load balancing is not available",
 }
 # With these an option asks for what happens anyway, as in lines copied from a saved NetScaler configuration.
 NEUTRAL = frozenset({"", "NO", "NONE", "DISABLED", "OFF", "FALSE", "0"})
-# These two only say how long a session lives. Without sessions they change nothing, whatever the number.
-WITHOUT_EFFECT = frozenset({"clttimeout", "svrtimeout"})
+# A service's time-outs give way to the vserver's, and response times are kept anyway: nothing to set, whatever is said.
+WITHOUT_EFFECT = frozenset({"clttimeout", "svrtimeout", "lrtm"})
 
 
 def refuse_proxy_options(options: Mapping[str, Any], kind: str = "service") -> None:
     """Raise ValidationError, keyed by option, for options that cannot be had; ``kind`` is what they were given to.
 
-    Spelling, hyphens and underscores do not matter. Neutral values (NO, DISABLED, NONE, 0) pass, and so do session
-    time-outs: there is nothing to set.
+    Spelling, hyphens and underscores do not matter. Neutral values (NO, DISABLED, NONE, 0) pass, and so do options
+    without effect: there is nothing to set.
     """
     problems: dict[str, str] = {}
     for option, value in options.items():
-        word = option.lower().replace("-", "").replace("_", "")
+        word = squashed(option)
         if word not in REFUSED:
             problems[option] = f"“{option}” is not an option of a {kind}."
         elif word not in WITHOUT_EFFECT and not _is_neutral(value):
             problems[option] = f"“{option}” is refused: {REFUSED[word]}."
     if problems:
         raise ValidationError(problems)
+
+
+def squashed(option: str) -> str:
+    """An option's name without case, hyphens and underscores: ``-lbMethod`` and ``lb_method`` are the same."""
+    return option.lower().replace("-", "").replace("_", "")
 
 
 def _is_neutral(value: Any) -> bool:

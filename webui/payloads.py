@@ -18,6 +18,7 @@ class Rates(TypedDict):
     packets_per_second: float | None
     bits_per_second: float | None
     packets: int | None
+    flows: int | None  # remembered; None where no flows are kept
 
 
 class VServerRow(Rates):
@@ -37,7 +38,10 @@ class VServerRow(Rates):
 
 
 class ServiceRow(Rates):
-    """A service; ``path`` is why directors cannot reach its server, empty when they can."""
+    """A service; ``path`` is why directors cannot reach its server, empty when they can.
+
+    ``leaves_at`` is when it will be out of service, None unless it is going and the moment is known.
+    """
 
     key: str
     url: str
@@ -50,6 +54,7 @@ class ServiceRow(Rates):
     service_type: str
     weights: str
     path: str
+    leaves_at: str | None
 
 
 class ServerRow(TypedDict):
@@ -102,6 +107,7 @@ class ReasonRow(TypedDict):
 
     key: str
     reason: str
+    note: str  # when a counter moved that should stand still
     packets: int | None
     packets_per_second: float | None
 

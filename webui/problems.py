@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from webui.choices import STATE_ORDER, State
 from webui.payloads import DirectorRow, ProblemRow, ServerRow, ServiceRow, VServerRow
@@ -28,13 +28,18 @@ def problems(
     found += [
         _problem(f"service-{row['key']}", row["state"], f"service {row['name']}", row["url"], row["state_reason"])
         for row in services
-        if row["state"] in {State.DOWN, State.UNKNOWN} and row["key"] not in spare
+        if row["state"] in {State.DOWN, State.UNKNOWN, State.DOWN_GOING_OUT} and row["key"] not in spare
     ]
     found += [
         _problem(f"server-{row['key']}", State.DOWN, f"server {row['name']}", row["url"], f"no path, {row['path']}")
         for row in servers
         if row["eligible"] == "NO" and row["state"] == "ENABLED"
     ]
+    return worst_first(found)
+
+
+def worst_first(found: Iterable[ProblemRow]) -> list[ProblemRow]:
+    """The problems by severity."""
     return sorted(found, key=lambda row: STATE_ORDER[row["severity"]])
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from django.db import connection
 
 from webui.choices import STATE_ORDER, AuditVerb
+from webui.guards import guard_problems
 from webui.models import AuditEntry, HealthTransition, Service
 from webui.payloads import (
     ChangeRow,
@@ -17,7 +18,7 @@ from webui.payloads import (
     Overview,
     TransitionRow,
 )
-from webui.problems import problems
+from webui.problems import problems, worst_first
 from webui.rows import director_row, monitor_row, reason_rows, server_row, service_row, url_of, vserver_row
 from webui.world import World, load_world
 
@@ -98,7 +99,9 @@ def overview() -> Overview:
     unbound = {str(pk) for pk in world.services if not world.bindings_of_service[pk]}
     return Overview(
         now=world.now.isoformat(),
-        problems=problems(vservers, services, servers, directors, spare=unbound),
+        problems=worst_first(
+            [*guard_problems(world), *problems(vservers, services, servers, directors, spare=unbound)]
+        ),
         vservers=vservers,
         services=services,
         servers=servers,

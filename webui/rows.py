@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from django.urls import reverse
 
 from webui.choices import AdminState, State
+from webui.guards import GUARDS, last_moved
 from webui.models import DataplaneStatus, Monitor, Server, Service, VServer
 from webui.models.fields import port_text
 from webui.payloads import DirectorRow, MonitorRow, ReasonRow, ServerRow, ServiceRow, VServerRow
@@ -20,6 +21,7 @@ REASON_WORDS = {
     "ND_ANSWERED": "neighbour solicitation for a VIP answered",
     "PROBE_SENT": "health check sent",
     "PROBE_ANSWERED": "health check answered",
+    "PING_ANSWERED": "ping of a VIP answered",
     "PASS_NOT_IP": "passed: neither ARP, IPv4 nor IPv6",
     "PASS_NOT_VIP": "passed: not for a VIP",
     "PASS_NOT_TO_US": "passed: broadcast, multicast or another host's frame",
@@ -32,6 +34,12 @@ REASON_WORDS = {
     "DROP_OWN_MAC": "dropped: would go back to the director itself",
     "DROP_PROBE_UNMAPPED": "dropped: probe address that stands for no server",
     "DROP_TABLE": "dropped: table entry missing, a fault of Halfpipe",
+    "DROP_PING": "dropped: ping of a VIP that does not answer",
+    "DROP_QUOTATION": "dropped: ICMP error about no packet that a server could have sent",
+    "DROP_LOOP": "dropped: came back from a server or from the director itself, a loop",
+    "DROP_TTL": "dropped: its time to live is used up",
+    "DROP_SYN_RATE": "dropped: more SYNs than the virtual server takes",
+    "DROP_SYN_SOURCE": "dropped: more SYNs from one network than the virtual server takes",
 }
 
 
@@ -88,6 +96,7 @@ def service_row(world: World, service: Service) -> ServiceRow:
         service_type=service.service_type,
         weights=", ".join(weights),
         path=_path_refusal(world, service.server_id),
+        leaves_at=iso(verdict.until) if verdict.state != State.OUT_OF_SERVICE else None,
         **world.rates("services", service.pk),
     )
 
@@ -109,13 +118,23 @@ def server_row(world: World, server: Server) -> ServerRow:
         name=server.name,
         address=server.address,
         state=server.state,
-        state_reason="its services are out of service" if server.state == AdminState.DISABLED else "",
+        state_reason=_server_reason(server, world.now),
         mac=", ".join(dict.fromkeys(path.mac for path in paths if path.mac)),
         interface=", ".join(dict.fromkeys(path.interface for path in paths if path.interface)),
         path=refusal if paths else "no director has looked for it yet",
         eligible=eligible,
         services=len(world.services_of[server.pk]),
     )
+
+
+def _server_reason(server: Server, now: datetime) -> str:
+    if server.state == AdminState.ENABLED:
+        return ""
+    if server.out_of_service_at is not None and server.out_of_service_at > now:
+        return f"its services go out of service at {server.out_of_service_at:%Y-%m-%d %H:%M:%S} UTC"
+    if server.out_of_service_at is None and server.graceful:
+        return "its services go out of service when their last flows have ended"
+    return "its services are out of service"
 
 
 def monitor_row(world: World, monitor: Monitor) -> MonitorRow:
@@ -165,6 +184,11 @@ def director_row(status: DataplaneStatus, now: datetime) -> DirectorRow:
     )
 
 
+def _moved(world: World, name: str) -> str:
+    at = last_moved(world, name) if name in GUARDS else None
+    return f"moved at {at:%Y-%m-%d %H:%M:%S} UTC: see the problems" if at else ""
+
+
 def reason_rows(world: World) -> list[ReasonRow]:
     """Why packets were forwarded, passed or dropped, summed over the directors."""
     names = dict.fromkeys(name for row in world.counters for name in row.payload.get("reasons", {}))
@@ -173,6 +197,12 @@ def reason_rows(world: World) -> list[ReasonRow]:
         rates = world.rates("reasons", name)
         words = REASON_WORDS.get(name.upper(), name)
         rows.append(
-            ReasonRow(key=name, reason=words, packets=rates["packets"], packets_per_second=rates["packets_per_second"])
+            ReasonRow(
+                key=name,
+                reason=words,
+                note=_moved(world, name),
+                packets=rates["packets"],
+                packets_per_second=rates["packets_per_second"],
+            )
         )
     return rows

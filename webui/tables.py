@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from django import forms
 
-Format = Literal["text", "code", "state", "count", "rate", "bits", "time", "age"]
+Format = Literal["text", "code", "state", "count", "rate", "bits", "time", "age", "until"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,11 @@ TRAFFIC = (
     Column("packets_per_second", "Packets/s", "rate"),
     Column("bits_per_second", "Bits/s", "bits"),
     Column("packets", "Packets", "count"),
+    Column("flows", "Flows", "count"),
 )
+
+# Of a service that is going out of service.
+LEAVES_AT = Column("leaves_at", "Out of service", "until")
 
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "vservers": (
@@ -130,7 +134,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("text", "Why"),
     ),
     "reasons": (
-        Column("reason", "Packets"),
+        Column("reason", "Packets", note="note"),
         Column("packets_per_second", "Packets/s", "rate"),
         Column("packets", "Total", "count"),
     ),
@@ -169,6 +173,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("endpoint", "Address:port", "code"),
         Column("weight", "Weight", "count"),
         *TRAFFIC[:2],
+        TRAFFIC[3],
     ),
     "service_vservers": (
         Column("name", "Virtual server", link="url"),

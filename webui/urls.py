@@ -18,6 +18,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
         name="login",
     ),
     path("logout/", LogoutView.as_view(), name="logout"),
+    path("settings/", pages.settings, name="settings"),
     path("services/<int:pk>/monitors/", bindings.bind_monitor, name="bind-monitor"),
     path("services/<int:pk>/monitors/<int:monitor_pk>/unbind/", bindings.unbind_monitor, name="unbind-monitor"),
     path("vservers/<int:pk>/services/", bindings.bind_service, name="bind-service"),
@@ -29,5 +30,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("<kind:kind>/<int:pk>/edit/", objects.object_edit, name="edit"),
     path("<kind:kind>/<int:pk>/delete/", objects.object_delete, name="delete"),
     path("<kind:kind>/<int:pk>/enable/", objects.object_enable, name="enable"),
+    path("<kind:kind>/<int:pk>/disable-after/", objects.object_disable_after, name="disable-after"),
     path("<kind:kind>/<int:pk>/disable/", objects.object_disable, name="disable"),
 ]

@@ -10,8 +10,9 @@ from typing import Any
 
 from django.utils import timezone
 
+from webui.backups import chain, primaries
 from webui.choices import STATE_ORDER, AdminState, State
-from webui.effective import Verdict, verdict_of, vserver_state
+from webui.effective import Verdict, sessionless, takes_clients, verdict_of, vserver_state
 from webui.models import (
     DataplaneStatus,
     DirectorCounters,
@@ -26,6 +27,7 @@ from webui.models import (
 )
 from webui.payloads import STALE_AFTER_SECONDS, Rates
 
+LEAVING = frozenset({State.OUT_OF_SERVICE, State.GOING_OUT, State.DOWN_GOING_OUT})
 NOT_BOUND = "bound to no virtual server, so there is no VIP to check"
 
 
@@ -51,11 +53,32 @@ class World:
     paths: dict[int, list[ServerPath]] = field(default_factory=lambda: defaultdict(list))
     directors: list[DataplaneStatus] = field(default_factory=list)
     counters: list[DirectorCounters] = field(default_factory=list)
+    backup_of: dict[int, int | None] = field(default_factory=dict)
+    primaries: dict[int, list[int]] = field(default_factory=dict)
     _verdicts: dict[tuple[int, str], Verdict] = field(default_factory=dict)
 
     def vips(self, service: Service) -> list[str]:
-        """Addresses of the virtual servers that the service is bound to, each once."""
-        return list(dict.fromkeys(binding.vserver.address for binding in self.bindings_of_service[service.pk]))
+        """Addresses at which the service is checked, each once: of its virtual servers, and of those they back up."""
+        bound = [binding.vserver for binding in self.bindings_of_service[service.pk]]
+        behind = [self.vservers[pk] for vserver in bound for pk in self.primaries.get(vserver.pk, [])]
+        return list(dict.fromkeys(vserver.address for vserver in [*bound, *behind]))
+
+    def backup_taking(self, vserver: VServer) -> VServer | None:
+        """The backup that gets the vserver's clients now; None while it serves them itself, or nobody does."""
+        if vserver.state != AdminState.ENABLED or self._takes(vserver, vserver.address, sessionless(vserver)):
+            return None
+        for pk in chain(vserver.pk, self.backup_of):
+            backup = self.vservers[pk]
+            usable = backup.state == AdminState.ENABLED
+            if usable and self._takes(backup, vserver.address, sessionless(vserver)):
+                return backup
+        return None
+
+    def _takes(self, vserver: VServer, vip: str, keeps_no_flows: bool) -> bool:
+        return any(
+            takes_clients(self.verdict(binding.service, vip), keeps_no_flows=keeps_no_flows)
+            for binding in self.bindings_of_vserver[vserver.pk]
+        )
 
     def verdict(self, service: Service, vip: str) -> Verdict:
         """State of the service at one VIP."""
@@ -64,39 +87,47 @@ class World:
             bound = self.monitors_of[service.pk]
             rows = {one.monitor_id: self.health.get((service.pk, vip, one.monitor_id)) for one in bound}
             health = {monitor_id: row for monitor_id, row in rows.items() if row is not None}
-            self._verdicts[key] = verdict_of(service, bound, health)
+            self._verdicts[key] = verdict_of(service, bound, health, self.now, self._flows_left(service))
         return self._verdicts[key]
+
+    def _flows_left(self, service: Service) -> int | None:
+        leaving = AdminState.DISABLED in {service.state, service.server.state}
+        return self.rates("services", service.pk)["flows"] if leaving else None
 
     def service_state(self, service: Service) -> Verdict:
         """The worst of its states over its VIPs; without a VIP there is nothing to check."""
         vips = self.vips(service)
         if not vips:
             administrative = self.verdict(service, "")
-            if administrative.state == State.OUT_OF_SERVICE:
+            if administrative.state in LEAVING:
                 return administrative
             return Verdict(State.UNKNOWN, NOT_BOUND)
         worst_vip = min(vips, key=lambda vip: STATE_ORDER[self.verdict(service, vip).state])
         worst = self.verdict(service, worst_vip)
-        if len(vips) == 1 or worst.state in {State.UP, State.OUT_OF_SERVICE}:
+        if len(vips) == 1 or worst.state in {State.UP, State.OUT_OF_SERVICE, State.GOING_OUT}:
             return worst
         return Verdict(worst.state, f"at {worst_vip}: {worst.reason}")
 
     def vserver_state(self, vserver: VServer) -> Verdict:
         """State of a virtual server, with the reason in words."""
-        states = [
-            self.verdict(binding.service, vserver.address).state for binding in self.bindings_of_vserver[vserver.pk]
-        ]
-        state = vserver_state(enabled=vserver.state == AdminState.ENABLED, services=states)
+        verdicts = [self.verdict(binding.service, vserver.address) for binding in self.bindings_of_vserver[vserver.pk]]
+        state = vserver_state(
+            enabled=vserver.state == AdminState.ENABLED, services=verdicts, keeps_no_flows=sessionless(vserver)
+        )
         if state == State.OUT_OF_SERVICE:
             return Verdict(state, "it is disabled")
-        if not states:
-            return Verdict(state, "no service is bound to it")
-        up = states.count(State.UP)
+        backup = self.backup_taking(vserver)
+        instead = f"; its clients go to {backup.name}, its backup" if backup else ""
+        if not verdicts:
+            return Verdict(state, f"no service is bound to it{instead}")
+        states = [verdict.state for verdict in verdicts]
+        going = states.count(State.GOING_OUT)
+        leaving = f", {going} going out of service" if going else ""
         if state == State.UP:
-            return Verdict(state, f"{up} of {len(states)} services UP")
+            return Verdict(state, f"{states.count(State.UP)} of {len(states)} services UP{leaving}")
         if state == State.UNKNOWN:
-            return Verdict(state, "its services are not checked yet")
-        return Verdict(state, "none of its services is UP")
+            return Verdict(state, f"its services are not checked yet{leaving}{instead}")
+        return Verdict(state, f"none of its services is UP{leaving}{instead}")
 
     def rates(self, kind: str, key: int | str) -> Rates:
         """Sum of the counters of every director that still reports."""
@@ -107,6 +138,7 @@ class World:
             packets_per_second=_total(found, "packets_per_second"),
             bits_per_second=_total(found, "bits_per_second"),
             packets=_total(found, "packets"),
+            flows=_total(found, "flows"),
         )
 
 
@@ -121,6 +153,8 @@ def load_world() -> World:
     world.servers = {server.pk: server for server in Server.objects.all()}
     world.services = {service.pk: service for service in Service.objects.all()}
     world.vservers = {vserver.pk: vserver for vserver in VServer.objects.all()}
+    world.backup_of = {pk: vserver.backup_vserver_id for pk, vserver in world.vservers.items()}
+    world.primaries = primaries(world.backup_of)
     world.monitors = {monitor.pk: monitor for monitor in Monitor.objects.all()}
     world.directors = list(DataplaneStatus.objects.order_by("director"))
     world.counters = list(DirectorCounters.objects.order_by("director"))

@@ -37,7 +37,7 @@ static __always_inline struct counter frames(struct __sk_buff *skb, const struct
 
 static __always_inline int verdict(enum reason reason)
 {
-	if (reason <= REASON_PROBE_ANSWERED)
+	if (reason <= REASON_PING_ANSWERED)
 		return TC_ACT_REDIRECT;
 	return reason <= REASON_PASS_MALFORMED ? TC_ACT_UNSPEC : TC_ACT_SHOT;
 }

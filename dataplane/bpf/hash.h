@@ -52,7 +52,6 @@ static __always_inline __u32 ring_slot(const struct settings *settings, const st
 				       const struct packet *packet, int ipv4)
 {
 	__u64 key0 = settings->hash_key[0], key1 = settings->hash_key[1], word = 0, length = 0;
-	__be16 port = packet->flags & PACKET_FRAGMENT ? 0 : packet->source_port;
 	__u32 fields = vserver->hash_fields;
 	struct sip s = {
 		.v0 = key0 ^ 0x736f6d6570736575ULL,
@@ -91,7 +90,7 @@ static __always_inline __u32 ring_slot(const struct settings *settings, const st
 		}
 	}
 	if (fields & HASH_SOURCE_PORT) {
-		word |= (__u64)port << (length & 4) * 8;
+		word |= (__u64)packet->source_port << (length & 4) * 8;
 		length += 2;
 	}
 	sip_word(&s, word | length << 56);

@@ -33,6 +33,31 @@
 #define RECENT_BITS 10
 #endif
 
+/* Flows remembered; 130 bytes each with the table's own. Full, it forgets the one not used for longest. */
+#ifndef MAX_FLOWS
+#define MAX_FLOWS 262144
+#endif
+
+/* Flows of which one packet was seen, or SYNs only. */
+#ifndef MAX_EMBRYOS
+#define MAX_EMBRYOS 65536
+#endif
+
+/* Packets of which fragments may still come. */
+#ifndef MAX_FRAGMENTS
+#define MAX_FRAGMENTS 16384
+#endif
+
+/* Source networks whose SYNs are counted. */
+#ifndef MAX_SYN_SOURCES
+#define MAX_SYN_SOURCES 65536
+#endif
+
+/* (vserver, service) pairs whose flows drain or were flushed. */
+#ifndef MAX_CLOSED
+#define MAX_CLOSED 65536
+#endif
+
 /* Slots of a vserver's ring. A prime, as Maglev needs (Eisenbud et al., NSDI 2016, 3.4); 164 slots
  * a service at 100 services keep the imbalance near 1 %, and 2 bytes each keep a ring in 32 KiB. */
 #ifndef RING_SLOTS

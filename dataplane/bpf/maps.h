@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* The tables. All but the counters and recents are written by the control plane only. */
+/* The tables. All but counters, recents, flows, embryos, fragments and turns are written by the control plane only. */
 #ifndef HALFPIPE_MAPS_H
 #define HALFPIPE_MAPS_H
 
@@ -83,6 +83,76 @@ struct {
 	__type(key, __u32);
 	__type(value, struct service_value);
 } services SEC(".maps");
+
+/* More about vservers with flags, by vserver_id. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_VSERVERS);
+	__type(key, __u32);
+	__type(value, struct policy);
+} policies SEC(".maps");
+
+/* Services that get no new flows. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_CLOSED);
+	__type(key, struct closed_key);
+	__type(value, struct closed_value);
+} closed SEC(".maps");
+
+/* The services of flows and of persistent sources, see flow.h. These four are the forwarder's own. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_FLOWS);
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_EMBRYOS);
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} embryos SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_FRAGMENTS);
+	__type(key, struct fragment_key);
+	__type(value, struct flow);
+} fragments SEC(".maps");
+
+/* Token buckets of SYNs, by vserver_id and by source network. The forwarder's own. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_VSERVERS);
+	__type(key, __u32);
+	__type(value, struct bucket);
+} syn_vservers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_SYN_SOURCES);
+	__type(key, struct syn_source_key);
+	__type(value, struct bucket);
+} syn_sources SEC(".maps");
+
+/* SYNs dropped by vserver_id: by the vserver's rate, by its sources'. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_VSERVERS);
+	__type(key, __u32);
+	__type(value, struct counter);
+} syn_drops SEC(".maps");
+
+/* The next slot in turn, by vserver_id. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_VSERVERS);
+	__type(key, __u32);
+	__type(value, __u32);
+} turns SEC(".maps");
 
 /* Probe address to VIP and server. */
 struct {

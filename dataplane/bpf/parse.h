@@ -21,6 +21,8 @@
 #define IPV6_FRAGMENT_OFFSET bpf_htons(0xfff8)
 #define IPV6_MORE_FRAGMENTS bpf_htons(0x0001)
 #define MAX_EXTENSION_HEADERS 6
+#define IPV4_TTL 22
+#define IPV6_HOP_LIMIT 21
 
 #ifndef IPPROTO_UDPLITE
 #define IPPROTO_UDPLITE 136
@@ -31,13 +33,16 @@ enum packet_flag {
 	PACKET_FRAGMENT = 1 << 1,	/* any fragment, the first too */
 	PACKET_LATER = 1 << 2,		/* fragment without the transport header */
 	PACKET_BROKEN = 1 << 3,		/* headers contradict each other or end too early */
+	PACKET_QUOTED = 1 << 4,		/* not on its way: an ICMP error is about it */
 };
 
 struct packet {
 	struct vserver_key key;		/* destination, protocol, destination port or 0 */
 	struct address source;
 	__u32 transport;		/* offset of the transport header in the frame */
+	__u32 end;			/* offset behind the IP packet, where link padding may begin */
 	__u32 flags;			/* enum packet_flag */
+	__u32 fragment_id;		/* network order; fragments only */
 	__be16 source_port;
 };
 
@@ -74,8 +79,7 @@ static __always_inline int readable(struct __sk_buff *skb, __u32 length)
 	return skb->len >= length && !bpf_skb_pull_data(skb, length);
 }
 
-/* `end`: offset behind the IP packet, where link padding may begin. */
-static __always_inline void parse_ports(struct __sk_buff *skb, struct packet *packet, __u32 end)
+static __always_inline void parse_ports(struct __sk_buff *skb, struct packet *packet)
 {
 	void *data_end = (void *)(long)skb->data_end;
 	void *data = (void *)(long)skb->data;
@@ -84,7 +88,7 @@ static __always_inline void parse_ports(struct __sk_buff *skb, struct packet *pa
 
 	if (packet->flags & PACKET_LATER || !protocol_has_ports(packet->key.protocol))
 		return;
-	if (packet->transport + sizeof(ports) > end) {
+	if (packet->transport + sizeof(ports) > packet->end) {
 		packet->flags |= PACKET_BROKEN;
 		return;
 	}
@@ -114,6 +118,8 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, struct packet *pack
 	packet->source_port = 0;
 	packet->flags = 0;
 	packet->transport = 0;
+	packet->end = 0;
+	packet->fragment_id = 0;
 	if (!readable(skb, sizeof(struct ethhdr) + sizeof(*ip)))
 		return 0;
 	data = (void *)(long)skb->data;
@@ -134,12 +140,14 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, struct packet *pack
 	}
 	if (ip->frag_off & (IPV4_FRAGMENT_OFFSET | IPV4_MORE_FRAGMENTS)) {
 		packet->flags |= PACKET_FRAGMENT;
+		packet->fragment_id = ip->id;
 		if (ip->frag_off & IPV4_FRAGMENT_OFFSET)
 			packet->flags |= PACKET_LATER;
 	}
 	packet->key.protocol = ip->protocol;
 	packet->transport = sizeof(struct ethhdr) + header;
-	parse_ports(skb, packet, sizeof(struct ethhdr) + total);
+	packet->end = sizeof(struct ethhdr) + total;
+	parse_ports(skb, packet);
 	return 1;
 }
 
@@ -165,6 +173,8 @@ static __always_inline void walk_extensions(struct __sk_buff *skb, struct packet
 		if (i == MAX_EXTENSION_HEADERS || bpf_skb_load_bytes(skb, offset, &extension, sizeof(extension)))
 			break;
 		if (next == IPPROTO_FRAGMENT) {
+			if (bpf_skb_load_bytes(skb, offset + sizeof(extension), &packet->fragment_id, 4))
+				break;
 			offset += 8;
 			/* RFC 6946: neither offset nor more-flag: a whole packet in a fragment header */
 			if (extension.fragment & (IPV6_FRAGMENT_OFFSET | IPV6_MORE_FRAGMENTS))
@@ -199,6 +209,8 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct packet *pack
 	packet->source_port = 0;
 	packet->flags = 0;
 	packet->transport = header;
+	packet->end = 0;
+	packet->fragment_id = 0;
 	if (!readable(skb, header))
 		return 0;
 	data = (void *)(long)skb->data;
@@ -217,6 +229,7 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct packet *pack
 		packet->flags = PACKET_BROKEN;
 		return 1;
 	}
+	packet->end = end;
 	direct = (void *)(ip + 1);
 	if (protocol_has_ports(ip->nexthdr) && (void *)(direct + 2) <= data_end && header + 4 <= end) {
 		packet->source_port = direct[0];
@@ -228,7 +241,7 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct packet *pack
 	if (!(packet->flags & PACKET_BROKEN) && packet->transport > end)
 		packet->flags |= PACKET_BROKEN;
 	if (!(packet->flags & PACKET_BROKEN))
-		parse_ports(skb, packet, end);
+		parse_ports(skb, packet);
 	return 1;
 }
 

@@ -19,6 +19,8 @@ enum vip_flag {
 	VIP_PORT = 1 << 2,		/* some vserver has protocol ANY and a port */
 	VIP_ANY = 1 << 3,		/* some vserver has protocol ANY and any port */
 	VIP_ANSWER = 1 << 8,		/* answer ARP and neighbour solicitation */
+	VIP_PING_ANSWER = 1 << 9,	/* answer pings; goes before the next */
+	VIP_PING_DROP = 1 << 10,	/* drop pings; with neither, look them up like any packet */
 };
 
 struct vip_value {
@@ -39,10 +41,19 @@ enum hash_field {
 	HASH_SOURCE_PORT = 1 << 2,
 };
 
+/* Without any, the service follows from the packet alone. With any, policies has an entry. */
+enum vserver_flag {
+	VSERVER_SESSIONS = 1 << 0,	/* a flow keeps its service, see flow.h */
+	VSERVER_ROTATE = 1 << 1,	/* new flows, or packets if there are no sessions, take the ring's slots in turn */
+	VSERVER_PERSIST = 1 << 2,	/* a source keeps its service for new flows */
+	VSERVER_SYN_LIMIT = 1 << 3,	/* SYNs pass by token buckets, see syn.h */
+};
+
 struct vserver_value {
 	__u32 vserver_id;		/* index into rings and vserver_stats, 1 .. MAX_VSERVERS-1 */
 	__u32 config_id;		/* the row it was compiled from */
 	enum hash_field hash_fields;
+	enum vserver_flag flags;
 	struct address mask;		/* ANDed to hashed addresses; IPv4 uses word[3] only */
 };
 
@@ -51,11 +62,89 @@ struct ring {
 	__u16 slot[RING_SLOTS];
 };
 
+enum service_flag {
+	SERVICE_CLOSED = 1 << 0,	/* closed has entries for it */
+};
+
 struct service_value {
 	__u32 config_id;		/* the row it was compiled from; 0: entry unused */
 	__u32 ifindex;			/* egress interface */
 	__u8 mac[6];			/* destination: the server's */
 	__u8 source_mac[6];		/* source: the egress interface's own */
+	enum service_flag flags;
+};
+
+/* policies: what only vservers with flags need, by vserver_id. Times in seconds. */
+struct policy {
+	__u32 config_id;		/* the vserver's row; 0: entry unused */
+	__u32 idle_timeout;		/* a flow ends that long after its last packet */
+	__u32 persist_timeout;
+	__u32 zero;
+	struct address persist_mask;	/* ANDed to the source; all ones outside an IPv4 address */
+	__u32 syn_rate;			/* SYNs a second; 0: no limit */
+	__u32 syn_burst;		/* SYNs beyond the rate that pass at once, at least 1 */
+	__u32 source_syn_rate;		/* the same for each source network */
+	__u32 source_syn_burst;
+	struct address source_mask;	/* as persist_mask: what a source network is */
+};
+
+/* syn_sources: the bucket of a source network at a vserver. */
+struct syn_source_key {
+	struct address source;
+	__u32 vserver;			/* row */
+	__u32 zero;
+};
+
+/* A token bucket as the time when it will be full again, in ns of CLOCK_MONOTONIC. */
+struct bucket {
+	__u64 full;
+};
+
+/* closed: a service that a vserver does not choose any more, and what becomes of the flows it has there. */
+struct closed_key {
+	__u32 vserver;			/* row */
+	__u32 service;			/* index */
+};
+
+enum closed_state {
+	CLOSED_DRAIN = 1,		/* they go on until they end */
+	CLOSED_FLUSH = 2,		/* they get another service at once */
+};
+
+struct closed_value {
+	enum closed_state state;
+};
+
+/* flows and embryos: the service of a flow, or of a source. */
+enum flow_kind {
+	FLOW_SESSION = 0,
+	FLOW_PERSISTENCE = 1,		/* source masked, vserver's row for destination, no ports */
+};
+
+struct flow_key {
+	struct address source;
+	struct address destination;
+	__be16 source_port;
+	__be16 port;
+	__u8 protocol;
+	__u8 kind;			/* enum flow_kind */
+	__u16 zero;
+};
+
+struct flow {
+	__u64 seen;			/* CLOCK_MONOTONIC in ns, to the second */
+	__u32 service;			/* index */
+	__u32 config_id;		/* the service's row */
+	__u32 vserver;			/* its row; of a fragment: its vserver_id */
+	__u32 closing;			/* FIN or RST seen */
+};
+
+/* fragments: where the first fragment of a packet went. */
+struct fragment_key {
+	struct address source;
+	struct address destination;
+	__u32 id;
+	__u32 protocol;
 };
 
 /* probes_out: probe address -> the VIP on one server. */
@@ -80,11 +169,16 @@ struct interface_value {
 };
 
 /* settings: one entry. */
+enum setting_flag {
+	SETTING_TTL = 1 << 0,		/* drop packets whose TTL or hop limit is 1 or 0 instead of forwarding them */
+};
+
 struct settings {
 	__u64 hash_key[2];		/* SipHash key of the installation: bytes 0-7 and 8-15, little endian */
 	__u32 probe_ifindex;		/* where answers to probes are delivered; 0: no probing */
 	__u8 probe_mac[6];
 	__u8 zero[2];
+	enum setting_flag flags;
 };
 
 struct counter {
@@ -93,13 +187,14 @@ struct counter {
 };
 
 /* Every exit of the programs has one of these names; reasons counts them per CPU. The verdict follows from the
- * range: up to REASON_PROBE_ANSWERED redirected, PASS_* left to later filters and the stack, DROP_* dropped. */
+ * range: up to REASON_PING_ANSWERED redirected, PASS_* left to later filters and the stack, DROP_* dropped. */
 enum reason {
 	REASON_FORWARDED = 0,
 	REASON_ARP_ANSWERED,
 	REASON_ND_ANSWERED,
 	REASON_PROBE_SENT,
 	REASON_PROBE_ANSWERED,
+	REASON_PING_ANSWERED,
 	REASON_PASS_NOT_IP,		/* neither ARP, IPv4 nor IPv6 */
 	REASON_PASS_NOT_VIP,
 	REASON_PASS_NOT_TO_US,		/* broadcast, multicast or another host's frame */
@@ -112,6 +207,12 @@ enum reason {
 	REASON_DROP_OWN_MAC,		/* would go back to the director itself */
 	REASON_DROP_PROBE_UNMAPPED,	/* probe address that stands for no server */
 	REASON_DROP_TABLE,		/* table entry missing: a fault of ours */
+	REASON_DROP_PING,		/* a ping that the VIP does not answer, or that cannot be answered */
+	REASON_DROP_QUOTATION,		/* an ICMP error about no packet that a server could have sent from this VIP */
+	REASON_DROP_LOOP,		/* came from the MAC that it would be sent to, or from one of our own */
+	REASON_DROP_TTL,		/* TTL or hop limit used up, and the settings ask for that rule */
+	REASON_DROP_SYN_RATE,		/* more SYNs than the vserver takes */
+	REASON_DROP_SYN_SOURCE,		/* more SYNs from one network than the vserver takes */
 	REASON_COUNT,
 };
 

@@ -112,6 +112,10 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
         c.c_int,
         [c.c_int, c.c_void_p, c.c_void_p, c.c_void_p, c.c_void_p, c.POINTER(c.c_uint32), c.c_void_p],
     ),
+    "bpf_map_update_batch": (
+        c.c_int,
+        [c.c_int, c.c_char_p, c.c_char_p, c.POINTER(c.c_uint32), c.c_void_p],
+    ),
     "bpf_prog_test_run_opts": (c.c_int, [c.c_int, c.POINTER(TestRunOptions)]),
     "libbpf_num_possible_cpus": (c.c_int, []),
     "libbpf_set_print": (c.c_void_p, [c.c_void_p]),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes as c
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from errno import ENOENT
 from pathlib import Path
@@ -181,6 +182,19 @@ class Map:
         self._check_size("key", key, self.key_size)
         self._check_size("value", value, size or self.value_size)
         _check(lib.bpf_map_update_elem(self.fd, key, value, 0), f"writing to {self.name}")
+
+    def update_batch(self, keys: Sequence[bytes], values: Sequence[bytes]) -> int:
+        """Create or replace entries in this order in one call to the kernel (BPF_MAP_UPDATE_BATCH).
+
+        Returns how many were written before the kernel refused one: 0 where it has no batches for this kind of map.
+        """
+        for key, value in zip(keys, values, strict=True):
+            self._check_size("key", key, self.key_size)
+            self._check_size("value", value, self.value_size)
+        count = c.c_uint32(len(keys))
+        result = lib.bpf_map_update_batch(self.fd, b"".join(keys), b"".join(values), c.byref(count), None)
+        # Refused as a whole, the count is left as it was
+        return 0 if result < 0 and count.value == len(keys) else count.value
 
     def delete(self, key: bytes) -> None:
         """Remove an entry; an absent one is no error."""

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from dataplane.kernel.libbpf import BpfObject, Map, MapShape, get_pinned, pin, program_info
 from dataplane.layout import OFFSETS, SIZES
-from dataplane.tables import HashField, Reason, VipFlag
+from dataplane.tables import ClosedState, HashField, Reason, ServiceFlag, SettingFlag, VipFlag, VServerFlag
 
 INGRESS = "hp_ingress"
 PROBE = "hp_probe"
+_NUMBERS = (VipFlag, HashField, VServerFlag, ServiceFlag, ClosedState, SettingFlag, Reason)
 _TEMPORARY = "_new"  # bpffs takes no name with a dot
 
 
@@ -44,7 +45,7 @@ class Forwarder:
 
 def layout_hash(shapes: list[MapShape]) -> str:
     """16 hexadecimal digits that change with any size, offset or number the maps' content depends on."""
-    numbers = [{member.name: int(member) for member in kind} for kind in (VipFlag, HashField, Reason)]
+    numbers = [{member.name: int(member) for member in kind} for kind in _NUMBERS]
     text = repr((shapes, sorted(SIZES.items()), sorted(OFFSETS.items()), numbers))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from dataplane import layout
 from dataplane.kernel.libbpf import Map, possible_cpus
-from dataplane.plan import Delete, Put, Step, Table
-from dataplane.tables import MAX_VSERVERS, Count, Counters, Reason, Tables
+from dataplane.kernel.rings import Rings
+from dataplane.plan import Put, Step, Table
+from dataplane.tables import Count, Counters, Reason, Tables
 
 VSERVER_STATS = "vserver_stats"
 SERVICE_STATS = "service_stats"
 REASONS = "reasons"
 GENERATION = "generation"
+FLOWS = "flows"
+EMBRYOS = "embryos"
+SYN_DROPS = "syn_drops"
 _SETTINGS_KEY = bytes(4)
 
 _PACK: dict[Table, tuple[Callable[[Any], bytes], Callable[[Any], bytes]]] = {
@@ -22,11 +27,13 @@ _PACK: dict[Table, tuple[Callable[[Any], bytes], Callable[[Any], bytes]]] = {
     Table.VIPS: (layout.pack_address, layout.pack_vip),
     Table.VSERVERS: (layout.pack_vserver_key, layout.pack_vserver),
     Table.SERVICES: (layout.pack_id, layout.pack_service),
+    Table.POLICIES: (layout.pack_id, layout.pack_policy),
+    Table.CLOSED: (layout.pack_closed_key, layout.pack_closed),
     Table.PROBES_OUT: (layout.pack_address, layout.pack_probe_out),
     Table.PROBES_IN: (layout.pack_probe_in_key, layout.pack_address),
 }
 # Entries of an array cannot be removed; zeros mean "not in use".
-_ARRAYS = {Table.SETTINGS, Table.SERVICES}
+_ARRAYS = {Table.SETTINGS, Table.SERVICES, Table.POLICIES}
 # The forwarder remembers look-ups in these (bpf/find.h)
 _REMEMBERED = {Table.VIPS, Table.VSERVERS}
 
@@ -36,6 +43,7 @@ class KernelMaps:
 
     def __init__(self, maps: dict[str, Map]) -> None:
         self._maps = maps
+        self._rings = Rings(maps[Table.RINGS])
         self._stat_size = layout.COUNTER_SIZE * possible_cpus()
         # The process before us may have been killed between a change and its new generation
         self._new_generation()
@@ -54,33 +62,17 @@ class KernelMaps:
             vserver_key = layout.unpack_vserver_key(key)
             tables.vservers[vserver_key] = layout.unpack_vserver(value, vserver_key)
         tables.services = layout.services_in_use(self._maps[Table.SERVICES].dump()[1])
+        versions = {entry.vserver_id: key.address.version for key, entry in tables.vservers.items()}
+        for vserver_id, policy in layout.policies_in_use(self._maps[Table.POLICIES].dump()[1]).items():
+            tables.policies[vserver_id] = layout.unpack_policy(policy, versions.get(vserver_id, 6))
+        for key, value in self._maps[Table.CLOSED].items():
+            tables.closed[layout.unpack_closed_key(key)] = layout.unpack_closed(value)
         for key, value in self._maps[Table.PROBES_OUT].items():
             tables.probes_out[layout.unpack_address(key)] = layout.unpack_probe_out(value)
         for key, value in self._maps[Table.PROBES_IN].items():
             tables.probes_in[layout.unpack_probe_in_key(key)] = layout.unpack_address(value)
-        tables.rings = self._read_rings()
+        tables.rings = self._rings.read()
         return tables
-
-    def _read_rings(self) -> dict[int, bytes]:
-        rings: dict[int, bytes] = {}
-        for vserver_id, inner_id in self._inner_maps():
-            inner = Map.by_id(layout.unpack_id(inner_id))
-            try:
-                ring = inner.lookup(bytes(4))
-            finally:
-                inner.close()
-            if ring is not None:
-                rings[layout.unpack_id(vserver_id)] = ring
-        return rings
-
-    def _inner_maps(self) -> list[tuple[bytes, bytes]]:
-        outer = self._maps[Table.RINGS]
-        try:
-            return outer.items()
-        except InterruptedError:
-            # Older kernels end a batch so at the first empty slot of an array of maps; slower, then
-            keys = [layout.pack_id(vserver_id) for vserver_id in range(MAX_VSERVERS)]
-            return [(key, inner_id) for key in keys if (inner_id := outer.lookup(key)) is not None]
 
     def apply(self, step: Step) -> None:
         """Carry out one step.
@@ -91,7 +83,10 @@ class KernelMaps:
 
         """
         if step.table is Table.RINGS:
-            self._apply_ring(step)
+            if isinstance(step, Put):
+                self._rings.put(step.key, step.value)
+            else:
+                self._rings.delete(step.key)
             return
         pack_key, pack_value = _PACK[step.table]
         opened = self._maps[step.table]
@@ -105,26 +100,18 @@ class KernelMaps:
         if step.table in _REMEMBERED:
             self._new_generation()
 
+    def put_rings(self, steps: Sequence[Step]) -> int:
+        """Carry out puts of rings with one wait for many; how many, before the kernel refused one.
+
+        Raises ValueError when a key or a ring does not fit; nothing was changed.
+        """
+        return self._rings.put_many([(step.key, step.value) for step in steps if isinstance(step, Put)])
+
     def _new_generation(self) -> None:
         """Make the forwarder forget what it remembers of earlier look-ups."""
         opened = self._maps[GENERATION]
         number = layout.unpack_id(opened.lookup(bytes(4)) or bytes(4))
         opened.update(bytes(4), layout.pack_id((number + 1) % (1 << 32)))
-
-    def _apply_ring(self, step: Put | Delete) -> None:
-        outer = self._maps[Table.RINGS]
-        key = layout.pack_id(step.key)
-        if isinstance(step, Delete):
-            outer.delete(key)
-            return
-        ring = layout.pack_ring(step.value)
-        inner = Map.create_array("ring", layout.RING_SIZE)
-        try:
-            inner.update(bytes(4), ring)
-            # Returns when no packet uses the old ring any more
-            outer.update(key, layout.pack_id(inner.fd))
-        finally:
-            inner.close()
 
     def counters(self) -> Counters:
         """Counters of every vserver and service in use, and of every reason. Raises OSError."""
@@ -137,6 +124,22 @@ class KernelMaps:
             self.reasons(),
         )
 
+    def flows(self) -> dict[tuple[int, int], int]:
+        """How many flows and persistent sources are remembered, by vserver's row and kernel id of the service.
+
+        Those that have timed out and were not pushed out yet are among them. Raises OSError.
+        """
+        found: Counter[tuple[int, int]] = Counter()
+        for name in (FLOWS, EMBRYOS):
+            values = self._maps[name].dump()[1]
+            found.update((vserver, service) for vserver, service, _seen in layout.flow_holders(values))
+        return dict(found)
+
+    def syn_drops(self) -> dict[int, Count]:
+        """SYNs that went over a limit, by kernel id of each vserver that has limits. Raises OSError."""
+        ids = layout.policies_in_use(self._maps[Table.POLICIES].dump()[1])
+        return {vserver_id: self._count(SYN_DROPS, vserver_id) for vserver_id in ids}
+
     def reasons(self) -> dict[Reason, Count]:
         """What became of every frame. Raises OSError."""
         return {reason: self._count(REASONS, reason) for reason in Reason}
@@ -148,6 +151,6 @@ class KernelMaps:
     def clear_counters(self, *, vservers: Collection[int] = (), services: Collection[int] = ()) -> None:
         """Set the counters of these kernel ids to zero. Raises OSError."""
         zero = bytes(self._stat_size)
-        for name, ids in ((VSERVER_STATS, vservers), (SERVICE_STATS, services)):
+        for name, ids in ((VSERVER_STATS, vservers), (SYN_DROPS, vservers), (SERVICE_STATS, services)):
             for number in ids:
                 self._maps[name].update(layout.pack_id(number), zero, self._stat_size)

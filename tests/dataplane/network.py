@@ -153,7 +153,10 @@ def clients() -> list[Packet]:
             source = ip_address(f"10.77.0.{200 + host}" if vip.version == 4 else f"fd77::{200 + host}")
             for protocol in (6, 17):
                 packets += [Packet(source, vip, protocol, 40000 + host, port) for port in (80, 443, 8080)]
-            packets.append(Packet(source, vip, 1))
+            icmp = 1 if vip.version == 4 else 58
+            packets += [Packet(source, vip, icmp, ping=ping) for ping in (False, True)]
+            reply = Packet(vip, source, 6, 80, 40000 + host)
+            packets.append(Packet(source, vip, icmp, quoted=reply))
             packets.append(Packet(source, vip, 6, fragment=True, later=True))
             packets.append(Packet(source, vip, 17, 40000, 80, fragment=True))
     return packets

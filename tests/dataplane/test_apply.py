@@ -61,7 +61,7 @@ def test_nothing_to_do_is_complete() -> None:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(states(), states(), st.integers(0, 2**32), st.floats(0.05, 0.5))
+@given(states(), states(), st.integers(0, 2**32), st.floats(0.05, 0.3))
 def test_repeated_rounds_over_failing_maps_reach_what_is_wanted(
     before: DesiredState, after: DesiredState, seed: int, failure: float
 ) -> None:

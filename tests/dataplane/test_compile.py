@@ -3,14 +3,39 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from ipaddress import ip_address
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
 import dataplane.compile as compile_module
 from dataplane.compile import CapacityError, CompileError, compile_tables
-from dataplane.desired import Configuration, DesiredState, ProbeTarget, resolve
+from dataplane.desired import (
+    Configuration,
+    DesiredState,
+    Ping,
+    ProbeTarget,
+    ServiceConfig,
+    VServerConfig,
+    VServerOptions,
+    resolve,
+)
 from dataplane.hashing import ring_ids
-from dataplane.tables import RING_SLOTS, ForwarderSettings, HashField, ProbeInKey, Tables, VipFlag, VServerKey
+from dataplane.tables import (
+    RING_SLOTS,
+    ClosedKey,
+    ClosedState,
+    ForwarderSettings,
+    HashField,
+    PolicyEntry,
+    ProbeInKey,
+    ServiceFlag,
+    SynLimit,
+    Tables,
+    VipFlag,
+    VServerFlag,
+    VServerKey,
+)
 from tests.dataplane.network import (
     ETH0,
     ETH1,
@@ -72,9 +97,45 @@ def test_vip_flags_say_which_look_ups_can_match() -> None:
         )
     )
     assert tables.vips == {
-        VIPS[0]: VipFlag.PROTO_PORT | VipFlag.PROTO | VipFlag.PORT | VipFlag.ANSWER,
+        VIPS[0]: VipFlag.PROTO_PORT | VipFlag.PROTO | VipFlag.PORT | VipFlag.ANSWER | VipFlag.PING_ANSWER,
         VIPS[1]: VipFlag.ANY | VipFlag.ANSWER,
     }
+
+
+PINGS = VipFlag.PING_ANSWER | VipFlag.PING_DROP
+
+
+@pytest.mark.parametrize(
+    ("vservers", "flags"),
+    [
+        ([(6, 80, Ping.AUTO, True)], VipFlag.PING_ANSWER),
+        ([(6, 80, Ping.AUTO, False)], VipFlag.PING_DROP),
+        ([(6, 80, Ping.AUTO, False), (17, 53, Ping.AUTO, True)], VipFlag.PING_ANSWER),
+        ([(0, 0, Ping.AUTO, True)], VipFlag(0)),
+        ([(1, 0, Ping.AUTO, False), (6, 80, Ping.AUTO, True)], VipFlag(0)),
+        ([(0, 80, Ping.AUTO, True)], VipFlag.PING_ANSWER),
+        ([(0, 0, Ping.ANSWER, True)], VipFlag.PING_ANSWER),
+        ([(0, 0, Ping.ANSWER, False)], VipFlag.PING_DROP),
+        ([(6, 80, Ping.FORWARD, True)], VipFlag(0)),
+        ([(6, 80, Ping.FORWARD, True), (6, 81, Ping.ANSWER, True)], VipFlag.PING_ANSWER),
+        ([(6, 80, Ping.DROP, True), (6, 81, Ping.ANSWER, True)], VipFlag.PING_DROP),
+    ],
+)
+def test_pings_are_answered_while_the_vip_is_up_unless_told_otherwise(
+    vservers: list[tuple[int, int, Ping, bool]], flags: VipFlag
+) -> None:
+    tables = compiled(
+        desired(
+            *(
+                replace(
+                    vserver(number, replace(S1, eligible=up), protocol=protocol, port=port),
+                    options=VServerOptions(ping),
+                )
+                for number, (protocol, port, ping, up) in enumerate(vservers, start=1)
+            )
+        )
+    )
+    assert tables.vips[VIPS[0]] & PINGS == flags
 
 
 def test_a_service_that_is_down_keeps_its_entry_and_gets_no_slots() -> None:
@@ -230,3 +291,69 @@ def test_more_services_than_slots_are_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_a_state_that_contradicts_itself_is_refused(state: DesiredState, message: str) -> None:
     with pytest.raises(CompileError, match=message):
         compiled(state)
+
+
+def sessionful(number: int, *services: ServiceConfig, **options: Any) -> VServerConfig:
+    chosen = VServerOptions(**{"sessions": True, **options})
+    return replace(vserver(number, *services, protocol=6, port=80 + number), options=chosen)
+
+
+def test_a_sessionless_vserver_needs_no_policy_and_a_sessionful_one_gets_the_usual_times() -> None:
+    tables = compiled(desired(vserver(1, S1), sessionful(2, S1), replace(sessionful(3, S1), protocol=17)))
+    entries = {entry.config_id: entry for entry in tables.vservers.values()}
+    assert {row: entry.flags for row, entry in entries.items()} == {
+        1: 0,
+        2: VServerFlag.SESSIONS,
+        3: VServerFlag.SESSIONS,
+    }
+    idle = {entry.config_id: entry.idle_timeout for entry in tables.policies.values()}
+    assert idle == {2: 9000, 3: 120}
+    assert all(entries[entry.config_id].vserver_id == vserver_id for vserver_id, entry in tables.policies.items())
+
+
+def test_persistence_and_turns_reach_flags_policy_and_ring() -> None:
+    mask = ip_address("255.255.255.0")
+    tables = compiled(desired(sessionful(1, S1, S2, rotate=True, persist_timeout=7, persist_mask=mask, idle_timeout=5)))
+    (entry,) = tables.vservers.values()
+    assert entry.flags == VServerFlag.SESSIONS | VServerFlag.ROTATE | VServerFlag.PERSIST
+    assert tables.policies[entry.vserver_id] == PolicyEntry(1, 5, 7, mask)
+    ids = list(ring_ids(tables.rings[entry.vserver_id]))
+    assert all(one != two for one, two in pairwise(ids))
+    with pytest.raises(CompileError, match="not of the VIP's family"):
+        compiled(desired(sessionful(1, S1, persist_timeout=7, persist_mask=ip_address("ffff::"))))
+
+
+def test_a_limit_of_syns_has_a_second_of_them_as_its_burst_unless_told() -> None:
+    mask = ip_address("255.255.255.0")
+    limited = sessionful(1, S1, sessions=False, syn_rate=100, source_syn_rate=5, source_syn_burst=9, source_mask=mask)
+    tables = compiled(desired(limited))
+    (entry,) = tables.vservers.values()
+    assert entry.flags == VServerFlag.SYN_LIMIT
+    assert tables.policies[entry.vserver_id].syn == SynLimit(100, 100, 5, 9, mask)
+
+
+def test_a_share_replaces_the_weight() -> None:
+    tables = compiled(desired(vserver(1, replace(S1, share=3), replace(S2, weight=100, share=1))))
+    counts = Counter(ring_ids(tables.rings[1]))
+    assert counts[1] == pytest.approx(3 * counts[2], rel=0.01)
+
+
+@pytest.mark.parametrize(("flush", "state"), [(True, ClosedState.FLUSH), (False, ClosedState.DRAIN)])
+def test_a_service_that_leaves_is_closed_until_it_returns(flush: bool, state: ClosedState) -> None:
+    up = compiled(desired(sessionful(1, S1, S2), sessionful(2, S2)))
+    assert up.closed == {}
+    down = compiled(desired(sessionful(1, S1, replace(S2, eligible=False, flush=flush)), sessionful(2, S2)), up)
+    assert down.closed == {ClosedKey(1, 2): state}
+    assert {number: entry.flags for number, entry in down.services.items()} == {1: 0, 2: ServiceFlag.CLOSED}
+    again = compiled(desired(sessionful(1, S1, S2), sessionful(2, S2)), down)
+    assert (again.closed, again.services) == ({}, up.services)
+
+
+def test_an_unbound_service_is_flushed_for_as_long_as_others_use_it() -> None:
+    tables = compiled(desired(sessionful(1, S1, S2), sessionful(2, S2)))
+    for _ in range(2):
+        tables = compiled(desired(sessionful(1, S1), sessionful(2, S2)), tables)
+        assert tables.closed == {ClosedKey(1, 2): ClosedState.FLUSH}
+    tables = compiled(desired(sessionful(1, S1)), tables)
+    assert tables.closed == {}
+    assert set(tables.services) == {1}

@@ -2,14 +2,19 @@ from __future__ import annotations
 
 import _imp
 import random
+import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dataplane import hashing
 from dataplane.hashing import client_slot, maglev, ring_ids, siphash, siphash13
 from dataplane.tables import RING_SLOTS, HashField
 
@@ -163,23 +168,74 @@ def test_a_ring_of_more_backends_than_a_byte_counts_agrees_with_the_definition()
     assert max(counts.values()) - min(counts.values()) <= 1
 
 
-def test_a_small_ring_is_filled_turn_by_turn_as_in_the_paper() -> None:
-    from dataplane.hashing import _permutation  # noqa: PLC0415 - the paper's offset and skip, else not public
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library, from the source as it is."""
+    target = tmp_path_factory.mktemp("native") / "ring.so"
+    source = Path(hashing.__file__).with_name("ring.c")
+    command = ["clang", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", str(target), str(source)]
+    subprocess.run(command, check=True, timeout=60)
+    return target
 
-    slots, names = 7, ["B0", "B1", "B2"]
-    preferences = {
-        name: [(offset + step * skip) % slots for step in range(slots)]
-        for name in names
-        for offset, skip in [_permutation(name, slots)]
-    }
-    expected = [0] * slots
-    turn = 0
-    while 0 in expected:
-        name = names[turn % 3]
-        free = next(slot for slot in preferences[name] if not expected[slot])
-        expected[free] = turn % 3 + 1
-        turn += 1
-    assert list(ring_ids(maglev([(name, 1, index + 1) for index, name in enumerate(names)], slots))) == expected
+
+@contextmanager
+def filling_by(library: Path) -> Iterator[None]:
+    """Rings are filled by this library; by Python, if it does not exist."""
+    former = hashing.NATIVE_LIBRARY
+
+    def use(path: Path) -> None:
+        hashing.NATIVE_LIBRARY = path
+        hashing.native_library.cache_clear()
+        hashing.clear_caches()
+
+    use(library)
+    try:
+        yield
+    finally:
+        use(former)
+
+
+def ring_of_the_paper(backends: list[tuple[str, int, int]], slots: int) -> list[int]:
+    """The paper's pseudocode 1, with weights as turns; slow, and in other words than the function it checks."""
+    from dataplane.hashing import _permutation, _turns  # noqa: PLC0415 - offset, skip and turns, else not public
+
+    ordered = sorted(backends)
+    walks = [_permutation(identity, slots) for identity, _, _ in ordered]
+    turns = _turns([weight for _, weight, _ in ordered])
+    entry, position = [0] * slots, [0] * len(ordered)
+    for turn in range(slots):
+        index = turns[turn % len(turns)]
+        offset, skip = walks[index]
+        while entry[slot := (offset + position[index] * skip) % slots]:
+            position[index] += 1
+        entry[slot] = ordered[index][2]
+    return entry
+
+
+def test_a_small_ring_is_filled_turn_by_turn_as_in_the_paper() -> None:
+    three = [("B0", 1, 1), ("B1", 1, 2), ("B2", 1, 3)]
+    assert list(ring_ids(maglev(three, 7))) == ring_of_the_paper(three, 7)
+
+
+@settings(max_examples=60, deadline=None)
+@given(backends, st.sampled_from([13, 97, 101, 997]))
+def test_python_and_c_fill_rings_as_the_paper_does(
+    compiled: Path, chosen: list[tuple[str, int, int]], slots: int
+) -> None:
+    expected = ring_of_the_paper(chosen, slots)
+    for library in (Path("/nonexistent"), compiled):
+        with filling_by(library):
+            assert list(ring_ids(maglev(chosen, slots))) == expected
+
+
+@pytest.mark.parametrize("number", [1, 3, 100, 300])
+def test_python_and_c_fill_a_whole_ring_as_the_paper_does(compiled: Path, number: int) -> None:
+    chosen = [(f"10.77.1.{index} 80", 1 + index % 3, index + 1) for index in range(number)]
+    expected = ring_of_the_paper(chosen, RING_SLOTS)
+    for library in (Path("/nonexistent"), compiled):
+        with filling_by(library):
+            assert (hashing.native_library() is None) is (library != compiled)
+            assert list(ring_ids(maglev(chosen))) == expected
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import subprocess
 from enum import IntEnum, IntFlag
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -17,21 +17,33 @@ from hypothesis import strategies as st
 
 from dataplane import layout
 from dataplane.tables import (
+    MAX_CLOSED,
+    MAX_EMBRYOS,
+    MAX_FLOWS,
+    MAX_FRAGMENTS,
     MAX_INTERFACES,
     MAX_PROBES,
     MAX_SERVICES,
+    MAX_SYN_SOURCES,
     MAX_VIPS,
     MAX_VSERVERS,
     RING_SLOTS,
+    ClosedKey,
+    ClosedState,
     Count,
     ForwarderSettings,
     HashField,
+    PolicyEntry,
     ProbeInKey,
     ProbeOut,
     Reason,
     ServiceEntry,
+    ServiceFlag,
+    SettingFlag,
+    SynLimit,
     VipFlag,
     VServerEntry,
+    VServerFlag,
     VServerKey,
 )
 
@@ -70,7 +82,15 @@ def test_sizes_and_offsets_are_the_compilers(types: list[dict[str, Any]], name: 
 @needs_compiler
 @pytest.mark.parametrize(
     ("name", "prefix", "numbers"),
-    [("reason", "REASON_", Reason), ("vip_flag", "VIP_", VipFlag), ("hash_field", "HASH_", HashField)],
+    [
+        ("reason", "REASON_", Reason),
+        ("vip_flag", "VIP_", VipFlag),
+        ("hash_field", "HASH_", HashField),
+        ("setting_flag", "SETTING_", SettingFlag),
+        ("vserver_flag", "VSERVER_", VServerFlag),
+        ("service_flag", "SERVICE_", ServiceFlag),
+        ("closed_state", "CLOSED_", ClosedState),
+    ],
 )
 def test_numbers_are_the_compilers(
     types: list[dict[str, Any]], name: str, prefix: str, numbers: type[IntEnum] | type[IntFlag]
@@ -93,6 +113,11 @@ def test_limits_are_those_of_limits_h() -> None:
         "MAX_SERVICES": MAX_SERVICES,
         "MAX_PROBES": MAX_PROBES,
         "MAX_INTERFACES": MAX_INTERFACES,
+        "MAX_CLOSED": MAX_CLOSED,
+        "MAX_FLOWS": MAX_FLOWS,
+        "MAX_EMBRYOS": MAX_EMBRYOS,
+        "MAX_FRAGMENTS": MAX_FRAGMENTS,
+        "MAX_SYN_SOURCES": MAX_SYN_SOURCES,
         "RING_SLOTS": RING_SLOTS,
     }
 
@@ -113,7 +138,7 @@ def test_an_address_comes_back(address: IPv4Address | IPv6Address) -> None:
 @given(keys, st.integers(1, MAX_VSERVERS - 1), words, st.integers(0, 7), st.data())
 def test_a_vserver_comes_back(key: VServerKey, vserver_id: int, row: int, fields: int, data: st.DataObject) -> None:
     mask = data.draw(st.ip_addresses(v=4) if key.address.version == 4 else st.ip_addresses(v=6))
-    entry = VServerEntry(vserver_id, row, HashField(fields), mask)
+    entry = VServerEntry(vserver_id, row, HashField(fields), mask, data.draw(st.sampled_from([*VServerFlag])))
     assert layout.unpack_vserver_key(layout.pack_vserver_key(key)) == key
     assert layout.unpack_vserver(layout.pack_vserver(entry), key) == entry
 
@@ -133,11 +158,26 @@ def test_services_probes_and_settings_come_back(
     assert layout.unpack_interface(layout.pack_interface(mac)) == mac
 
 
+@given(words, words, st.integers(0, 86400), st.integers(0, 86400), st.sampled_from([4, 6]), st.data())
+def test_policies_and_closed_pairs_come_back(  # noqa: PLR0917 - a value for each field
+    row: int, service: int, idle: int, persist: int, version: Literal[4, 6], data: st.DataObject
+) -> None:
+    rates = st.integers(1, layout.MAX_RATE)
+    limits = st.builds(SynLimit, rates, rates, rates, rates, st.ip_addresses(v=version))
+    limit = data.draw(st.none() | limits)
+    policy = PolicyEntry(row, idle, persist, data.draw(st.ip_addresses(v=version)), limit)
+    assert layout.unpack_policy(layout.pack_policy(policy), version) == policy
+    key = ClosedKey(row, service)
+    assert layout.unpack_closed_key(layout.pack_closed_key(key)) == key
+    for state in ClosedState:
+        assert layout.unpack_closed(layout.pack_closed(state)) is state
+
+
 def test_bytes_stand_where_the_c_struct_has_them() -> None:
     key = VServerKey(ip_address("192.0.2.1"), 6, 80)
     assert layout.pack_vserver_key(key).hex() == "00000000000000000000ffffc0000201" + "0050" + "06" + "00"
     entry = VServerEntry(1, 2, HashField.SOURCE, ip_address("255.255.255.0"))
-    assert layout.pack_vserver(entry).hex() == "010000000200000001000000" + "00" * 12 + "ffffff00"
+    assert layout.pack_vserver(entry).hex() == "01000000020000000100000000000000" + "00" * 12 + "ffffff00"
 
 
 def test_counters_of_all_cpus_are_added() -> None:

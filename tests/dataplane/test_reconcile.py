@@ -11,7 +11,7 @@ import pytest
 
 from dataplane import reconcile
 from dataplane.desired import Configuration, ProbeTarget, VServerConfig
-from dataplane.plan import Step, dump
+from dataplane.plan import Step, Table, dump
 from dataplane.reconcile import HOLD_SECONDS, VERIFY_SECONDS, Reconciler
 from dataplane.tables import Count, IPAddress, Reason, Tables
 from tests.dataplane.network import ETH0, HASH_KEY, mac_of, service, vserver
@@ -156,6 +156,73 @@ def test_without_news_nothing_is_resolved_or_compiled_again(monkeypatch: pytest.
     monkeypatch.setattr(reconcile, "compile_tables", Mock(side_effect=AssertionError))
     bench.now += VERIFY_SECONDS + 0.1
     assert not bench.reconciler.round(three_services()).drift
+
+
+def test_a_verdict_is_applied_without_working_out_everything_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    for _ in range(2):
+        bench.reconciler.round(three_services())
+    anew = Bench()
+    monkeypatch.setattr(reconcile, "resolve", Mock(side_effect=AssertionError))
+    monkeypatch.setattr(reconcile, "compile_tables", Mock(side_effect=AssertionError))
+    bench.maps.steps.clear()
+    for number, down in enumerate(((2,), (1, 2), (), (3,)), start=2):
+        done = bench.reconciler.round(three_services(number, *down))
+        assert (done.error, done.desired.revision) == ("", number)
+    assert [step.table for step in bench.maps.steps] == [Table.RINGS] * 4
+    monkeypatch.undo()
+    for down in ((), (3,)):
+        anew.reconciler.round(three_services(5, *down))
+    assert dump(bench.maps.tables) == dump(anew.maps.tables)
+
+
+def test_a_small_change_that_was_refused_is_made_up_for() -> None:
+    bench = Bench()
+    for _ in range(2):
+        bench.reconciler.round(three_services())
+    put, bench.maps.apply = bench.maps.apply, Mock(side_effect=OSError(errno.ENOMEM, "no memory"))  # type: ignore[method-assign] # the next step is refused
+    assert bench.reconciler.round(three_services(2, 1)).error.startswith("step 1 of 1: ring 1")
+    bench.maps.apply = put  # type: ignore[method-assign] # all is well again
+    done = bench.reconciler.round(three_services(2, 1))
+    assert done.error == ""
+    assert "ring 1" in done.summary
+
+
+def test_news_does_not_wait_for_a_look_at_the_maps_that_the_next_round_takes() -> None:
+    bench = Bench()
+    for _ in range(2):
+        bench.reconciler.round(three_services())
+    bench.maps.tables.vips.clear()
+    bench.now += VERIFY_SECONDS + 0.1
+    done = bench.reconciler.round(three_services(2, 1))
+    assert not done.drift
+    assert "ring 1" in done.summary
+    assert bench.reconciler.round(three_services(2, 1)).drift
+    assert bench.maps.tables.vips
+
+
+def test_with_news_all_the_time_drift_is_found_all_the_same() -> None:
+    bench = Bench()
+    for _ in range(2):
+        bench.reconciler.round(three_services())
+    bench.maps.tables.vips.clear()
+    found = []
+    for number in range(9):
+        bench.now += VERIFY_SECONDS / 4
+        found.append(bench.reconciler.round(three_services(2 + number, 1 + number % 2)).drift)
+    assert found.count(True) == 1
+
+
+def test_a_small_change_after_drift_mends_the_drift_too() -> None:
+    bench = Bench()
+    for _ in range(2):
+        bench.reconciler.round(three_services())
+    bench.maps.tables.vips.clear()
+    bench.now += 2 * VERIFY_SECONDS + 0.1
+    done = bench.reconciler.round(three_services(2, 1))
+    assert done.drift
+    assert bench.maps.tables.vips
+    assert not bench.reconciler.round(three_services(2, 1)).summary
 
 
 def test_a_neighbour_that_failed_is_taken_out_at_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from ipaddress import ip_address
 
 import pytest
@@ -49,6 +50,27 @@ def test_counters_that_went_back_give_no_negative_rate() -> None:
     rates = report.Rates()
     rates.payload(counters(30), tables(), 100.0)
     assert rates.payload(counters(3), tables(), 101.0)["vservers"]["5"]["packets_per_second"] == 0.0
+
+
+def test_flows_are_summed_by_row_of_vserver_and_service() -> None:
+    payload = report.Rates().payload(counters(1), tables(), 100.0, {(5, 7): 3, (5, 8): 4, (6, 7): 2})
+    assert {row: entry["flows"] for row, entry in payload["vservers"].items()} == {"5": 7, "6": 2}
+    assert {row: entry["flows"] for row, entry in payload["services"].items()} == {"7": 5, "8": 4}
+    assert "flows" not in report.Rates().payload(counters(1), tables(), 100.0)["services"]["7"]
+
+
+def test_the_moment_at_which_a_guard_moved_is_kept_until_it_moves_again() -> None:
+    def looped(packets: int) -> Counters:
+        return Counters({}, {}, {Reason.DROP_LOOP: Count(packets, 0), Reason.DROP_TTL: Count(packets, 0)})
+
+    rates = report.Rates()
+    assert "moved_at" not in rates.payload(looped(5), tables(), 100.0)["reasons"]["DROP_LOOP"]  # before we looked
+    moved = rates.payload(looped(6), tables(), 101.0)["reasons"]
+    assert datetime.fromisoformat(moved["DROP_LOOP"]["moved_at"]).tzinfo is not None
+    assert "moved_at" not in moved["DROP_TTL"]
+    assert rates.payload(looped(6), tables(), 102.0)["reasons"]["DROP_LOOP"] == moved["DROP_LOOP"] | {
+        "packets_per_second": 0.0
+    }
 
 
 @pytest.mark.django_db

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -13,7 +15,7 @@ import pytest
 from django import db
 from django.utils import timezone
 
-from dataplane import snapshot, worker
+from dataplane import report, snapshot, worker
 from dataplane.reconcile import Reconciler
 from dataplane.tables import Reason
 from tests import factories
@@ -21,7 +23,8 @@ from tests.dataplane.network import ETH0, mac_of
 from tests.dataplane.test_reconcile import CLIENT, SERVERS
 from tests.fakes import FakeLinks, FakeMaps, FakeNeighbours, where
 from webui import live
-from webui.models import DataplaneStatus, DirectorCounters, HealthState, Installation, ServerPath
+from webui.actions import services, vservers
+from webui.models import DataplaneStatus, DirectorCounters, HealthState, Installation, ServerPath, Service, VServer
 
 pytestmark = pytest.mark.django_db
 
@@ -169,3 +172,73 @@ def test_many_events_make_one_round_and_stop_ends_the_loop(
     assert looks == 1
     assert events.empty()
     assert time.monotonic() - started < 1
+
+
+def test_a_delay_that_ends_changes_the_tables_without_any_change_of_rows(
+    running: worker.Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running.look()
+    assert running.reconciler.last is not None
+    for service in Service.objects.all()[:2]:
+        services.disable(factories.SYSTEM, service, 60)
+    running.look()
+    assert 59 < running.seconds_left() <= 60
+    assert report.eligible_count(running.reconciler.last) == (3, 3)
+    later = timezone.now() + timedelta(seconds=61)
+    monkeypatch.setattr("dataplane.worker.timezone.now", lambda: later)
+    assert running.seconds_left() == math.inf  # over: nothing to wait for but the next tick
+    running.look()
+    assert report.eligible_count(running.reconciler.last) == (1, 3)
+    assert running.good_until is None
+
+
+def test_flows_are_counted_by_rows_where_a_vserver_keeps_some(running: worker.Worker, kernel: FakeKernel) -> None:
+    vserver = VServer.objects.get()
+    running.look()
+    kernel.maps.flow_counts = {(vserver.pk, 1): 5, (vserver.pk, 99): 7}
+    running.count()
+    assert "flows" not in DirectorCounters.objects.get().payload["vservers"][str(vserver.pk)]
+    vservers.update(factories.SYSTEM, vserver, {"sessionless": "DISABLED"})
+    running.look()
+    running.counted_at = running.flows_due = 0.0
+    running.count()
+    payload = DirectorCounters.objects.get().payload
+    first = kernel.maps.tables.services[1].config_id
+    flows = {int(row): entry["flows"] for row, entry in payload["services"].items()}
+    assert flows == {service.pk: 5 if service.pk == first else 0 for service in Service.objects.all()}
+    assert payload["vservers"][str(vserver.pk)]["flows"] == 5
+
+
+def shares_of(running: worker.Worker) -> dict[str, int]:
+    assert running.reconciler.last is not None
+    return {service.name: service.share for service in running.reconciler.last.vservers[0].services}
+
+
+def test_with_least_connections_shares_follow_the_flows(running: worker.Worker, kernel: FakeKernel) -> None:
+    vserver = VServer.objects.get()
+    vservers.update(factories.SYSTEM, vserver, {"sessionless": "DISABLED", "lb_method": "LEASTCONNECTION"})
+    running.look()
+    assert set(shares_of(running).values()) == {0}  # nothing is measured yet: by weight
+    kernel.maps.flow_counts = {(vserver.pk, 1): 100, (vserver.pk, 2): 200, (vserver.pk, 3): 300}
+    running.count()
+    running.look()
+    first, second, third = (shares_of(running)[name] for name in sorted(shares_of(running)))
+    assert 100 == first > second > third >= 1
+    vservers.update(factories.SYSTEM, vserver, {"lb_method": "ROUNDROBIN"})
+    running.look()
+    running.counted_at = 0.0
+    running.count()
+    running.look()
+    assert set(shares_of(running).values()) == {0}
+
+
+def test_with_lrtm_shares_follow_the_response_times_of_monitors_that_are_up(running: worker.Worker) -> None:
+    vservers.update(factories.SYSTEM, VServer.objects.get(), {"lb_method": "LRTM"})
+    slow, fast, down = Service.objects.order_by("pk")
+    HealthState.objects.filter(service=slow).update(response_time=0.3)
+    HealthState.objects.filter(service=fast).update(response_time=0.1)
+    HealthState.objects.filter(service=down).update(response_time=0.001, state="DOWN")
+    running.look()
+    running.count()
+    running.look()
+    assert shares_of(running) == {slow.name: 33, fast.name: 100, down.name: 0}

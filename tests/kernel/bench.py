@@ -17,13 +17,16 @@ from dataplane.kernel.libbpf import run_program
 from dataplane.kernel.maps import KernelMaps
 from dataplane.plan import Put, Table
 from dataplane.tables import (
+    NO_VSERVER_FLAGS,
     RING_SLOTS,
     Count,
     HashField,
     IPAddress,
+    PolicyEntry,
     Reason,
     VipFlag,
     VServerEntry,
+    VServerFlag,
     VServerKey,
 )
 
@@ -97,19 +100,24 @@ class Bench:
         *,
         fields: HashField = HashField.SOURCE,
         mask: IPAddress | None = None,
+        flags: VServerFlag = NO_VSERVER_FLAGS,
+        policy: PolicyEntry | None = None,
     ) -> None:
         """Put vserver and ring; the VIP gets the flag that the key needs, and ANSWER."""
         full = ip_address("255.255.255.255") if key.address.version == 4 else ip_address("f" * 4 + ":ffff" * 7)
         self.put(Table.RINGS, vserver_id, ring)
-        self.put(Table.VSERVERS, key, VServerEntry(vserver_id, 100 + vserver_id, fields, mask or full))
+        if flags:
+            default = PolicyEntry(100 + vserver_id, idle_timeout=60, persist_timeout=60, persist_mask=full)
+            self.put(Table.POLICIES, vserver_id, policy or default)
+        self.put(Table.VSERVERS, key, VServerEntry(vserver_id, 100 + vserver_id, fields, mask or full, flags))
         needed = {
             (True, True): VipFlag.PROTO_PORT,
             (True, False): VipFlag.PROTO,
             (False, True): VipFlag.PORT,
             (False, False): VipFlag.ANY,
         }[bool(key.protocol), bool(key.port)]
-        flags = self.maps.read().vips.get(key.address, VipFlag.ANSWER)
-        self.put(Table.VIPS, key.address, flags | needed)
+        present = self.maps.read().vips.get(key.address, VipFlag.ANSWER)
+        self.put(Table.VIPS, key.address, present | needed)
 
 
 def whole_ring(service: int) -> bytes:

@@ -16,9 +16,12 @@ from dataplane.kernel.maps import KernelMaps
 from dataplane.plan import Delete, Put, Table
 from dataplane.tables import (
     RING_SLOTS,
+    ClosedKey,
+    ClosedState,
     Count,
     ForwarderSettings,
     HashField,
+    PolicyEntry,
     ProbeInKey,
     ProbeOut,
     Reason,
@@ -45,6 +48,8 @@ FULL = Tables(
         VServerKey(VIP6, 0, 0): VServerEntry(4095, 12, HashField.SOURCE | HashField.SOURCE_PORT, ip_address("ffff::")),
     },
     rings={1: RING, 4095: whole_ring(2)},
+    policies={4095: PolicyEntry(12, 60, 3600, ip_address("ffff:ffff::"))},
+    closed={ClosedKey(12, 1): ClosedState.DRAIN, ClosedKey(12, 16383): ClosedState.FLUSH},
     services={1: ServiceEntry(21, 3, MAC, OTHER_MAC), 16383: ServiceEntry(22, 4, OTHER_MAC, MAC)},
     probes_out={
         ip_address("198.18.0.1"): ProbeOut(VIP, 3, MAC, OTHER_MAC),

@@ -159,14 +159,14 @@ def test_a_changed_monitor_is_due_now(values: dict[str, Any], due: bool, recent:
 def test_the_number_of_queries_does_not_grow_with_the_configuration(size: int, django_assert_num_queries: Any) -> None:
     bound = [factories.service(factories.server(number)) for number in range(1, size + 1)]
     factories.vserver(*bound)
-    with django_assert_num_queries(4):  # nothing to do: bindings, targets, monitors, states
+    with django_assert_num_queries(5):  # nothing to do: vservers, bindings, targets, monitors, states
         checks.sync_checks()
     ProbeTarget.objects.all().delete()
-    with django_assert_num_queries(6):  # as above, and both kinds inserted
+    with django_assert_num_queries(7):  # as above, and both kinds inserted
         checks.sync_checks()
     assert HealthState.objects.count() == size
     VServer.objects.all().delete()
-    with django_assert_num_queries(8):  # both kinds looked up and deleted
+    with django_assert_num_queries(9):  # both kinds looked up and deleted
         checks.sync_checks()
     assert not ProbeTarget.objects.exists()
 

@@ -8,8 +8,9 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from dataplane import report
 from tests import factories
-from webui import details, queries, rows
+from webui import details, guards, queries, rows
 from webui.actions import servers, services, vservers
 from webui.choices import State
 from webui.models import AuditEntry, DataplaneStatus, DirectorCounters, HealthState, ServerPath, Service
@@ -254,3 +255,33 @@ def test_what_was_typed_at_a_failed_login_is_not_shown_to_everybody(client: Clie
 def test_an_ipv6_address_stands_in_brackets() -> None:
     assert rows.endpoint("2001:db8::1", 80) == "[2001:db8::1]:80"
     assert rows.endpoint("192.0.2.1", 0) == "192.0.2.1:*"
+
+
+def _guard(name: str, moved_ago: float, director: str = "director1", seconds_ago: float = 0) -> None:
+    moved_at = (timezone.now() - timedelta(seconds=moved_ago)).isoformat()
+    _count(director, {"reasons": {name: {"packets": 12, "packets_per_second": 0.0, "moved_at": moved_at}}}, seconds_ago)
+
+
+@pytest.mark.parametrize("name", ["DROP_LOOP", "DROP_OWN_MAC", "DROP_TABLE"])
+def test_a_guard_that_moved_within_a_minute_is_a_problem(name: str) -> None:
+    _guard(name, moved_ago=30)
+    seen = queries.overview()
+    ((what, text),) = _texts(seen["problems"])
+    assert what == "director director1"
+    assert text.endswith(f". 12 frames dropped so far, {name}")
+    assert seen["problems"][0]["severity"] == State.DOWN
+    (reason,) = seen["reasons"]
+    assert reason["note"].startswith("moved at 20")
+
+
+def test_a_guard_that_moved_long_ago_or_on_a_silent_director_is_none_and_drops_as_such_are_none() -> None:
+    _guard("DROP_LOOP", moved_ago=70)
+    _guard("DROP_LOOP", moved_ago=5, director="silent", seconds_ago=60)
+    _guard("DROP_NO_SERVICE", moved_ago=1, director="third")
+    assert queries.overview()["problems"] == []
+    assert [row["note"][:8] for row in queries.overview()["reasons"]] == ["moved at", ""]
+
+
+def test_guards_are_reasons_of_the_forwarder() -> None:
+    assert set(guards.GUARDS) <= set(rows.REASON_WORDS)
+    assert {reason.name for reason in report._AT_REST} == set(guards.GUARDS)

@@ -22,6 +22,7 @@ __all__ = ["Actor", "Change", "ConflictError", "NotFoundError", "PermissionRefus
 INSTALLATION = 1
 
 Configured = Server | Service | VServer | Monitor
+Changeable = Configured | Installation
 Named = TypeVar("Named", Server, Service, VServer, Monitor)
 
 
@@ -64,7 +65,7 @@ class Change:
     def record(
         self,
         verb: AuditVerb,
-        row: Configured,
+        row: Changeable,
         *,
         before: Mapping[str, Any] | None = None,
         after: Mapping[str, Any] | None = None,
@@ -107,7 +108,7 @@ def permission_of(model: type[models.Model], deed: str) -> str:
 
 
 @contextmanager
-def change(actor: Actor, model: type[Named], deed: str, name: str) -> Iterator[Change]:
+def change(actor: Actor, model: type[Changeable], deed: str, name: str) -> Iterator[Change]:
     """Do what is inside as one change of ``name``: all of it or nothing.
 
     ``deed`` is ``add``, ``change`` or ``delete``. Raises :class:`PermissionRefused`, after writing the attempt to the
@@ -121,7 +122,7 @@ def change(actor: Actor, model: type[Named], deed: str, name: str) -> Iterator[C
         current.complete()
 
 
-def require(actor: Actor, model: type[Named], deed: str, name: str) -> None:
+def require(actor: Actor, model: type[Changeable], deed: str, name: str) -> None:
     """Raise :class:`PermissionRefused`, and write it to the audit, unless the actor has the permission."""
     permission = permission_of(model, deed)
     if actor.may(permission):
@@ -130,7 +131,9 @@ def require(actor: Actor, model: type[Named], deed: str, name: str) -> None:
     reason = f"{actor.name} may not {deed} a {kind}: the permission {permission} is missing."
     shown = name[:255].replace("\0", "")
     entry = _entry(actor, AuditVerb.REFUSE, kind=kind, object_name=shown, reason=reason)
-    if (row := by_name(model, name)) is not None:
+    if issubclass(model, Installation):
+        entry.object_id = INSTALLATION
+    elif (row := model._default_manager.filter(name__iexact=shown).first()) is not None:
         entry.object_id = row.pk
     entry.save()
     raise PermissionRefused(reason)

@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import Q
 from django.utils import timezone
 
+from webui.backups import primaries
 from webui.choices import State
 from webui.models import (
     HealthState,
@@ -18,6 +19,7 @@ from webui.models import (
     ProbeTarget,
     Server,
     ServiceMonitorBinding,
+    VServer,
     VServerServiceBinding,
 )
 
@@ -28,12 +30,10 @@ Check = tuple[int, int, int]  # row ids of target, service and monitor
 def sync_checks() -> None:
     """Make the ProbeTarget and HealthState rows what the bindings ask for; those still wanted keep what they know.
 
-    Runs inside an action's transaction, in at most ten queries (more only where thousands of rows go in batches).
+    Runs inside an action's transaction, in at most eleven queries (more only where thousands of rows go in batches).
     Raises ValidationError when a probe network has no address left.
     """
-    bound = list(
-        VServerServiceBinding.objects.order_by("pk").values_list("vserver__address", "service__server", "service")
-    )
+    bound = _bound()
     targets = _sync_targets(list(dict.fromkeys((vip, server) for vip, server, _service in bound)))
     monitors: dict[int, list[int]] = {}
     for service, monitor in ServiceMonitorBinding.objects.order_by("pk").values_list("service", "monitor"):
@@ -45,6 +45,22 @@ def sync_checks() -> None:
             for monitor in monitors.get(service, [])
         )
     )
+
+
+def _bound() -> list[tuple[str, int, int]]:
+    """VIP, server and service of each binding, also of those that are there as a backup."""
+    rows = {
+        pk: (address, backup) for pk, address, backup in VServer.objects.values_list("pk", "address", "backup_vserver")
+    }
+    behind = primaries({pk: backup for pk, (_address, backup) in rows.items()})
+    bindings = VServerServiceBinding.objects.order_by("pk").values_list("vserver", "service__server", "service")
+    found = [(rows[vserver][0], server, service) for vserver, server, service in bindings]
+    found += [
+        (rows[primary][0], server, service)
+        for vserver, server, service in bindings
+        for primary in behind.get(vserver, [])
+    ]
+    return found
 
 
 def _sync_targets(wanted: list[Pair]) -> dict[Pair, int]:

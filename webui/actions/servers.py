@@ -7,10 +7,10 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 
-from webui.actions import checks
+from webui.actions import checks, leaving
 from webui.actions.base import Actor, Change, change, reload, wanted_version
 from webui.actions.values import as_json, assign, insert, name_of, rewrite
-from webui.choices import AdminState, AuditVerb
+from webui.choices import AuditVerb
 from webui.models import Server
 
 
@@ -43,19 +43,15 @@ def update(actor: Actor, server: Server, values: Mapping[str, Any], expected_ver
 
 def enable(actor: Actor, server: Server) -> Server:
     """Let the server take traffic; its services keep their own state. Raises PermissionRefused, NotFoundError."""
-    return _set_state(actor, server, AdminState.ENABLED, AuditVerb.ENABLE)
+    return leaving.enable(actor, server)
 
 
-def disable(actor: Actor, server: Server) -> Server:
-    """Take the server, and with it all of its services, out of service. Raises PermissionRefused, NotFoundError."""
-    return _set_state(actor, server, AdminState.DISABLED, AuditVerb.DISABLE)
+def disable(actor: Actor, server: Server, delay: Any = 0, graceful: Any = False) -> Server:
+    """Take the server, and with it all of its services, out of service, see :func:`webui.actions.leaving.disable`.
 
-
-def _set_state(actor: Actor, server: Server, state: AdminState, verb: AuditVerb) -> Server:
-    with change(actor, Server, "change", server.name) as current:
-        row = reload(server)
-        rewrite(current, row, {"state": state}, verb)
-        return row
+    Raises PermissionRefused, NotFoundError, ValidationError.
+    """
+    return leaving.disable(actor, server, delay, graceful)
 
 
 def delete(actor: Actor, server: Server) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 
-from webui.actions import checks, servers
+from webui.actions import checks, leaving, servers
 from webui.actions.base import (
     Actor,
     Change,
@@ -92,19 +92,15 @@ def update(actor: Actor, service: Service, values: Mapping[str, Any], expected_v
 
 def enable(actor: Actor, service: Service) -> Service:
     """Let the service take traffic. Raises PermissionRefused, NotFoundError."""
-    return _set_state(actor, service, AdminState.ENABLED, AuditVerb.ENABLE)
+    return leaving.enable(actor, service)
 
 
-def disable(actor: Actor, service: Service) -> Service:
-    """Take the service out of service at once. Raises PermissionRefused, NotFoundError."""
-    return _set_state(actor, service, AdminState.DISABLED, AuditVerb.DISABLE)
+def disable(actor: Actor, service: Service, delay: Any = 0, graceful: Any = False) -> Service:
+    """Take the service out of service, see :func:`webui.actions.leaving.disable`.
 
-
-def _set_state(actor: Actor, service: Service, state: AdminState, verb: AuditVerb) -> Service:
-    with change(actor, Service, "change", service.name) as current:
-        row = reload(service)
-        rewrite(current, row, {"state": state}, verb)
-        return row
+    Raises PermissionRefused, NotFoundError, ValidationError.
+    """
+    return leaving.disable(actor, service, delay, graceful)
 
 
 def delete(actor: Actor, service: Service) -> None:

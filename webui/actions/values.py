@@ -11,10 +11,13 @@ from django.db import models
 from webui.actions.base import Change, Configured, Named, kind_of
 from webui.choices import AuditVerb
 from webui.models.sealed import CannotOpenError, SealedField, opened
-from webui.options import refuse_proxy_options
+from webui.options import refuse_proxy_options, squashed
 
 # Written by the program alone.
-NOT_VALUES = frozenset({"id", "created_at", "updated_at", "version", "built_in"})
+NOT_VALUES = frozenset(
+    {"id", "created_at", "updated_at", "version", "built_in", "out_of_service_at", "graceful"}
+    | {"revision", "hash_key"}
+)
 HIDDEN = "•••"
 # NetScaler writes switches as YES/NO, ENABLED/DISABLED and ON/OFF.
 SWITCHES = {"YES": True, "ENABLED": True, "ON": True, "TRUE": True, "NO": False, "DISABLED": False, "OFF": False} | {
@@ -45,8 +48,13 @@ def as_json(row: models.Model) -> dict[str, Any]:
 
 
 def assign(row: models.Model, values: Mapping[str, Any]) -> None:
-    """Set fields by name, nothing saved. Raises ValidationError for a name that is no field or a value of no use."""
+    """Set fields by name, nothing saved. Raises ValidationError for a name that is no field or a value of no use.
+
+    Names are those of the fields or NetScaler's: ``lb_method`` or ``lbMethod``.
+    """
     known = fields_of(type(row))
+    spelled = {squashed(name): name for name in known}
+    values = {name if name in known else spelled.get(squashed(name), name): value for name, value in values.items()}
     refuse_proxy_options({name: value for name, value in values.items() if name not in known}, kind_of(type(row)))
     problems: dict[str, str] = {}
     for name, value in values.items():
@@ -63,7 +71,7 @@ def assign(row: models.Model, values: Mapping[str, Any]) -> None:
 def _converted(one: models.Field[Any, Any], value: Any) -> Any:
     """The value in the field's own terms; what is left is for the field itself to judge."""
     if isinstance(one, models.BooleanField):
-        return _as_switch(value)
+        return as_switch(value)
     if isinstance(one, models.IntegerField):
         return _as_number(one, value)
     if isinstance(value, str):
@@ -73,7 +81,8 @@ def _converted(one: models.Field[Any, Any], value: Any) -> Any:
     return value
 
 
-def _as_switch(value: Any) -> bool:
+def as_switch(value: Any) -> bool:
+    """YES, ENABLED, ON, NO and so on as a bool. Raises ValueError."""
     if isinstance(value, str) and value.strip().upper() in SWITCHES:
         return SWITCHES[value.strip().upper()]
     if isinstance(value, bool):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from django.core.exceptions import ValidationError
+
 from webui.actions import checks
 from webui.actions.base import Actor, NotFoundError, change, find, reload, touch, wanted_version
 from webui.actions.values import as_json, assign, insert, name_of, rewrite
@@ -16,8 +18,11 @@ def create(actor: Actor, values: Mapping[str, Any]) -> VServer:
     """Make a vserver. Raises PermissionRefused, ValidationError."""
     with change(actor, VServer, "add", name_of(values)) as current:
         vserver = VServer()
-        assign(vserver, values)
-        return insert(current, vserver)
+        assign(vserver, _with_backup(values))
+        insert(current, vserver)
+        if vserver.backup_vserver is not None:
+            checks.sync_checks()
+        return vserver
 
 
 def update(actor: Actor, vserver: VServer, values: Mapping[str, Any], expected_version: int | None = None) -> VServer:
@@ -28,9 +33,18 @@ def update(actor: Actor, vserver: VServer, values: Mapping[str, Any], expected_v
     with change(actor, VServer, "change", vserver.name) as current:
         row = reload(vserver)
         wanted_version(row, expected_version)
-        if "address" in rewrite(current, row, values):
+        if {"address", "backup_vserver"} & rewrite(current, row, _with_backup(values)):
             checks.sync_checks()
         return row
+
+
+def _with_backup(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with a backup that is given by name as the row; nothing or NONE for none."""
+    given = dict(values)
+    backup = given.get("backup_vserver")
+    if isinstance(backup, str):
+        given["backup_vserver"] = None if backup.strip().upper() in {"", "NONE"} else find(VServer, backup)
+    return given
 
 
 def enable(actor: Actor, vserver: VServer) -> VServer:
@@ -51,9 +65,16 @@ def _set_state(actor: Actor, vserver: VServer, state: AdminState, verb: AuditVer
 
 
 def delete(actor: Actor, vserver: VServer) -> None:
-    """Delete a vserver; its services stay. Raises PermissionRefused, NotFoundError."""
+    """Delete a vserver that is nobody's backup; its services stay.
+
+    Raises PermissionRefused, NotFoundError, ValidationError.
+    """
     with change(actor, VServer, "delete", vserver.name) as current:
         row = reload(vserver)
+        primaries = list(row.backup_for.order_by("name").values_list("name", flat=True))
+        if primaries:
+            msg = f"“{row.name}” is the backup of {', '.join(primaries)}. Give them another or none first."
+            raise ValidationError(msg)
         names = list(row.service_bindings.values_list("service__name", flat=True))
         current.record(AuditVerb.DELETE, row, before=as_json(row) | {"services": names})
         row.delete()

@@ -48,7 +48,18 @@ class Installation(models.Model):
     """The one row of this installation (pk 1): configuration revision and hash key."""
 
     revision = models.PositiveBigIntegerField(default=0)
-    hash_key = models.CharField(max_length=32, default=new_hash_key)
+    hash_key = models.CharField(max_length=32, default=new_hash_key, editable=False)
+    ttl_rule = models.BooleanField(
+        "drop packets whose TTL is used up",
+        default=False,
+        help_text="A packet for a VIP whose time to live (IPv6: hop limit) is 1 or 0 is dropped and counted instead of "
+        "forwarded. It ends loops between directors; traceroute to a VIP then stops one hop early.",
+    )
 
     def __str__(self) -> str:
         return f"revision {self.revision}"
+
+    @property
+    def name(self) -> str:
+        """What messages and the audit call it."""
+        return "settings of all directors"

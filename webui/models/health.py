@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils import timezone
 
-from webui.choices import State
+from webui.choices import CHECK_STATES, State
 from webui.models.fields import AppendOnly, AppendOnlyQuerySet
 from webui.models.monitor import Monitor
 from webui.models.server import Server
@@ -33,7 +33,7 @@ class HealthState(models.Model):
     target = models.ForeignKey(ProbeTarget, on_delete=models.CASCADE, related_name="health_states")
     service = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="health_states")
     monitor = models.ForeignKey(Monitor, on_delete=models.CASCADE, related_name="health_states")
-    state = models.CharField(max_length=16, choices=State, default=State.UNKNOWN)
+    state = models.CharField(max_length=16, choices=CHECK_STATES, default=State.UNKNOWN)
     since = models.DateTimeField(default=timezone.now, help_text="When the state last changed.")
     due_at = models.DateTimeField(default=timezone.now, help_text="When the next check is due.")
     claimed_until = models.DateTimeField(null=True, blank=True, help_text="A sweep works on it until then at most.")
@@ -61,8 +61,8 @@ class HealthTransition(AppendOnly):
     service_name = models.CharField(max_length=127)
     monitor_name = models.CharField(max_length=127)
     vip = models.GenericIPAddressField()
-    old = models.CharField(max_length=16, choices=State)
-    new = models.CharField(max_length=16, choices=State)
+    old = models.CharField(max_length=16, choices=CHECK_STATES)
+    new = models.CharField(max_length=16, choices=CHECK_STATES)
     reason = models.CharField(max_length=255)
 
     objects = AppendOnlyQuerySet.as_manager()

@@ -17,16 +17,24 @@ SERVICE_TYPES: dict[str, str] = {
     "HTTP": _CONTENT.format("TCP") + ", or ANY",
 }
 
-_SESSIONS = "it needs to count sessions, and sessionless forwarding keeps none; use one of the hash methods"
 _LAYER7 = "it looks into the content (layer 7), which direct server return cannot follow; use one of the hash methods"
-_MISSING = "it is not available in this version; use one of the hash methods"
-METHODS: dict[str, str] = (
-    dict.fromkeys(("LEASTCONNECTION", "LEASTRESPONSETIME", "LEASTPACKETS", "LEASTREQUEST"), _SESSIONS)
-    | dict.fromkeys(
-        ("URLHASH", "DOMAINHASH", "TOKEN", "CALLIDHASH", "USER_TOKEN", "AUDITLOGHASH", "STATICPROXIMITY"), _LAYER7
-    )
-    | dict.fromkeys(("ROUNDROBIN", "LEASTBANDWIDTH", "LRTM", "CUSTOMLOAD"), _MISSING)
-)
+METHODS: dict[str, str] = dict.fromkeys(
+    (
+        "URLHASH",
+        "DOMAINHASH",
+        "TOKEN",
+        "CALLIDHASH",
+        "USER_TOKEN",
+        "AUDITLOGHASH",
+        "STATICPROXIMITY",
+        "LEASTREQUEST",
+    ),
+    _LAYER7,
+) | {
+    "LEASTRESPONSETIME": "the servers' replies go straight to the clients, so nobody here can time them; use LRTM",
+    "LEASTPACKETS": "it is not available in this version; use LEASTBANDWIDTH",
+    "CUSTOMLOAD": "it needs LOAD monitors, which are not available in this version; use LRTM",
+}
 
 MODES: dict[str, str] = {
     "IP": "it rewrites the destination to the server's address, and the server's replies would then have to come back "
@@ -35,12 +43,22 @@ MODES: dict[str, str] = {
     "TOS": "it marks the server in the type-of-service byte, which is not available in this version; use MAC",
 }
 
-SESSIONLESS: dict[str, str] = {
-    "DISABLED": "sessions need a flow table, which this version does not have; use ENABLED",
+_COOKIES = "COOKIEINSERT SSLSESSION RULE URLPASSIVE CUSTOMSERVERID CALLID RTSPSID DIAMETER FIXSESSION USERSESSION"
+PERSISTENCES: dict[str, str] = dict.fromkeys(
+    _COOKIES.split(),
+    "it looks into the content (layer 7), which direct server return cannot follow; use SOURCEIP",
+) | {
+    "DESTIP": "it is not available in this version; the method DESTINATIONIPHASH keeps a destination on its server",
+    "SRCIPDESTIP": "it is not available in this version; the method SRCIPDESTIPHASH keeps such pairs on their server",
 }
 
 FAILOVERS: dict[str, str] = {
     "STATEFUL": "it mirrors sessions between directors, and there are none; use STATELESS, which loses nothing",
+}
+
+PINGS: dict[str, str] = {
+    "PASSIVE": "it answers for a VIP that nobody serves; use ANSWER, which answers while the VIP is served",
+    "ACTIVE": "it is called ANSWER here",
 }
 
 # Kinds that exist are taken out of this table (see Monitor.reasons).

@@ -7,17 +7,16 @@ from ipaddress import ip_address
 from django.db import models
 from django.db.models.functions import Lower
 
-from webui.choices import AdminState
 from webui.models.addresses import address_problems
-from webui.models.fields import Problems, Timestamped, check_name, object_name_validator
+from webui.models.fields import Problems, check_name, object_name_validator
+from webui.models.leaving import Leaving
 
 
-class Server(Timestamped):
+class Server(Leaving):
     """A machine on the director's segment, known by its own address (never by a VIP)."""
 
     name = models.CharField(max_length=127, validators=[object_name_validator])
     address = models.GenericIPAddressField(unique=True, help_text="The server's own address, not the VIP.")
-    state = models.CharField(max_length=8, choices=AdminState, default=AdminState.ENABLED)
     comment = models.CharField(max_length=255, blank=True)
 
     class Meta:

@@ -7,22 +7,22 @@ from django.db import models
 from django.db.models.functions import Lower
 
 from monitors.kind import Kind
-from webui.choices import AdminState, ServiceType
+from webui.choices import AdminState, OnOff, ServiceType
 from webui.models.fields import (
     ANY_PORT,
     Explained,
     Problems,
-    Timestamped,
     check_name,
     check_unchanged,
     object_name_validator,
     port_text,
 )
+from webui.models.leaving import Leaving
 from webui.models.reasons import SERVICE_TYPES
 from webui.models.server import Server
 
 
-class Service(Timestamped):
+class Service(Leaving):
     """What a server offers behind a VIP. ``port`` 0 is NetScaler's ``*`` (any port)."""
 
     reasons = {"service_type": SERVICE_TYPES}
@@ -48,7 +48,12 @@ class Service(Timestamped):
         validators=[MinValueValidator(1), MaxValueValidator(4294967295)],
         help_text="Keeps the service's place in the hash ring when its address changes.",
     )
-    state = models.CharField(max_length=8, choices=AdminState, default=AdminState.ENABLED)
+    down_state_flush = models.CharField(
+        max_length=8,
+        choices=OnOff,
+        default=OnOff.ENABLED,
+        help_text="Disabled: flows that it has when it goes DOWN are not given to others; they end by themselves.",
+    )
     comment = models.CharField(max_length=255, blank=True)
 
     class Meta:

@@ -6,7 +6,18 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Lower
 
-from webui.choices import AdminState, ConnFailover, LbMethod, OnOff, RedirectionMode, ServiceType
+from webui.backups import chain
+from webui.choices import (
+    TURNS,
+    AdminState,
+    ConnFailover,
+    LbMethod,
+    OnOff,
+    Persistence,
+    PingResponse,
+    RedirectionMode,
+    ServiceType,
+)
 from webui.models.addresses import address_problems
 from webui.models.fields import (
     ANY_PORT,
@@ -18,9 +29,11 @@ from webui.models.fields import (
     object_name_validator,
     port_text,
 )
-from webui.models.reasons import FAILOVERS, METHODS, MODES, SERVICE_TYPES, SESSIONLESS
+from webui.models.reasons import FAILOVERS, METHODS, MODES, PERSISTENCES, PINGS, SERVICE_TYPES
 from webui.models.server import Server
 from webui.models.service import Service
+
+MOST_SYNS = 100_000_000  # a second, or at once; beyond what any link carries
 
 
 class VServer(Timestamped):
@@ -30,8 +43,9 @@ class VServer(Timestamped):
         "service_type": SERVICE_TYPES,
         "lb_method": METHODS,
         "mode": MODES,
-        "sessionless": SESSIONLESS,
+        "persistence_type": PERSISTENCES,
         "conn_failover": FAILOVERS,
+        "ping": PINGS,
     }
 
     name = models.CharField(max_length=127, validators=[object_name_validator])
@@ -51,6 +65,77 @@ class VServer(Timestamped):
     sessionless = models.CharField(max_length=8, choices=OnOff, default=OnOff.ENABLED)
     conn_failover = models.CharField(
         "connection failover", max_length=10, choices=ConnFailover, default=ConnFailover.DISABLED
+    )
+    persistence_type = models.CharField("persistence", max_length=10, choices=Persistence, default=Persistence.NONE)
+    timeout = models.PositiveSmallIntegerField(
+        "persistence timeout (min)",
+        default=2,
+        validators=[MinValueValidator(1), MaxValueValidator(1440)],
+        help_text="Minutes without a new flow (sessionless: without a packet) after which a client is free.",
+    )
+    persist_mask = models.GenericIPAddressField(
+        "persistence mask", protocol="IPv4", default="255.255.255.255", help_text="IPv4: whose clients count as one."
+    )
+    v6_persist_mask_len = models.PositiveSmallIntegerField(
+        "IPv6 persistence mask length", default=128, validators=[MinValueValidator(1), MaxValueValidator(128)]
+    )
+    clt_timeout = models.PositiveIntegerField(
+        "client timeout (s)",
+        default=0,
+        validators=[MaxValueValidator(31_536_000)],
+        help_text="Seconds without a packet after which a flow is forgotten; 0: 9000 for TCP, else 120.",
+    )
+    down_state_flush = models.CharField(
+        max_length=8,
+        choices=OnOff,
+        default=OnOff.ENABLED,
+        help_text="Flows of a service that goes DOWN get another at once, unless this or the service's is disabled.",
+    )
+    syn_rate = models.PositiveIntegerField(
+        "SYN limit (per s)",
+        default=0,
+        validators=[MaxValueValidator(MOST_SYNS)],
+        help_text="New TCP connections a second that are let through; 0: no limit.",
+    )
+    syn_burst = models.PositiveIntegerField(
+        "SYN burst",
+        default=0,
+        validators=[MaxValueValidator(MOST_SYNS)],
+        help_text="How many may come at once; 0: as many as in a second.",
+    )
+    source_syn_rate = models.PositiveIntegerField(
+        "SYN limit of a source (per s)",
+        default=0,
+        validators=[MaxValueValidator(MOST_SYNS)],
+        help_text="The same for each source network; 0: no limit.",
+    )
+    source_syn_burst = models.PositiveIntegerField(
+        "SYN burst of a source", default=0, validators=[MaxValueValidator(MOST_SYNS)]
+    )
+    source_syn_mask = models.GenericIPAddressField(
+        "source network mask", protocol="IPv4", default="255.255.255.255", help_text="IPv4: what counts as one source."
+    )
+    v6_source_syn_mask_len = models.PositiveSmallIntegerField(
+        "IPv6 source network length",
+        default=64,
+        validators=[MinValueValidator(1), MaxValueValidator(128)],
+        help_text="IPv6: a customer usually has a whole /64.",
+    )
+    ping = models.CharField(
+        "ping of the VIP",
+        max_length=8,
+        choices=PingResponse,
+        default=PingResponse.AUTO,
+        help_text="Of several virtual servers on one VIP the strictest decides: DROP before ANSWER before FORWARD.",
+    )
+    backup_vserver = models.ForeignKey(
+        "self",
+        verbose_name="backup virtual server",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="backup_for",
+        help_text="Its services take the clients while none of this one's can. Their servers carry this VIP too.",
     )
     state = models.CharField(max_length=8, choices=AdminState, default=AdminState.ENABLED)
     comment = models.CharField(max_length=255, blank=True)
@@ -75,11 +160,61 @@ class VServer(Timestamped):
             check_unchanged(self, old, problems, {"service_type": "type", "port": "port"})
         if self.usable("address"):
             self._check_address(old, problems)
-        if self.usable("netmask") and self.netmask == "0.0.0.0":  # noqa: S104 - a mask, nothing listens
-            problems["netmask"].append(
-                "0.0.0.0 makes all clients one: every packet would go to the same server. Use a mask with bits set."
-            )
+        for mask in ("netmask", "persist_mask", "source_syn_mask"):
+            if self.usable(mask) and getattr(self, mask) == "0.0.0.0":  # noqa: S104 - a mask, nothing listens
+                problems[mask].append(
+                    "0.0.0.0 makes all clients one: every packet would go to the same server. Use a mask with bits set."
+                )
+        self._check_syn_limits(problems)
+        if self.usable("lb_method", "sessionless", "conn_failover"):
+            self._check_method(problems)
+        if self.backup_vserver is not None and self.usable("backup_vserver", "service_type", "port"):
+            self._check_backup(self.backup_vserver, problems)
         problems.tell()
+
+    def _check_syn_limits(self, problems: Problems) -> None:
+        for rate, burst in (("syn_rate", "syn_burst"), ("source_syn_rate", "source_syn_burst")):
+            if not self.usable(rate, burst):
+                continue
+            if getattr(self, burst) and not getattr(self, rate):
+                problems[burst].append(
+                    f"A burst of {getattr(self, burst)} without a limit limits nothing: set the limit."
+                )
+            if getattr(self, rate) and self.service_type == ServiceType.UDP:
+                problems[rate].append("A vserver of type UDP gets no SYNs, so there is nothing to limit.")
+
+    def _check_method(self, problems: Problems) -> None:
+        if self.lb_method == LbMethod.LEASTCONNECTION and self.sessionless == OnOff.ENABLED:
+            problems["lb_method"].append(
+                "LEASTCONNECTION counts flows, and sessionless forwarding keeps none: set sessionless to DISABLED, or "
+                "use another method."
+            )
+        if self.lb_method in TURNS and self.conn_failover == ConnFailover.STATELESS:
+            problems["conn_failover"].append(
+                f"STATELESS means that another director picks the same server from the packet alone; with "
+                f"{self.lb_method} whose turn it is decides. Use one of the hash methods, or DISABLED."
+            )
+
+    def _check_backup(self, backup: VServer, problems: Problems) -> None:
+        told = problems["backup_vserver"]
+        if backup.pk == self.pk:
+            told.append(f"“{self.name}” cannot be its own backup.")
+            return
+        backup_of = dict(VServer.objects.values_list("pk", "backup_vserver"))
+        if self.pk is not None and self.pk in chain(backup.pk, backup_of):
+            names = dict(VServer.objects.values_list("pk", "name"))
+            way = " → ".join([self.name, backup.name, *(names[pk] for pk in chain(backup.pk, backup_of))])
+            told.append(f"Backups would go round in a circle: {way}.")
+        if backup.service_type not in {self.service_type, ServiceType.ANY}:
+            told.append(
+                f"“{backup.name}” is {backup.service_type}, “{self.name}” is {self.service_type}: a backup has the "
+                "same type or ANY, so that its services take the same packets."
+            )
+        if backup.port not in {self.port, ANY_PORT}:
+            told.append(
+                f"“{backup.name}” has port {port_text(backup.port)}, “{self.name}” has {port_text(self.port)}: a "
+                "backup has the same port or *, since DSR cannot translate ports."
+            )
 
     def _check_address(self, old: VServer | None, problems: Problems) -> None:
         if old is None or old.address != self.address:

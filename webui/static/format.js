@@ -30,6 +30,15 @@ const dateFormat = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeSt
 export const clock = (date) => clockFormat.format(date);
 export const absolute = (date) => dateFormat.format(date);
 
+// How long until something happens, down to the second: operators wait for it.
+export function until(seconds) {
+  if (seconds <= 0) return "now";
+  const left = Math.ceil(seconds);
+  const pad = (number) => String(number).padStart(2, "0");
+  const clockwise = `${pad(Math.floor(left / 60) % 60)}:${pad(left % 60)}`;
+  return left < 120 ? `in ${left} s` : `in ${left < 3600 ? "" : `${Math.floor(left / 3600)}:`}${clockwise}`;
+}
+
 export function age(seconds) {
   if (seconds < 1) return "now";
   if (seconds < 90) return `${Math.round(seconds)} s ago`;

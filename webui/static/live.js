@@ -29,7 +29,7 @@ function say(state, text) {
 
 // Sum over the directors that still report, as World.rates does.
 function rates(kind, key) {
-  const sum = { packets: null, packets_per_second: null, bits_per_second: null };
+  const sum = { packets: null, packets_per_second: null, bits_per_second: null, flows: null };
   for (const { takenAt, payload } of counters.values()) {
     if (serverNow() - takenAt > STALE_AFTER_MS) continue;
     for (const [name, value] of Object.entries(payload[kind]?.[key] ?? {})) {

@@ -1,6 +1,6 @@
 // Rows into cells: the browser's side of templatetags/halfpipe.py and partials/table.html.
 
-import { absolute, age, clock, count, figure, NOTHING } from "./format.js";
+import { absolute, age, clock, count, figure, NOTHING, until } from "./format.js";
 
 const STALE_AFTER_MS = 10_000; // as STALE_AFTER_SECONDS of webui/payloads.py
 
@@ -29,7 +29,7 @@ function setTime(element, iso) {
 function fillField(element, value) {
   const format = element.dataset.format || "text";
   if (format === "state") setState(element, value);
-  else if (format === "time" || format === "age") setTime(element, value);
+  else if (["time", "age", "until"].includes(format)) setTime(element, value);
   else if (TEXT[format]) setText(element, TEXT[format](value));
   else setText(element, value === null || value === undefined || value === "" ? NOTHING : String(value));
 }
@@ -74,7 +74,9 @@ export function tick(now) {
     const full = absolute(at);
     if (element.title !== full) element.title = full;
     const passed = now - at;
-    if (element.dataset.format === "age" && passed > STALE_AFTER_MS) {
+    if (element.dataset.format === "until") {
+      setText(element, until(-passed / 1000));
+    } else if (element.dataset.format === "age" && passed > STALE_AFTER_MS) {
       setText(element, `stale since ${clock(at)}`);
       element.classList.add("stale");
     } else {
@@ -82,5 +84,7 @@ export function tick(now) {
       element.classList.remove("stale");
     }
   }
-  for (const element of document.querySelectorAll("time:not([datetime])")) setText(element, "never");
+  for (const element of document.querySelectorAll("time:not([datetime])")) {
+    setText(element, element.dataset.format === "until" ? NOTHING : "never");
+  }
 }

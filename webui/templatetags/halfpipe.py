@@ -50,6 +50,8 @@ def cell_text(row: Any, column: Column) -> str:
         return NOTHING if value is None else f"{value:,}".replace(",", "\u202f")
     if column.format in {"time", "age"}:
         return absolute(value) if value else "never"
+    if column.format == "until":
+        return absolute(value) if value else NOTHING
     return str(value) if value not in (None, "") else NOTHING
 
 
@@ -63,7 +65,7 @@ def cell(row: Any, column: Column) -> SafeString:
     names = format_html('data-field="{}" data-format="{}"', column.name, column.format)
     if column.format == "state":
         shown = format_html('<span class="{}" {}>{}</span>', state_class(get(row, column.name)), names, text)
-    elif column.format in {"time", "age"}:
+    elif column.format in {"time", "age", "until"}:
         value = get(row, column.name)
         at = format_html(' datetime="{}"', value) if value else ""
         shown = format_html("<time{} {}>{}</time>", at, names, text)

@@ -16,7 +16,10 @@ from webui.monitor_form import MonitorForm
 
 @dataclass(frozen=True)
 class Kind:
-    """``slug`` is the word in addresses and queries; ``actions`` has create, update, delete, enable and disable."""
+    """``slug`` is the word in addresses and queries; ``actions`` has create, update, delete, enable and disable.
+
+    ``can_wait``: disabling takes a delay.
+    """
 
     slug: str
     singular: str
@@ -26,6 +29,7 @@ class Kind:
     form: type[ObjectForm]
     actions: ModuleType
     state_choices: tuple[str, ...]
+    can_wait: bool = False
 
     def __str__(self) -> str:
         return self.slug
@@ -37,6 +41,7 @@ class Kind:
 
 ADMIN_STATES = ("ENABLED", "DISABLED")
 STATES = ("DOWN", "UNKNOWN", "OUT OF SERVICE", "UP")
+SERVICE_STATES = (*STATES, "GOING OUT OF SERVICE", "DOWN WHEN GOING OUT OF SERVICE")
 
 KINDS: dict[str, Kind] = {
     kind.slug: kind
@@ -59,7 +64,8 @@ KINDS: dict[str, Kind] = {
             Service,
             ServiceForm,
             services,
-            STATES,
+            SERVICE_STATES,
+            can_wait=True,
         ),
         Kind(
             "servers",
@@ -70,6 +76,7 @@ KINDS: dict[str, Kind] = {
             ServerForm,
             servers,
             ADMIN_STATES,
+            can_wait=True,
         ),
         Kind(
             "monitors",

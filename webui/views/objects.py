@@ -13,9 +13,9 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.text import capfirst
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from webui import details, queries
-from webui.forms import BindMonitorForm, BindServiceForm, ErrorsFromActions, ObjectForm
-from webui.models import Service, VServer
+from webui import departures, details, queries
+from webui.forms import BindMonitorForm, BindServiceForm, DisableForm, ErrorsFromActions, ObjectForm
+from webui.models import Server, Service, VServer
 from webui.models.fields import port_text
 from webui.tables import COLUMNS, BindForm, Table
 from webui.views.change import Outcome, actor_of, attempt, attempt_button
@@ -201,6 +201,39 @@ def object_enable(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
     obj: Any = get_object_or_404(kind.model, pk=pk)
     attempt_button(request, lambda: kind.actions.enable(actor_of(request), obj), f"{obj.name} is enabled.")
     return redirect("detail", kind, pk)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def object_disable_after(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
+    """Take a server or a service out of service slowly."""
+    if not kind.can_wait:
+        raise Http404(f"A {kind.singular} is disabled at once.")
+    _offered(request, kind, "change")
+    obj: Any = get_object_or_404(kind.model, pk=pk)
+    form = DisableForm(request.POST or None)
+    status = 200
+    if request.method == "POST":
+        status = 422
+        if form.is_valid():
+            given = form.cleaned_data
+            outcome = attempt(
+                form,
+                lambda: kind.actions.disable(actor_of(request), obj, given["delay"] or 0, graceful=given["graceful"]),
+            )
+            if outcome.done:
+                messages.success(request, _farewell(outcome.result))
+                return redirect("detail", kind, pk)
+            status = outcome.status
+    context = {"kind": kind, "obj": obj, "form": form, "consequences": departures.consequences(kind.slug, pk)}
+    return render(request, "generic/disable.html", context, status=status)
+
+
+def _farewell(row: Server | Service) -> str:
+    if row.out_of_service_at is not None:
+        return f"{row.name} goes out of service at {row.out_of_service_at:%Y-%m-%d %H:%M:%S} UTC."
+    return (
+        f"{row.name} goes out of service when its last flow has ended." if row.graceful else f"{row.name} is disabled."
+    )
 
 
 @require_POST

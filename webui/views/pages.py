@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from django.contrib import messages
 from django.contrib.auth.decorators import login_not_required
 from django.db import Error
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
-from django.views.decorators.http import require_safe
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_safe
 
 from webui import queries
-from webui.tables import live_list
+from webui.actions import installation
+from webui.actions.base import INSTALLATION
+from webui.forms import SettingsForm
+from webui.models import Installation
+from webui.tables import COLUMNS, Table, live_list
+from webui.views.change import actor_of, attempt
 
 
 @require_safe
@@ -28,6 +34,32 @@ def dashboard(request: HttpRequest) -> HttpResponse:
     problems = live_list("problems", "Problems", seen["problems"], "No problem.")
     context = {"problems": problems, "problem_count": len(seen["problems"]), "tables": tables}
     return render(request, "dashboard.html", context)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def settings(request: HttpRequest) -> HttpResponse:
+    """What every director follows."""
+    row = Installation.objects.get(pk=INSTALLATION)
+    may_change = request.user.has_perm("webui.change_installation")
+    form, status = SettingsForm(request.POST if request.method == "POST" else None, instance=row), 200
+    if request.method == "POST":
+        status = 422
+        if form.is_valid():
+            given = dict(form.cleaned_data)
+            outcome = attempt(form, lambda: installation.update(actor_of(request), given))
+            if outcome.done:
+                messages.success(request, "The settings were saved.")
+                return redirect("settings")
+            status = outcome.status
+    changes = Table(
+        "changes",
+        "Latest changes",
+        COLUMNS["changes"],
+        queries.change_rows("installation", INSTALLATION),
+        "No change is recorded.",
+    )
+    context = {"form": form, "may_change": may_change, "changes": changes}
+    return render(request, "settings.html", context, status=status)
 
 
 @login_not_required

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections import defaultdict
 from datetime import timedelta
 from typing import Any
 
@@ -13,8 +12,8 @@ from django.core.management.base import BaseCommand
 from django.utils import timezone
 
 from webui.choices import AdminState, State
-from webui.effective import verdict_of
-from webui.models import DataplaneStatus, HealthState, Installation, ServerPath, VServerServiceBinding
+from webui.models import DataplaneStatus, Installation
+from webui.world import load_world
 
 STALE = timedelta(seconds=5)
 
@@ -66,19 +65,15 @@ def _director_problems() -> list[str]:
 
 
 def _service_problems() -> list[str]:
-    health: dict[tuple[int, str], dict[int, HealthState]] = defaultdict(dict)
-    for row in HealthState.objects.select_related("target"):
-        health[row.service_id, row.target.vip][row.monitor_id] = row
-    blocked = {path.server_id: path.reason for path in ServerPath.objects.filter(eligible=False)}
+    world = load_world()
     found = []
-    bindings = VServerServiceBinding.objects.filter(vserver__state=AdminState.ENABLED).select_related(
-        "vserver", "service__server"
-    )
-    for binding in bindings.prefetch_related("service__monitor_bindings__monitor"):
-        service, vip = binding.service, binding.vserver.address
-        verdict = verdict_of(service, service.monitor_bindings.all(), health[service.pk, vip])
-        if verdict.state != State.UP:
-            found.append(f"{service.name} at {vip}: {verdict.state} ({verdict.reason})")
-        elif service.server_id in blocked:
-            found.append(f"{service.name} at {vip}: {blocked[service.server_id]}")
+    for vserver in world.vservers.values():
+        for binding in world.bindings_of_vserver[vserver.pk] if vserver.state == AdminState.ENABLED else ():
+            service = binding.service
+            verdict = world.verdict(service, vserver.address)
+            refusals = [path.reason for path in world.paths[service.server_id] if not path.eligible]
+            if verdict.state != State.UP:
+                found.append(f"{service.name} at {vserver.address}: {verdict.state} ({verdict.reason})")
+            elif refusals:
+                found.append(f"{service.name} at {vserver.address}: {refusals[0]}")
     return found
