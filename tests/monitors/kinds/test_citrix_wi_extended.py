@@ -114,9 +114,9 @@ def test_a_login_passes_through_redirections_cookies_and_hidden_fields(site: int
 
 
 def test_a_wrong_password_user_or_domain_is_refused(site: int) -> None:
-    wrong: dict[str, Any]
-    for wrong in ({"password": "s3cret"}, {"user_name": "other"}, {"domain": ""}):
-        words = failed(login(site, **wrong))
+    for name, value in (("password", "s3cret"), ("user_name", "other"), ("domain", "")):
+        given: dict[str, Any] = {name: value}
+        words = failed(login(site, **given))
         assert words == "login refused: /Citrix/XenApp/auth/login.aspx asks for the password again"
 
 
