@@ -42,7 +42,7 @@ class Kind:
     ``default_port`` is used where neither the monitor nor the service tells one (0: there is none); ``secure_port``
     takes its place with TLS. ``command`` is what an operator types on the director to do the same by hand:
     ``{address}`` is the probe address, ``{endpoint}`` the same with the port. ``check`` looks at all parameters
-    together and returns problems by name.
+    together and returns problems by name. ``looks_at_server``: it needs the server's own address.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Kind:
     secure: Secure = Secure.NO
     command: str = "curl -v telnet://{endpoint}"
     check: Callable[[Mapping[str, ParamValue]], dict[str, str]] | None = None
+    looks_at_server: bool = False
 
     @property
     def uses_port(self) -> bool:

@@ -63,6 +63,7 @@ def spec_of(monitor: Monitor, service: Service, target: ProbeTarget, average: fl
         params=params,
         secure=secure,
         problem=problem,
+        server=str(service.server.address) if kind.looks_at_server else "",
     )
 
 

@@ -48,6 +48,7 @@ class ProbeSpec:
 
     ``address`` is the probe address: what is sent there reaches ``vip`` on that server alone. ``port`` is 0 for kinds
     without ports. ``timeout`` is in seconds. ``params`` holds every parameter of the kind, secrets decrypted.
+    ``server`` is the server's own address, told to kinds that ask for it (``Kind.looks_at_server``).
     ``secure`` asks for TLS. ``problem`` says why the check cannot even be tried; nothing is then sent.
     """
 
@@ -59,6 +60,7 @@ class ProbeSpec:
     params: Params = field(default_factory=Params)
     secure: bool = False
     problem: str = ""
+    server: str = ""
 
 
 @dataclass(frozen=True, slots=True)
