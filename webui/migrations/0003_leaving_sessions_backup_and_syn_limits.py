@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webui', '0001_initial'),
+        ('webui', '0002_monitor_kinds'),
     ]
 
     operations = [
