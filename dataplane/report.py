@@ -89,7 +89,7 @@ class SynWatch:
 def save_event(director: str, text: str) -> None:
     """Record an event and tell the browsers. Raises django.db.Error when the database is away."""
     DirectorEvent.objects.create(director=director, text=text[:255])
-    live.publish({"type": "live.changed", "what": "event"})
+    live.publish({"type": "live.changed", "what": "director"})
 
 
 @dataclass(slots=True)

@@ -236,10 +236,11 @@ def test_with_lrtm_shares_follow_the_response_times_of_monitors_that_are_up(runn
 def test_a_flood_of_syns_becomes_an_event(running: worker.Worker, kernel: FakeKernel, events: list[live.Event]) -> None:
     running.look()
     running.count()
+    events.clear()
     kernel.maps.reason_counts[Reason.DROP_SYN_RATE] = Count(40, 0)
     running.counted_at = 0.0
     running.count()
     event = DirectorEvent.objects.get()
     assert (event.director, event.text) == ("director", "The SYN filter began to drop: 40 SYNs at first.")
-    assert {"type": "live.changed", "what": "event"} in events
+    assert {"type": "live.changed", "what": "director"} in events
     assert queries.overview()["events"][0]["text"] == event.text
