@@ -180,8 +180,12 @@ def pack_policy(entry: PolicyEntry) -> bytes:
 
 def unpack_policy(data: bytes, version: int) -> PolicyEntry:
     """Inverse of :func:`pack_policy` for a vserver whose VIP has this IP version."""
-    config_id, idle_timeout, persist_timeout, mask, *rates, source = _POLICY.unpack(data)
-    syn = SynLimit(*rates, _unpack_mask(source, version)) if any(rates) else None
+    config_id, idle_timeout, persist_timeout, mask, rate, burst, source_rate, source_burst, source = _POLICY.unpack(
+        data
+    )
+    syn = None
+    if rate or source_rate:
+        syn = SynLimit(rate, burst, source_rate, source_burst, _unpack_mask(source, version))
     return PolicyEntry(config_id, idle_timeout, persist_timeout, _unpack_mask(mask, version), syn)
 
 

@@ -13,7 +13,7 @@ from dataplane.desired import DesiredState, Path
 from dataplane.ports import Interface
 from dataplane.tables import Count, Counters, IPAddress, Reason, Tables
 from webui import live
-from webui.models import DataplaneStatus, DirectorCounters, ServerPath
+from webui.models import DataplaneStatus, DirectorCounters, DirectorEvent, ServerPath
 
 
 def save_status(director: str, **values: Any) -> None:
@@ -60,6 +60,38 @@ def save_paths(
     return changed
 
 
+# So long without a dropped SYN, and the flood is over.
+QUIET_SECONDS = 10.0
+
+
+@dataclass(slots=True)
+class SynWatch:
+    """Tells when the SYN filter begins to drop and when it has stopped."""
+
+    began: float | None = None
+    last: float = 0.0
+    dropped: int = 0
+
+    def step(self, dropped: int, now: float) -> str:
+        """Take how many SYNs were dropped since the last call, at a monotonic time; an event in words, or nothing."""
+        if dropped:
+            self.last = now
+            if self.began is None:
+                self.began, self.dropped = now, dropped
+                return f"The SYN filter began to drop: {dropped} SYNs at first."
+            self.dropped += dropped
+        elif self.began is not None and now - self.last >= QUIET_SECONDS:
+            seconds, self.began = self.last - self.began, None
+            return f"The SYN filter ended: {self.dropped} SYNs dropped within {seconds:.0f} s."
+        return ""
+
+
+def save_event(director: str, text: str) -> None:
+    """Record an event and tell the browsers. Raises django.db.Error when the database is away."""
+    DirectorEvent.objects.create(director=director, text=text[:255])
+    live.publish({"type": "live.changed", "what": "director"})
+
+
 @dataclass(slots=True)
 class Rates:
     """Per-second figures from two readings of the counters."""
@@ -67,6 +99,8 @@ class Rates:
     previous: Counters | None = None
     previous_at: float = 0.0
     config_ids: dict[str, dict[int, int]] = field(default_factory=dict)
+    syn: SynWatch = field(default_factory=SynWatch)
+    events: list[str] = field(default_factory=list)  # for whoever takes them away
     moved_at: dict[Reason, str] = field(default_factory=dict)  # ISO 8601; not those that never moved while we looked
 
     def payload(
@@ -78,7 +112,7 @@ class Rates:
         """
         seconds = now - self.previous_at
         before = self.previous
-        self._note_moves(counters)
+        self._note_moves(counters, now)
         vservers = {entry.vserver_id: entry.config_id for entry in tables.vservers.values()}
         services = {kernel_id: entry.config_id for kernel_id, entry in tables.services.items()}
         # A kernel id that has passed to another object starts anew: no rate from the former one's count.
@@ -109,14 +143,20 @@ class Rates:
                 entry["flows"] = entry.get("flows", 0) + number
         return payload
 
-    def _note_moves(self, counters: Counters) -> None:
-        """Remember when counters moved that should stand still."""
+    def _note_moves(self, counters: Counters, now: float) -> None:
+        """Remember when counters moved that should stand still, and what of it is an event."""
         if self.previous is None:
             return
         for reason in _AT_REST:
-            old = self.previous.reasons.get(reason, Count()).packets
-            if counters.reasons.get(reason, Count()).packets > old:
+            if self._new(reason, counters) > 0:
                 self.moved_at[reason] = timezone.now().isoformat()
+        dropped = sum(max(0, self._new(reason, counters)) for reason in _SYN_FILTER)
+        if event := self.syn.step(dropped, now):
+            self.events.append(event)
+
+    def _new(self, reason: Reason, counters: Counters) -> int:
+        before = self.previous.reasons if self.previous else {}
+        return counters.reasons.get(reason, Count()).packets - before.get(reason, Count()).packets
 
 
 _SYN_FILTER = frozenset({Reason.DROP_SYN_RATE, Reason.DROP_SYN_SOURCE})

@@ -74,9 +74,13 @@ class ClosedState(IntEnum):
 
 
 class SettingFlag(IntFlag):
-    """Rules of the whole director. TTL: a packet whose TTL or hop limit is 1 or 0 is dropped, not forwarded."""
+    """Rules of the whole director. TTL: a packet whose TTL or hop limit is 1 or 0 is dropped, not forwarded.
+
+    TAGGED: frames with one 802.1Q tag are handled where they arrive, and leave with the same tag.
+    """
 
     TTL = 1 << 0
+    TAGGED = 1 << 1
 
 
 NO_RULES = SettingFlag(0)

@@ -96,6 +96,9 @@ class Worker:
             self._count_flows(now)
             payload = self.rates.payload(counters, self.reconciler.observed, now, self.flows)
             report.save_counters(self.director, payload)
+            while self.rates.events:
+                report.save_event(self.director, self.rates.events[0])
+                self.rates.events.pop(0)
             self._balance(payload)
         except OSError as error:
             log.error("the counters could not be read: %s", error)

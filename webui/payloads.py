@@ -136,6 +136,15 @@ class TransitionRow(TypedDict):
     reason: str
 
 
+class EventRow(TypedDict):
+    """Something that a director noticed by itself."""
+
+    key: str
+    at: str
+    director: str
+    text: str
+
+
 class ChangeRow(TypedDict):
     """An audit entry; ``note`` is what changed, or why it was refused."""
 
@@ -167,6 +176,7 @@ class Overview(TypedDict):
     directors: list[DirectorRow]
     reasons: list[ReasonRow]
     transitions: list[TransitionRow]
+    events: list[EventRow]
     changes: list[ChangeRow]
     counters: list[CountersRow]
 

@@ -11,10 +11,11 @@ from django.db import connection
 
 from webui.choices import STATE_ORDER, AuditVerb
 from webui.guards import guard_problems
-from webui.models import AuditEntry, HealthTransition, Service
+from webui.models import AuditEntry, DirectorEvent, HealthTransition, Service
 from webui.payloads import (
     ChangeRow,
     CountersRow,
+    EventRow,
     Overview,
     TransitionRow,
 )
@@ -41,6 +42,14 @@ def transition_rows(service: Service | None = None, limit: int = LATEST) -> list
             reason=row.reason,
         )
         for row in found[:limit]
+    ]
+
+
+def event_rows(limit: int = LATEST) -> list[EventRow]:
+    """What directors noticed by themselves, newest first."""
+    return [
+        EventRow(key=str(row.pk), at=row.at.isoformat(), director=row.director, text=row.text)
+        for row in DirectorEvent.objects.all()[:limit]
     ]
 
 
@@ -90,7 +99,7 @@ def _difference(entry: AuditEntry) -> str:
 
 
 def overview() -> Overview:
-    """Everything the dashboard shows; twelve queries."""
+    """Everything the dashboard shows; thirteen queries."""
     world = load_world()
     vservers = by_state([vserver_row(world, row) for row in world.vservers.values()])
     services = by_state([service_row(world, row) for row in world.services.values()])
@@ -109,6 +118,7 @@ def overview() -> Overview:
         directors=directors,
         reasons=reason_rows(world),
         transitions=transition_rows(),
+        events=event_rows(),
         changes=change_rows(),
         counters=[
             CountersRow(director=row.director, taken_at=row.taken_at.isoformat(), payload=row.payload)

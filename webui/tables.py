@@ -146,6 +146,11 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("monitor", "Monitor"),
         Column("reason", "Reason"),
     ),
+    "events": (
+        Column("at", "When", "time"),
+        Column("director", "Director"),
+        Column("text", "What"),
+    ),
     "changes": (
         Column("at", "When", "time"),
         Column("who", "Who"),

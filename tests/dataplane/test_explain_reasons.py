@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Collection
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -23,6 +24,7 @@ from dataplane.tables import (
     Tables,
     VipFlag,
     VServerEntry,
+    VServerFlag,
     VServerKey,
 )
 
@@ -130,16 +132,10 @@ def test_every_reason_has_a_verdict() -> None:
     assert kind_of(Reason.FORWARDED) == kind_of(Reason.ARP_ANSWERED) == REDIRECT
 
 
-class Remembering(VServerEntry):
-    """An entry of a vserver that keeps flows."""
-
-    flags = 1
-
-
 def test_a_vserver_that_remembers_is_not_compared_and_a_slot_that_did_not_decide_not_shown() -> None:
     made = tables()
     key, entry = next(iter(made.vservers.items()))
-    made.vservers[key] = Remembering(entry.vserver_id, entry.config_id, entry.hash_fields, entry.mask)
+    made.vservers[key] = replace(entry, flags=VServerFlag.SESSIONS)
     for service in (1, 2):
         ran = Ran(REDIRECT, forwarded(service), frozenset({Reason.FORWARDED}))
         found = conclude(FRAME, ran, made, interface=ETH0, interfaces=(ETH0, ETH1))

@@ -73,6 +73,27 @@ def test_the_moment_at_which_a_guard_moved_is_kept_until_it_moves_again() -> Non
     }
 
 
+def test_a_flood_of_syns_begins_once_and_ends_when_it_was_quiet_for_a_while() -> None:
+    watch = report.SynWatch()
+    told = {second: watch.step(dropped, second) for second, dropped in enumerate([0, 5, 0, 7, *[0] * 20, 3])}
+    assert {second: text for second, text in told.items() if text} == {
+        1: "The SYN filter began to drop: 5 SYNs at first.",
+        13: "The SYN filter ended: 12 SYNs dropped within 2 s.",
+        24: "The SYN filter began to drop: 3 SYNs at first.",
+    }
+
+
+def test_dropped_syns_of_both_kinds_are_one_event() -> None:
+    def dropped(rate: int, source: int) -> Counters:
+        return Counters({}, {}, {Reason.DROP_SYN_RATE: Count(rate, 0), Reason.DROP_SYN_SOURCE: Count(source, 0)})
+
+    rates = report.Rates()
+    rates.payload(dropped(100, 7), tables(), 1.0)
+    assert rates.events == []
+    rates.payload(dropped(104, 9), tables(), 2.0)
+    assert rates.events == ["The SYN filter began to drop: 6 SYNs at first."]
+
+
 @pytest.mark.django_db
 def test_paths_are_written_once_and_again_only_when_they_change() -> None:
     server = factories.server(1)

@@ -17,14 +17,23 @@ from django.utils import timezone
 
 from dataplane import report, snapshot, worker
 from dataplane.reconcile import Reconciler
-from dataplane.tables import Reason
+from dataplane.tables import Count, Reason
 from tests import factories
 from tests.dataplane.network import ETH0, mac_of
 from tests.dataplane.test_reconcile import CLIENT, SERVERS
 from tests.fakes import FakeLinks, FakeMaps, FakeNeighbours, where
-from webui import live
+from webui import live, queries
 from webui.actions import services, vservers
-from webui.models import DataplaneStatus, DirectorCounters, HealthState, Installation, ServerPath, Service, VServer
+from webui.models import (
+    DataplaneStatus,
+    DirectorCounters,
+    DirectorEvent,
+    HealthState,
+    Installation,
+    ServerPath,
+    Service,
+    VServer,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -242,3 +251,16 @@ def test_with_lrtm_shares_follow_the_response_times_of_monitors_that_are_up(runn
     running.count()
     running.look()
     assert shares_of(running) == {slow.name: 33, fast.name: 100, down.name: 0}
+
+
+def test_a_flood_of_syns_becomes_an_event(running: worker.Worker, kernel: FakeKernel, events: list[live.Event]) -> None:
+    running.look()
+    running.count()
+    events.clear()
+    kernel.maps.reason_counts[Reason.DROP_SYN_RATE] = Count(40, 0)
+    running.counted_at = 0.0
+    running.count()
+    event = DirectorEvent.objects.get()
+    assert (event.director, event.text) == ("director", "The SYN filter began to drop: 40 SYNs at first.")
+    assert {"type": "live.changed", "what": "director"} in events
+    assert queries.overview()["events"][0]["text"] == event.text

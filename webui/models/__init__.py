@@ -1,5 +1,5 @@
 from webui.models.audit import AuditEntry, Installation
-from webui.models.dataplane import DataplaneStatus, DirectorCounters, ServerPath
+from webui.models.dataplane import DataplaneStatus, DirectorCounters, DirectorEvent, ServerPath
 from webui.models.health import HealthState, HealthTransition, ProbeTarget
 from webui.models.monitor import Monitor
 from webui.models.server import Server
@@ -10,6 +10,7 @@ __all__ = [
     "AuditEntry",
     "DataplaneStatus",
     "DirectorCounters",
+    "DirectorEvent",
     "HealthState",
     "HealthTransition",
     "Installation",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils import timezone
 
+from webui.models.fields import AppendOnly, AppendOnlyQuerySet
 from webui.models.server import Server
 
 
@@ -44,6 +46,22 @@ class DirectorCounters(models.Model):
 
     def __str__(self) -> str:
         return f"{self.director} at {self.taken_at}"
+
+
+class DirectorEvent(AppendOnly):
+    """Something that a director noticed by itself, such as a flood of SYNs that began or ended. Append-only."""
+
+    at = models.DateTimeField(default=timezone.now)
+    director = models.CharField(max_length=64)
+    text = models.CharField(max_length=255)
+
+    objects = AppendOnlyQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.director}: {self.text}"
 
 
 class ServerPath(models.Model):
