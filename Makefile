@@ -52,7 +52,7 @@ $(SYNCED): requirements.lock | python-packages
 	touch $@
 
 .PHONY: bpf
-bpf: packages build/forward.bpf.o ## Compile the eBPF object
+bpf: packages build/forward.bpf.o build/ring.so ## Compile the eBPF object
 
 build/forward.bpf.o: $(wildcard dataplane/bpf/*.c dataplane/bpf/*.h)
 	@mkdir -p build
@@ -88,7 +88,7 @@ test-fast: $(SYNCED) ## Run the tests that need neither root nor a browser
 	@$(BIN)/pytest -p no:playwright -m "not browser and not kernel"
 
 .PHONY: bench
-bench: setup bpf build/ring.so build/bench.bpf.o ## Measure the forwarder against its goals (root), into build/bench.json
+bench: setup bpf build/bench.bpf.o ## Measure the forwarder against its goals (root), into build/bench.json
 	@$(INSTALL) nftables
 	@exec $(BIN)/python -m dataplane.bench
 

@@ -6,7 +6,6 @@ The forwarder computes :func:`client_slot` for each frame; this is the same func
 
 from __future__ import annotations
 
-import ctypes
 import sys
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -15,15 +14,11 @@ from hashlib import blake2b
 from itertools import count, cycle, islice, repeat
 from math import gcd, isqrt, lcm
 from operator import mod
-from pathlib import Path
 
 from dataplane.tables import MAX_SERVICES, MAX_VSERVERS, RING_SLOTS, HashField, IPAddress
 
 MIN_WEIGHT = 1
 MAX_WEIGHT = 100
-
-# Made by `make bpf`, beside the forwarder; without it everything works, only slower.
-NATIVE_LIBRARY = Path(__file__).parents[1] / "build" / "ring.so"
 
 _MASK64 = (1 << 64) - 1
 
@@ -188,36 +183,12 @@ def _index_ring(backends: tuple[tuple[str, int], ...], slots: int) -> bytes | ar
     """
     permutations = [_permutation(identity, slots) for identity, _ in backends]
     turns = _turns([weight for _, weight in backends])
-    library = native_library()
-    ring = _fill_natively(library, permutations, turns, slots) if library else _fill(permutations, turns, slots)
+    from dataplane import native  # noqa: PLC0415 - ctypes is loaded where a ring is filled, not wherever one is named
+
+    library = native.ring_library()
+    ring = native.fill(library, permutations, turns, slots) if library else _fill(permutations, turns, slots)
     # The low bytes are the whole index then
     return ring.tobytes()[sys.byteorder == "big" :: 2] if len(backends) <= 256 else ring
-
-
-@lru_cache(maxsize=1)
-def native_library() -> ctypes.CDLL | None:
-    """Compiled ring.c, twenty times as fast as the loop in Python, which serves where it was not compiled."""
-    if not NATIVE_LIBRARY.exists():
-        return None
-    library = ctypes.CDLL(str(NATIVE_LIBRARY))
-    numbers = ctypes.c_void_p
-    library.fill_ring.argtypes = [
-        *(numbers, numbers, ctypes.c_uint32, numbers, numbers, numbers),
-        ctypes.c_uint32,
-    ]
-    library.fill_ring.restype = None
-    return library
-
-
-def _fill_natively(
-    library: ctypes.CDLL, permutations: Sequence[tuple[int, int]], turns: Sequence[int], slots: int
-) -> array[int]:
-    ring, taken = array("H", bytes(2 * slots)), array("B", bytes(slots))
-    at, skips = array("I", (offset for offset, _ in permutations)), array("I", (skip for _, skip in permutations))
-    order = array("I", turns)
-    address = [numbers.buffer_info()[0] for numbers in (ring, taken, at, skips, order)]
-    library.fill_ring(*address[:2], slots, *address[2:], len(order))
-    return ring
 
 
 def _fill(permutations: Sequence[tuple[int, int]], turns: Sequence[int], slots: int) -> array[int]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.conf import settings
+
+from tests.monitors.kinds.places import public_folder
 
 
 def pytest_configure() -> None:
@@ -22,6 +25,13 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
     if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         path: Path = tmp_path_factory.mktemp("database") / "test.sqlite3"
         settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = str(path)
+
+
+@pytest.fixture(scope="module")
+def public() -> Iterator[Path]:
+    """A folder that servers running as other users can enter."""
+    with public_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(autouse=True)

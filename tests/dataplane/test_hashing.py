@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataplane import hashing
+from dataplane import hashing, native
 from dataplane.hashing import client_slot, maglev, ring_ids, siphash, siphash13
 from dataplane.tables import RING_SLOTS, HashField
 
@@ -181,11 +181,11 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def filling_by(library: Path) -> Iterator[None]:
     """Rings are filled by this library; by Python, if it does not exist."""
-    former = hashing.NATIVE_LIBRARY
+    former = native.RING_LIBRARY
 
     def use(path: Path) -> None:
-        hashing.NATIVE_LIBRARY = path
-        hashing.native_library.cache_clear()
+        native.RING_LIBRARY = path
+        native.ring_library.cache_clear()
         hashing.clear_caches()
 
     use(library)
@@ -234,7 +234,7 @@ def test_python_and_c_fill_a_whole_ring_as_the_paper_does(compiled: Path, number
     expected = ring_of_the_paper(chosen, RING_SLOTS)
     for library in (Path("/nonexistent"), compiled):
         with filling_by(library):
-            assert (hashing.native_library() is None) is (library != compiled)
+            assert (native.ring_library() is None) is (library != compiled)
             assert list(ring_ids(maglev(chosen))) == expected
 
 

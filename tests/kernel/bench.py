@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import struct
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
-from pyroute2 import netns
-
 from dataplane.kernel import loader
 from dataplane.kernel.libbpf import run_program
 from dataplane.kernel.maps import KernelMaps
+from dataplane.lab import netns
 from dataplane.plan import Put, Table
 from dataplane.tables import (
     NO_VSERVER_FLAGS,
@@ -42,14 +39,8 @@ def run(*command: str, timeout: float = 20) -> str:
     return done.stdout
 
 
-@contextmanager
-def inside(name: str) -> Iterator[None]:
-    """Run this thread in another network namespace."""
-    netns.pushns(name)
-    try:
-        yield
-    finally:
-        netns.popns()
+# Keeps nothing shared between threads, unlike pyroute2's pushns and popns.
+inside = netns.entered
 
 
 @dataclass(frozen=True)

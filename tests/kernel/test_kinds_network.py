@@ -29,11 +29,9 @@ HTTP, FTP, TFTP, CLOSED = 8000, 2121, 6969, 1
 
 
 @pytest.fixture(scope="module")
-def net(object_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+def net(object_file: Path, public: Path) -> Iterator[Network]:
     """Servers s1 and s2 offer files named after themselves, on the VIPs alone."""
-    files = tmp_path_factory.mktemp("files")
-    for one in (files, files.parent, files.parent.parent):
-        one.chmod(0o755)
+    files = public
     with network() as made, ExitStack() as stack:
         for name in ("s1", "s2"):
             folder = files / name

@@ -160,12 +160,10 @@ class Mail:
 
 
 @pytest.fixture(scope="module")
-def mail(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Mail]:
+def mail(public: Path, authority: Authority) -> Iterator[Mail]:
     if os.geteuid() != 0:
         pytest.skip("dovecot needs root")
-    folder: Path = tmp_path_factory.mktemp("dovecot")
-    for one in (folder, folder.parent, folder.parent.parent):
-        one.chmod(0o755)
+    folder = public
     (folder / "mail").mkdir(mode=0o777)
     (folder / "mail").chmod(0o777)
     crt, key = authority.issue("mail.example", end=timedelta(days=90))

@@ -58,12 +58,10 @@ def test_what_is_not_redis_is_told() -> None:
 
 
 @pytest.fixture(scope="module")
-def tftp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def tftp(public: Path) -> Iterator[int]:
     if os.geteuid() != 0:
         pytest.skip("in.tftpd needs root")
-    files: Path = tmp_path_factory.mktemp("tftp")
-    for one in (files, files.parent, files.parent.parent):
-        one.chmod(0o755)
+    files = public
     for name, size in (("small", 100), ("block", 512), ("large", 5000), ("empty", 0)):
         (files / name).write_bytes(b"x" * size)
         (files / name).chmod(0o644)
