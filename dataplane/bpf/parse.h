@@ -196,6 +196,13 @@ static __always_inline void walk_extensions(struct __sk_buff *skb, struct packet
 	packet->flags |= PACKET_BROKEN;
 }
 
+/* ::ffff:a.b.c.d stands for an IPv4 address in the tables; on the wire it is nobody's (RFC 4291, 2.5.5.2). */
+static __always_inline int is_mapped(const struct in6_addr *address)
+{
+	return !(address->in6_u.u6_addr32[0] | address->in6_u.u6_addr32[1]) &&
+	       address->in6_u.u6_addr32[2] == bpf_htonl(0xffff);
+}
+
 /* RFC 8200. */
 static __always_inline int parse_ipv6(struct __sk_buff *skb, struct packet *packet)
 {
@@ -217,6 +224,8 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct packet *pack
 	data_end = (void *)(long)skb->data_end;
 	ip = data + sizeof(struct ethhdr);
 	if ((void *)(ip + 1) > data_end || ip->version != 6)
+		return 0;
+	if (is_mapped(&ip->daddr) || is_mapped(&ip->saddr))
 		return 0;
 	set_ipv6(&packet->key.address, &ip->daddr);
 	set_ipv6(&packet->source, &ip->saddr);

@@ -68,6 +68,14 @@ def test_ipv6_to_a_vserver_gets_both_macs_and_nothing_else_changes(bench: Bench,
     assert bench.maps.counters().vservers == {7: Count(1, len(frame))}
 
 
+@pytest.mark.parametrize(("source", "destination"), [(CLIENT6, f"::ffff:{VIP}"), (f"::ffff:{CLIENT}", VIP6)])
+def test_ipv6_with_an_ipv4_mapped_address_is_for_no_vip(bench: Bench, source: str, destination: str) -> None:
+    for address in (V4, V6):
+        bench.add_vserver(VServerKey(address, 0, 0), address.version, whole_ring(3))
+    frame = to_us(p.IPV6, p.ipv6(source, destination, p.TCP, p.tcp(source, destination, PORTS)))
+    assert bench.send(frame) == untouched(frame, "pass", Reason.PASS_MALFORMED)
+
+
 def test_the_most_precise_vserver_wins_in_the_documented_order(bench: Bench) -> None:
     frame = to_us(p.IPV4, p.ipv4(CLIENT, VIP, p.TCP, TRANSPORT4[p.TCP]))
     order = [VServerKey(V4, 0, 0), VServerKey(V4, 0, 80), VServerKey(V4, p.TCP, 0), VServerKey(V4, p.TCP, 80)]
