@@ -7,7 +7,7 @@ everything else is little endian. Packing raises ValueError and names the field 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv6Address, ip_address
 
 from dataplane.tables import (
@@ -50,6 +50,9 @@ _SYN_SOURCE_KEY = struct.Struct(">16sI4x")
 _BUCKET = struct.Struct("<Q")
 _CLOSED_KEY = struct.Struct("<II")
 _CLOSED = struct.Struct("<I")
+# flow.h: EMBRYO_TIMEOUT and CLOSING_TIMEOUT, seconds
+SHORT_TIMEOUT = 30
+FLOW_SESSION = 0
 _FLOW_KEY = struct.Struct(">16s16sHHBB2x")
 _FLOW = struct.Struct("<QIIII")
 _PROBE_OUT = struct.Struct("<16sI6s6s")
@@ -226,9 +229,27 @@ def unpack_closed(data: bytes) -> ClosedState:
     return ClosedState(_CLOSED.unpack(data)[0])
 
 
-def flow_holders(values: bytes) -> Iterator[tuple[int, int, int]]:
-    """Vserver row, service id and time last seen (ns of CLOCK_MONOTONIC) of each ``struct flow``, 24 bytes each."""
-    return ((vserver, service, seen) for seen, service, _config_id, vserver, _closing in _FLOW.iter_unpack(values))
+def idle_timeout(policy: bytes) -> tuple[int, int]:
+    """Vserver row and idle time-out of its flows in seconds, of a packed policy."""
+    config_id, seconds = _POLICY.unpack(policy)[:2]
+    return config_id, seconds
+
+
+def live_flows(
+    keys: bytes, values: bytes, now: int, idle_timeouts: Mapping[int, int], *, embryos: bool
+) -> Iterator[tuple[int, int]]:
+    """Vserver row and service id of each session among flow_key and flow, 40 and 24 bytes each, that has not timed out.
+
+    ``now`` is CLOCK_MONOTONIC in ns, ``idle_timeouts`` are seconds by vserver row. The kernel itself finds out only
+    when the next packet of a flow comes, or when another flow needs the room.
+    """
+    for key, (seen, service, _config_id, vserver, closing) in zip(
+        _FLOW_KEY.iter_unpack(keys), _FLOW.iter_unpack(values), strict=True
+    ):
+        kind = key[5]
+        limit = SHORT_TIMEOUT if closing or embryos else idle_timeouts.get(vserver, 0)
+        if kind == FLOW_SESSION and now - seen <= limit * 1_000_000_000:
+            yield vserver, service
 
 
 def pack_ring(ring: bytes) -> bytes:

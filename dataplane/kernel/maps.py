@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -125,14 +126,14 @@ class KernelMaps:
         )
 
     def flows(self) -> dict[tuple[int, int], int]:
-        """How many flows and persistent sources are remembered, by vserver's row and kernel id of the service.
-
-        Those that have timed out and were not pushed out yet are among them. Raises OSError.
-        """
+        """How many flows have not timed out, by vserver's row and kernel id of the service. Raises OSError."""
         found: Counter[tuple[int, int]] = Counter()
+        policies = layout.policies_in_use(self._maps[Table.POLICIES].dump()[1]).values()
+        idle_timeouts = dict(layout.idle_timeout(policy) for policy in policies)
         for name in (FLOWS, EMBRYOS):
-            values = self._maps[name].dump()[1]
-            found.update((vserver, service) for vserver, service, _seen in layout.flow_holders(values))
+            keys, values = self._maps[name].dump()
+            now = time.monotonic_ns()
+            found.update(layout.live_flows(keys, values, now, idle_timeouts, embryos=name == EMBRYOS))
         return dict(found)
 
     def syn_drops(self) -> dict[int, Count]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import subprocess
 from enum import IntEnum, IntFlag
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -202,3 +203,21 @@ def test_counters_of_all_cpus_are_added() -> None:
 def test_what_does_not_fit_is_refused_by_name(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_flows_count_until_they_time_out() -> None:
+    second = 1_000_000_000
+    now = 1000 * second
+
+    def count(age: int, *, kind: int = 0, closing: int = 0, vserver: int = 5, embryos: bool = False) -> int:
+        key = bytes(16) * 2 + struct.pack(">HHBB2x", 40000, 80, 6, kind)
+        value = struct.pack("<QIIII", now - age * second, 3, 7, vserver, closing)
+        found = list(layout.live_flows(key, value, now, {5: 120}, embryos=embryos))
+        assert found in ([], [(vserver, 3)])
+        return len(found)
+
+    assert (count(120), count(121)) == (1, 0)
+    assert (count(30, closing=1), count(31, closing=1)) == (1, 0)
+    assert (count(30, embryos=True), count(31, embryos=True)) == (1, 0)
+    assert count(0, kind=1) == 0  # a source that is remembered is no flow
+    assert count(1, vserver=6) == 0  # its vserver is gone
