@@ -48,7 +48,7 @@ $(SYNCED): requirements.lock | python-packages
 	lock=$$(mktemp); trap 'rm -f "$$lock"' EXIT; \
 	awk '/^[a-z]/ { wanted = /^uv==/ } wanted' requirements.lock >"$$lock"; \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$$lock"; \
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode requirements.lock; \
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --system-certs --quiet --require-hashes --compile-bytecode requirements.lock; \
 	touch $@
 
 .PHONY: bpf
