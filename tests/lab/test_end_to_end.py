@@ -36,8 +36,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.timeout(180)]
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [IPv4Address("10.77.0.100") + number for number in range(60)]
-INTERVAL = 3.0  # of the example's monitors
-TIMEOUT = 1.0
+INTERVAL = 5.0  # of the example's monitors
 COPIED = ("webui", "monitors", "dataplane", "build", ".venv")
 FRAME_HEADER = 14
 ETH_P_ALL = 3
@@ -327,8 +326,8 @@ def test_a_removed_vip_takes_out_that_server_alone_within_one_check_interval(
 
         seconds = wait_for(served, 30, "requests succeed again")
         record_property("seconds until requests succeeded again", round(seconds, 2))
-        # The first check after the removal has to time out.
-        assert seconds <= INTERVAL + TIMEOUT + 0.5
+        # The two monitors take turns in the interval, so that even the time-out of the first failed check fits in.
+        assert seconds <= INTERVAL
         after = {source: lab.server_of(source) for source in before}
         assert {after[source] for source in hit} <= {"server2", "server3"}
         moved = [source for source in before if source not in hit and after[source] != before[source]]

@@ -13,7 +13,7 @@ SERVERS = ("10.77.0.11", "10.77.0.12", "10.77.0.13")
 VIP = "10.77.0.10"
 # One failed check is enough here, on a network that loses nothing: clients of a server that lost its VIP are served
 # again within one check interval. NetScaler's default, three failures in a row, suits real networks better.
-TIMING = {"interval": 3, "resp_timeout": 1, "retries": 1, "down_time": 3}
+TIMING = {"interval": 5, "resp_timeout": 1, "retries": 1, "down_time": 5}
 MONITORS: tuple[dict[str, Any], ...] = (
     {"name": "ping", "monitor_type": "PING"} | TIMING,
     {"name": "tcp-80", "monitor_type": "TCP", "dest_port": 80} | TIMING,
