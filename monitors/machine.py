@@ -94,6 +94,11 @@ def step(state: str, recent: str, parameters: Parameters, result: ProbeResult) -
     return Step(new, recent, passed, response, _spacing(new, parameters, passed=passed), transition, alert)
 
 
+def spacing_of(state: str, recent: str, parameters: Parameters) -> int:
+    """The time from the last check to the next, in seconds."""
+    return _spacing(state, parameters, passed=recent.endswith(PASSED))
+
+
 def _failures_in_a_row(recent: str) -> int:
     return len(recent) - len(recent.rstrip(FAILED))
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from webui import freshness
 from webui.backups import chain, primaries
 from webui.choices import STATE_ORDER, AdminState, State
 from webui.effective import Verdict, sessionless, takes_clients, verdict_of, vserver_state
@@ -148,7 +149,7 @@ def _total(counters: Iterable[dict[str, Any]], name: str) -> Any:
 
 
 def load_world() -> World:
-    """Read the rows: ten queries, however many rows there are."""
+    """Read the rows: ten queries, however many rows there are, and one question to Redis."""
     world = World(now=timezone.now())
     world.servers = {server.pk: server for server in Server.objects.all()}
     world.services = {service.pk: service for service in Service.objects.all()}
@@ -160,7 +161,9 @@ def load_world() -> World:
     world.counters = list(DirectorCounters.objects.order_by("director"))
     for path in ServerPath.objects.order_by("director"):
         world.paths[path.server_id].append(path)
-    for health in HealthState.objects.select_related("target"):
+    rows = list(HealthState.objects.select_related("target"))
+    freshness.refresh(rows)
+    for health in rows:
         world.health[health.service_id, health.target.vip, health.monitor_id] = health
     _link(world)
     return world

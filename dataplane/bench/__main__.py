@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dataplane.bench import configurations, control, forwarder, harness, packets, rings, sandbox, veth
+from dataplane.bench import configurations, control, forwarder, harness, packets, probes, rings, sandbox, veth
 from dataplane.bench.harness import Harness
 from dataplane.bench.results import Figure, table
 from dataplane.bench.sandbox import BenchError, Sandbox
@@ -75,6 +75,11 @@ class Bench:
         """What the ring's size costs."""
         self.add([*rings.measure()])
 
+    def probes(self) -> None:
+        """What the health checks cost."""
+        for figure in probes.measure():
+            self.add([figure])
+
     def _loaded(self) -> AbstractContextManager[forwarder.Loaded]:
         return forwarder.loaded(self.object_path, self.sandbox.bpffs / "forwarder")
 
@@ -84,6 +89,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "veth": Bench.veth,
     "control": Bench.control,
     "rings": Bench.rings,
+    "probes": Bench.probes,
 }
 
 

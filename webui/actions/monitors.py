@@ -34,7 +34,6 @@ SAME_QUESTION = frozenset(
         "transparent",
     }
 )
-NO_EFFECT_ON_CHECKS = frozenset({"name", "state", "dest_ip", "transparent"})
 
 
 def create(actor: Actor, values: Mapping[str, Any]) -> Monitor:
@@ -49,7 +48,7 @@ def create(actor: Actor, values: Mapping[str, Any]) -> Monitor:
 
 
 def update(actor: Actor, monitor: Monitor, values: Mapping[str, Any], expected_version: int | None = None) -> Monitor:
-    """Change a monitor; its checks become due at once. A secret that is not given stays, an empty one is removed.
+    """Change a monitor; its checks are run anew at once. A secret that is not given stays, an empty one is removed.
 
     Raises PermissionRefused, ConflictError, NotFoundError, ValidationError.
     """
@@ -57,8 +56,8 @@ def update(actor: Actor, monitor: Monitor, values: Mapping[str, Any], expected_v
         row = reload(monitor)
         wanted_version(row, expected_version)
         changed = rewrite(current, row, _with_parameters(row, values))
-        if changed - NO_EFFECT_ON_CHECKS:
-            checks.due_now(row, forget_results=bool(changed - SAME_QUESTION))
+        if changed - SAME_QUESTION:
+            checks.forget_results(row)
         return row
 
 
@@ -113,8 +112,7 @@ def disable(actor: Actor, monitor: Monitor) -> Monitor:
 def _set_state(actor: Actor, monitor: Monitor, state: AdminState, verb: AuditVerb) -> Monitor:
     with change(actor, Monitor, "change", monitor.name) as current:
         row = reload(monitor)
-        if rewrite(current, row, {"state": state}, verb) and state == AdminState.ENABLED:
-            checks.due_now(row, forget_results=False)
+        rewrite(current, row, {"state": state}, verb)
         return row
 
 
