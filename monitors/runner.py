@@ -18,6 +18,7 @@ import resource
 import threading
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime
+from time import monotonic
 from typing import Final, TypeVar
 
 from django.utils import timezone
@@ -69,6 +70,7 @@ class Runner:
         self._fresh: dict[int, Figures] = {}
         self._until = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = 0.0
         self._lapse: asyncio.TimerHandle | None = None
 
     # For other threads
@@ -152,7 +154,7 @@ class Runner:
         self._look()
 
     def _change(self, plans: Sequence[Plan]) -> None:
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         known = [(plan, self._checks[plan.pk].known) for plan in plans if plan.pk in self._checks]
         self._put([Check(plan, where, now, first=True) for plan, where in known])
 
@@ -183,7 +185,7 @@ class Runner:
         self._until = until
         if self._lapse is not None:
             self._lapse.cancel()
-        self._lapse = asyncio.get_running_loop().call_at(until, self._lapsed)
+        self._lapse = asyncio.get_running_loop().call_later(max(0.0, until - monotonic()), self._lapsed)
         self._look()
 
     def _lapsed(self) -> None:
@@ -197,29 +199,33 @@ class Runner:
     def _wait(self, check: Check) -> None:
         check.ticket = next(self._tickets)
         heapq.heappush(self._queue, (check.due, check.ticket, check))
-        if self._timer is not None and check.due < self._timer.when():
-            self._timer.cancel()
-            self._timer = asyncio.get_running_loop().call_at(check.due, self._look)
+        if self._timer is not None and check.due < self._looks_at:
+            self._look_later(check.due)
 
     def _look(self) -> None:
         """Start what is due, a burst of it, and come back for the next."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = monotonic()
         started = 0
         while self._queue and now < self._until and len(self._running) < self._capacity:
             due, ticket, check = self._queue[0]
             if ticket != check.ticket:
                 heapq.heappop(self._queue)
             elif due > now or started == BURST:
-                self._timer = loop.call_at(max(due, now + PAUSE), self._look)
+                self._look_later(max(due, now + PAUSE))
                 return
             else:
                 heapq.heappop(self._queue)
                 self._start(check, now)
                 started += 1
+
+    def _look_later(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._looks_at = at
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, at - monotonic()), self._look)
 
     def _start(self, check: Check, now: float) -> None:
         """Start a probe for a check and those that ask the same now."""
@@ -235,7 +241,7 @@ class Runner:
 
     async def _check(self, spec: ProbeSpec, checks: list[Check]) -> None:
         result = await self._run(spec)
-        at, now = timezone.now(), asyncio.get_running_loop().time()
+        at, now = timezone.now(), monotonic()
         for check in checks:
             if not check.gone:
                 self._take(check, result, at, now)
@@ -266,7 +272,7 @@ class Runner:
         if failed is not None:
             log.error("A probe is broken; its check is tried again at its next time.", exc_info=failed)
         if failed is not None or task.cancelled():
-            now = asyncio.get_running_loop().time()
+            now = monotonic()
             for check in checks:
                 if check.gone:
                     continue
@@ -292,7 +298,7 @@ class Runner:
                 self._fresh.setdefault(pk, one)
 
     async def _finish(self, patience: float) -> None:
-        self._queue.clear()
+        self._until = 0.0
         for handle in (self._timer, self._lapse):
             if handle is not None:
                 handle.cancel()

@@ -26,7 +26,8 @@ PURE = tuple(
 
 # The console reads what kinds of monitors there are (monitors.registry), and nothing of how they are run.
 RUNNING_CHECKS = tuple(
-    f"monitors.{name}" for name in ("machine", "question", "runner", "schedule", "store", "tasks", "wire")
+    f"monitors.{name}"
+    for name in ("check", "keeper", "lease", "machine", "question", "runner", "schedule", "store", "tasks", "wire")
 )
 
 
@@ -68,7 +69,7 @@ RULES = (
         "probing can be tested without rows and brokers",
     ),
     Rule(
-        ("monitors.store", "monitors.question", "monitors.tasks"),
+        tuple(f"monitors.{name}" for name in ("check", "keeper", "lease", "question", "runner", "store", "tasks")),
         ("dataplane",),
         "monitors and data plane meet in the rows",
     ),

@@ -20,6 +20,7 @@ from webui.actions.base import PermissionRefused
 from webui.choices import AuditVerb, State
 from webui.effective import Verdict, departure_of, takes_clients, verdict_of, vserver_state
 from webui.models import AuditEntry, DirectorCounters, HealthState, Installation, Server, Service, ServiceMonitorBinding
+from webui.models.health import SHARDS
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -235,9 +236,11 @@ def test_a_leaving_service_that_fails_is_a_problem(service: Service) -> None:
 @pytest.mark.parametrize(("delay", "checked"), [(0, False), (90, True)])
 def test_a_service_is_checked_until_it_is_out(service: Service, delay: int, checked: bool) -> None:
     services.disable(SYSTEM, service, delay)
-    HealthState.objects.update(due_at=timezone.now() - MINUTE)
-    assert bool(store.claim(timezone.now(), 10)) is checked
-    assert store.claim(timezone.now() + timedelta(seconds=91), 10) == []
+    service.refresh_from_db()
+    found = store.load(range(SHARDS), timezone.now())
+    assert bool(found) is checked
+    assert all(plan.ends == service.out_of_service_at for plan, _known in found)
+    assert store.load(range(SHARDS), timezone.now() + timedelta(seconds=91)) == []
 
 
 def count_flows(service: Service, number: int) -> None:

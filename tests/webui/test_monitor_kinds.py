@@ -18,6 +18,7 @@ from tests import factories
 from webui import details
 from webui.actions import monitors, services, vservers
 from webui.models import AuditEntry, HealthState, Monitor
+from webui.models.health import SHARDS
 from webui.models.sealed import CannotOpenError, opened, seal
 
 pytestmark = pytest.mark.django_db
@@ -141,7 +142,7 @@ def _checked(monitor: Monitor) -> HealthState:
     service = factories.service(service_type="TCP", port=8080)
     services.bind_monitor(SYSTEM, service, monitor)
     factories.vserver(service, service_type="TCP", port=8080)
-    HealthState.objects.update(recent="PPP", due_at=timezone.now())
+    HealthState.objects.update(recent="PPP")
     return HealthState.objects.get(monitor=monitor)
 
 
@@ -155,20 +156,20 @@ def test_a_changed_parameter_or_secret_is_another_question() -> None:
         assert state.recent == recent, values
 
 
-def test_a_claim_has_the_parameters_and_the_secret_in_memory_only() -> None:
+def test_a_check_has_the_parameters_and_the_secret_in_memory_only() -> None:
     _checked(make("FTP", user_name="probe", password=SECRET, secure=True))
-    (claim,) = store.claim(timezone.now(), 10)
-    assert dict(claim.spec.params) == {"user_name": "probe", "password": SECRET}
-    assert (claim.spec.port, claim.spec.secure, claim.spec.problem) == (8080, True, "")
-    assert SECRET not in repr(claim)
+    ((plan, _known),) = store.load(range(SHARDS), timezone.now())
+    assert dict(plan.spec.params) == {"user_name": "probe", "password": SECRET}
+    assert (plan.spec.port, plan.spec.secure, plan.spec.problem) == (8080, True, "")
+    assert SECRET not in repr(plan)
 
 
 def test_without_its_key_a_monitor_fails_its_checks_with_the_reason_and_can_be_mended(settings: Any) -> None:
     monitor = make("FTP", password=SECRET)
     _checked(monitor)
     settings.SECRET_KEY = "another key, as long as one has to be"
-    (claim,) = store.claim(timezone.now(), 10)
-    assert claim.spec.problem == "The stored secrets cannot be decrypted: SECRET_KEY has changed since."
+    ((plan, _known),) = store.load(range(SHARDS), timezone.now())
+    assert plan.spec.problem == "The stored secrets cannot be decrypted: SECRET_KEY has changed since."
     monitors.update(SYSTEM, monitor, {"password": "new"})
     monitor.refresh_from_db()
     assert opened(monitor.secrets) == {"password": "new"}
