@@ -189,10 +189,8 @@ class Runner:
         self._look()
 
     def _lapsed(self) -> None:
-        if self._running:
-            log.warning(
-                "The leases were not renewed in time: %d checks are cancelled and done again.", len(self._running)
-            )
+        if number := len(self._running):
+            log.warning("The leases were not renewed in time: %d probes are cancelled and done again.", number)
         for task in self._running:
             task.cancel()
 

@@ -73,7 +73,5 @@ def test_a_check_that_ran_before_its_due_time_is_not_repeated() -> None:
     [(None, 100), (0.0, 105), (2.0, 103), (5.0, 100), (3600.0, 100), (-0.5, 100), (-86400.0, 100)],
     ids=["unknown", "just now", "a while ago", "an interval ago", "clock stepped on", "clock stepped back", "a day"],
 )
-def test_a_check_that_is_taken_over_waits_for_the_rest_of_its_interval_at_most(
-    since: float | None, due: float
-) -> None:
+def test_a_check_that_is_taken_over_waits_for_the_rest_of_its_interval_at_most(since: float | None, due: float) -> None:
     assert schedule.resumed_due(since, 5, 100.0) == due

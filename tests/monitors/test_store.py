@@ -228,7 +228,9 @@ def test_a_monitor_that_learns_averages_what_passed_and_shortens_the_response_ti
     assert check.known.average == 0.8  # a failure says nothing about response times
     _step, figures = check.take(replace(GOOD, duration=1.6), NOW)
     assert figures.average_time == check.known.average == pytest.approx(0.9)
-    longer = Check(replace(check.plan, learning=replace(check.plan.learning, deviation=9)), check.known, 0.0, first=True)
+    longer = Check(
+        replace(check.plan, learning=replace(check.plan.learning, deviation=9)), check.known, 0.0, first=True
+    )
     assert longer.spec.timeout == 3.0
 
 
