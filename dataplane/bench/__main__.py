@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dataplane.bench import configurations, control, forwarder, harness, packets, probes, rings, sandbox, veth
+from dataplane.bench import configurations, control, forwarder, harness, packets, probes, reaction, rings, sandbox, veth
 from dataplane.bench.harness import Harness
 from dataplane.bench.results import Figure, table
 from dataplane.bench.sandbox import BenchError, Sandbox
@@ -80,6 +80,10 @@ class Bench:
         for figure in probes.measure():
             self.add([figure])
 
+    def reaction(self) -> None:
+        """How long a server's failure takes to reach the table."""
+        self.add([*reaction.measure(self.sandbox, self.object_path)])
+
     def _loaded(self) -> AbstractContextManager[forwarder.Loaded]:
         return forwarder.loaded(self.object_path, self.sandbox.bpffs / "forwarder")
 
@@ -90,6 +94,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "control": Bench.control,
     "rings": Bench.rings,
     "probes": Bench.probes,
+    "reaction": Bench.reaction,
 }
 
 

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,12 +33,19 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 def measure() -> Iterator[Figure]:
     """A figure for each size. Raises BenchError when checks fail, or fewer were made than were due."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, range(os.cpu_count() or 1))  # the processes are to have every CPU
-    try:
+    with every_cpu():
         for size, goal in SIZES.items():
             with TemporaryDirectory(prefix="halfpipe-bench") as folder:
                 yield _one(size, goal, Path(folder))
+
+
+@contextmanager
+def every_cpu() -> Iterator[None]:
+    """Let processes that are started within have every CPU, and not the benchmark's one."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    try:
+        yield
     finally:
         os.sched_setaffinity(0, before)
 
@@ -50,9 +57,8 @@ def _one(size: int, goal: Goal | None, folder: Path) -> Figure:
         place.python("manage.py", "migrate", "--verbosity", "0")
         place.rows("--make", str(size), "--port", str(port))
         processes = {
-            "redis": stack.enter_context(_running(place.redis())),
-            "worker": stack.enter_context(_running(place.celery("worker", *WORKER), place)),
-            "beat": stack.enter_context(_running(place.celery("beat", "--schedule", str(folder / "beat")), place)),
+            name: stack.enter_context(running(command, place))
+            for name, command in zip(("redis", "worker", "beat"), (place.redis(), *celery_of(place)), strict=True)
         }
         _wait_until_up(place, size)
         time.sleep(INTERVAL)
@@ -65,7 +71,7 @@ def _one(size: int, goal: Goal | None, folder: Path) -> Figure:
     probes = after["probes"] - found["probes"]
     # Reading the figures takes a while, in which probes go on: more than were due is no surprise.
     if probes < 0.98 * size * seconds / INTERVAL or after["failures"]:
-        raise BenchError(f"{size} checks: {probes} probes in {seconds:.0f} s, {after['failures']} failed")
+        raise BenchError(f"{size} checks: {probes:.0f} probes in {seconds:.0f} s, {after['failures']:.0f} failed")
     percent = {f"{name} %": 100 * one / seconds for name, one in used.items()}
     raw = percent | {
         "µs a probe": sum(used.values()) * 1e6 / probes,
@@ -73,10 +79,9 @@ def _one(size: int, goal: Goal | None, folder: Path) -> Figure:
         "rows written": float(after["transitions"] - found["transitions"]),
         "MiB worker": memory,
     }
-    return Figure("checks", f"{size:,} probes every 5 s, half TCP, half HTTP", "%", sum(percent.values()), None, goal, raw)
-
-
-WORKER = ("--pool", "threads", "--concurrency", "2", "--without-gossip", "--without-mingle")
+    return Figure(
+        "checks", f"{size:,} probes every 5 s, half TCP, half HTTP", "%", sum(percent.values()), None, goal, raw
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,7 @@ class Place:
     """A folder with a database and a Redis of its own, and commands that use them."""
 
     folder: Path
+    more: Mapping[str, str] = field(default_factory=dict)  # settings
 
     def environment(self) -> dict[str, str]:
         """What processes of Halfpipe get to know."""
@@ -95,6 +101,7 @@ class Place:
             "HALFPIPE_DATABASE_URL": f"sqlite:///{self.folder / 'db.sqlite3'}",
             "HALFPIPE_REDIS_URL": f"unix://{self.folder / 'redis.sock'}",
             "HALFPIPE_SECRET_KEY_FILE": str(self.folder / "secret-key"),
+            **self.more,
         }
 
     def redis(self) -> list[str]:
@@ -102,29 +109,31 @@ class Place:
         listen = ["--port", "0", "--unixsocket", str(self.folder / "redis.sock")]
         return ["redis-server", *listen, "--save", "", "--appendonly", "no", "--dir", str(self.folder)]
 
-    @staticmethod
-    def celery(what: str, *options: str) -> list[str]:
-        """Worker or beat."""
-        return [sys.executable, "-m", "celery", "-A", "webui.celery", what, "--loglevel", "WARNING", *options]
-
     def python(self, *arguments: str) -> str:
         """Output of a program. Raises BenchError with what it said when it fails."""
         command = [sys.executable, *arguments]
-        done = subprocess.run(
-            command, env=self.environment(), capture_output=True, text=True, timeout=300, check=False
-        )
+        done = subprocess.run(command, env=self.environment(), capture_output=True, text=True, timeout=300, check=False)
         if done.returncode:
             raise BenchError(f"`{' '.join(command)}` failed: {done.stderr[-400:]}")
         return done.stdout
 
-    def rows(self, *arguments: str) -> Mapping[str, int]:
+    def rows(self, *arguments: str) -> Mapping[str, float]:
         """Answer of dataplane.bench.probe_rows."""
-        answer: dict[str, int] = json.loads(self.python("-m", "dataplane.bench.probe_rows", *arguments))
+        answer: dict[str, float] = json.loads(self.python("-m", "dataplane.bench.probe_rows", *arguments))
         return answer
 
 
+def celery_of(place: Place) -> tuple[list[str], list[str]]:
+    """Worker and beat, as the lab runs them."""
+    celery = [sys.executable, "-m", "celery", "-A", "webui.celery"]
+    worker = ["worker", "--pool", "threads", "--concurrency", "2", "--without-gossip", "--without-mingle"]
+    beat = ["beat", "--schedule", str(place.folder / "beat")]
+    return [*celery, *worker, "--loglevel", "WARNING"], [*celery, *beat, "--loglevel", "WARNING"]
+
+
 @contextmanager
-def _running(command: list[str], place: Place | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def running(command: list[str], place: Place | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is ended with the block. Raises BenchError with what it said if it ended by itself."""
     with TemporaryDirectory(prefix="halfpipe-bench") as folder, Path(folder, "log").open("w+b") as log:
         process = subprocess.Popen(
             command, env=place.environment() if place else None, stdout=log, stderr=subprocess.STDOUT
@@ -183,7 +192,7 @@ def _wait_until_up(place: Place, size: int) -> None:
     end = time.monotonic() + WARM_UP
     while (found := place.rows())["up"] < size:
         if time.monotonic() > end:
-            raise BenchError(f"only {found['up']} of {size} checks are UP after {WARM_UP:.0f} s")
+            raise BenchError(f"only {found['up']:.0f} of {size} checks are UP after {WARM_UP:.0f} s")
         time.sleep(1)
 
 
