@@ -88,7 +88,7 @@ test-fast: $(SYNCED) ## Run the tests that need neither root nor a browser
 	@$(BIN)/pytest -p no:playwright -m "not browser and not kernel"
 
 .PHONY: bench
-bench: setup bpf build/bench.bpf.o ## Measure the forwarder against its goals (root), into build/bench.json
+bench: setup bpf build/bench.bpf.o ## Measure forwarder and checks against their goals (root), into build/bench.json
 	@$(INSTALL) nftables
 	@exec $(BIN)/python -m dataplane.bench
 

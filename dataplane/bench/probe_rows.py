@@ -113,8 +113,10 @@ def found() -> dict[str, float]:
     """How many checks are UP, how often state changed, how many probes there were."""
     rows = list(HealthState.objects.all())
     written = sum(row.probes for row in rows)
+    at = time.monotonic()
     freshness.refresh(rows)
     return {
+        "at": at,
         "up": sum(row.state == "UP" for row in rows),
         "transitions": HealthTransition.objects.count(),
         "probes": sum(row.probes for row in rows),
