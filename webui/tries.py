@@ -53,13 +53,17 @@ class Outcome(TypedDict):
 
 
 class Try(TypedDict):
-    """A probe by hand. ``problem`` says why there is no outcome."""
+    """A probe by hand. ``problem`` says why there is no outcome; times are in seconds of the Unix clock.
+
+    ``until``: nobody answers after that moment.
+    """
 
     requester: str
     monitor: int
     service: int
     target: int
     asked_at: float
+    until: float
     state: State
     problem: str
     outcome: Outcome | None
@@ -79,17 +83,19 @@ def ask(requester: str, monitor: int, service: int, target: int, timeout: float)
     Raises BusyError, UnavailableError.
     """
     ticket = secrets.token_urlsafe(16)
+    hold = int(PATIENCE + min(timeout, LONGEST) + _SLACK)
+    now = time.time()
     asked = Try(
         requester=requester,
         monitor=monitor,
         service=service,
         target=target,
-        asked_at=time.time(),
+        asked_at=now,
+        until=now + hold,
         state="waiting",
         problem="",
         outcome=None,
     )
-    hold = int(PATIENCE + min(timeout, LONGEST) + _SLACK)
     try:
         with _client() as client:
             if not client.set(_held_by(requester), ticket, nx=True, ex=hold):
@@ -125,6 +131,9 @@ def look(ticket: str) -> Try | None:
         found["problem"] = (
             f"No worker took the probe within {PATIENCE:g} s. Checks need a running Celery worker: look at its log."
         )
+    if found["state"] == "running" and time.time() > found["until"]:
+        found["state"] = "problem"
+        found["problem"] = "The worker that took the probe gave no answer; it was probably ended meanwhile."
     return found
 
 
