@@ -21,6 +21,9 @@ Span = tuple[int, int]  # from, to
 
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/_-]{2,}={0,2}")
 _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]*(.+)")
+# What texts to send are written with (monitors.wire.pattern).
+_ESCAPE: Final = re.compile(r"\\(?:([rnt0\\])|x([0-9A-Fa-f]{2}))")
+_ESCAPES: Final = {"r": "\r", "n": "\n", "t": "\t", "0": "\0", "\\": "\\"}
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 _CUT: Final = "…".encode()  # ends what a message shows of a longer answer
 _CUT_LEAST: Final = 3  # bytes of a secret before such an end that are no accident
@@ -105,14 +108,7 @@ def _spellings(part: str) -> Iterator[str]:
     yield "".join(one if one.isprintable() else "·" for one in part)
     if "\\" in part:
         yield part.replace("\\", "\\\\")
-        yield from _unescaped(part)
-
-
-def _unescaped(part: str) -> Iterator[str]:
-    try:
-        yield part.encode().decode("unicode_escape")
-    except (UnicodeError, ValueError):
-        return
+        yield _ESCAPE.sub(lambda match: chr(int(match[2], 16)) if match[2] else _ESCAPES[match[1]], part)
 
 
 def _encoded(text: str) -> Iterator[bytes]:
