@@ -46,6 +46,7 @@ def attempt_of(monitor: Monitor, service: Service, target: ProbeTarget) -> Attem
 
     Raises KeyError for a type of monitor that does not exist.
     """
+    _ = registry.KINDS[monitor.monitor_type].probe  # loaded now, so that the first step's time is the network's
     health = HealthState.objects.filter(monitor=monitor, service=service, target=target).first()
     spec = spec_of(monitor, service, target, health.average_time if health else None)
     before = [(RESOLVE, words) for words in _paths(spec, service)]

@@ -12,13 +12,15 @@ import pytest
 import redis as redis_client
 from django.apps import apps
 from django.utils import timezone
+from kombu.exceptions import OperationalError
 
-from monitors import trying
+from monitors import registry, trying
 from monitors.spec import ProbeResult, ProbeSpec
 from tests.monitors import rows
 from tests.monitors.kinds.servers import by_hand, free_port, says, silent
 from tests.redis_server import redis_server
 from webui import tries
+from webui.celery import app
 from webui.models import HealthState, Monitor, ProbeTarget, ServerPath, Service
 from webui.models.sealed import seal
 
@@ -36,7 +38,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def store(redis_url: str, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[redis_client.Redis]:
     """The test's Redis, empty; tickets are handed to nobody."""
     settings.REDIS_URL = redis_url
-    monkeypatch.setattr(tries.app, "send_task", lambda *_args, **_options: None)
+    monkeypatch.setattr(app, "send_task", lambda *_args, **_options: None)
     with redis_client.Redis.from_url(redis_url) as client:
         client.flushall()
         yield client
@@ -112,7 +114,7 @@ def test_a_secret_is_in_no_key_of_redis(store: redis_client.Redis, one: Any) -> 
     assert "•••" in json.dumps(found["outcome"]["steps"], ensure_ascii=False)
     for key in store.scan_iter():
         assert PASSWORD.encode() not in (store.get(key) or b"")
-        assert store.ttl(key) > 0  # type: ignore[operator]  # redis-py's types allow a coroutine
+        assert store.ttl(key) > 0
 
 
 def test_a_reversed_monitor_passes_by_a_failure(store: object, one: Any) -> None:
@@ -202,7 +204,7 @@ def test_a_broken_probe_is_told_and_gives_its_place_back(
     async def broken(_spec: ProbeSpec) -> ProbeResult:
         raise LookupError("a bug")
 
-    monkeypatch.setattr(trying.registry, "run", broken)
+    monkeypatch.setattr(registry, "run", broken)
     for _ in range(trying.AT_ONCE + 1):
         ticket = ask(one)
         assert trying.probe(ticket)
@@ -239,9 +241,9 @@ def test_a_broker_that_is_away_gives_the_requester_free(
     store: object, one: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_args: object, **_options: object) -> None:
-        raise tries.OperationalError("away")
+        raise OperationalError("away")
 
-    monkeypatch.setattr(tries.app, "send_task", fail)
+    monkeypatch.setattr(app, "send_task", fail)
     for _ in range(2):
         with pytest.raises(tries.UnavailableError, match="the broker does not answer"):
             ask(one)
@@ -283,15 +285,15 @@ def test_the_time_is_the_monitors_the_learned_one_or_a_minute(one: Any) -> None:
 
 
 def test_the_task_is_known_to_the_worker_by_the_name_that_the_console_sends() -> None:
-    assert tries.TASK in tries.app.tasks
-    assert "monitors.trying" in tries.app.conf.imports
+    assert tries.TASK in app.tasks
+    assert "monitors.trying" in app.conf.imports
 
 
 @pytest.fixture
 def sent(store: object, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
     found: list[tuple[Any, Any]] = []
     send: Callable[..., None] = lambda *args, **options: found.append((args, options))  # noqa: E731 - a recorder
-    monkeypatch.setattr(tries.app, "send_task", send)
+    monkeypatch.setattr(app, "send_task", send)
     return found
 
 

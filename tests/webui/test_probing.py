@@ -20,6 +20,7 @@ from tests.redis_server import redis_server
 from webui import queries, tries
 from webui.actions import services
 from webui.candidates import candidates
+from webui.celery import app
 from webui.models import AuditEntry, HealthState, HealthTransition, Installation, Monitor, ProbeTarget, Service
 from webui.views.probing import bars
 
@@ -37,7 +38,7 @@ def tickets(redis_url: str, settings: Any, monkeypatch: pytest.MonkeyPatch) -> l
     """Tickets that a worker would be given."""
     found: list[str] = []
     settings.REDIS_URL = redis_url
-    monkeypatch.setattr(tries.app, "send_task", lambda _name, args, **_options: found.extend(args))
+    monkeypatch.setattr(app, "send_task", lambda _name, args, **_options: found.extend(args))
     with redis_client.Redis.from_url(redis_url) as client:
         client.flushall()
     return found

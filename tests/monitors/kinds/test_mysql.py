@@ -108,8 +108,8 @@ def test_a_query_of_a_database_passes(mariadb: int) -> None:
 
 @pytest.mark.parametrize("secure", [False, True])
 def test_the_trace_shows_the_query_and_nothing_of_the_login(mariadb: int, secure: bool) -> None:
-    given = {"user_name": USER, "password": PASSWORD, "database": "shop", "sql_query": "SELECT name FROM items"}
-    found = trace("MYSQL", mariadb, secure=secure, **given)
+    given: dict[str, Any] = {"user_name": USER, "password": PASSWORD, "database": "shop"}
+    found = trace("MYSQL", mariadb, secure=secure, sql_query="SELECT name FROM items", **given)
     assert ("TLS" in steps(found)) is secure
     before, after = steps(found).index("login"), texts(found, "query")
     assert {step.text for step in found.steps[:before] if step.what in {"sent", "received"}} == {

@@ -118,13 +118,13 @@ def test_a_login_and_a_query_pass(postgresql: int) -> None:
 
 
 def test_the_trace_tells_what_the_library_does(postgresql: int) -> None:
-    given = {"user_name": ROLE, "password": PASSWORD, "database": "shop", "sql_query": "SELECT name FROM items"}
-    found = trace("POSTGRESQL", postgresql, secure=True, **given)
+    given: dict[str, Any] = {"user_name": ROLE, "database": "shop", "sql_query": "SELECT name FROM items"}
+    found = trace("POSTGRESQL", postgresql, secure=True, password=PASSWORD, **given)
     assert texts(found, "login").endswith(", through TLS")
     assert texts(found, "query") == "SELECT name FROM items"
     assert texts(found, "answer") == "TUPLES_OK, 2 rows: kettle"
     assert "libpq" in steps(found)
-    wrong = trace("POSTGRESQL", postgresql, **(given | {"password": "another"}))
+    wrong = trace("POSTGRESQL", postgresql, password="another", **given)
     assert "login" not in steps(wrong)
 
 
