@@ -34,7 +34,7 @@ class Mask:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._plain: frozenset[bytes] = frozenset()
-        self._needles: list[re.Pattern[bytes]] = []
+        self._needles: frozenset[bytes] = frozenset()  # in lower case
         self.longest = 0  # bytes of the longest spelling
         self.add(secrets)
 
@@ -43,15 +43,16 @@ class Mask:
         parts = {part for secret in secrets for part in _parts(secret)}
         self._plain |= frozenset(one for part in parts for one in _encoded(part))
         spellings = {one for part in parts for spelling in _spellings(part) for one in _encoded(spelling)} | self._plain
-        # Looking ahead finds occurrences that overlap; the case of hexadecimal digits is the writer's.
-        self._needles += [re.compile(b"(?=(" + re.escape(one) + b"))", re.IGNORECASE) for one in sorted(spellings)]
+        # The case of hexadecimal digits, and of headers' names, is the writer's.
+        self._needles |= frozenset(one.lower() for one in spellings)
         self.longest = max([self.longest, *map(len, spellings)])
 
     def spans(self, data: bytes) -> list[Span]:
         """All places of secrets, in order, none touching another."""
         if not self._needles:
             return []
-        found = [match.span(1) for needle in self._needles for match in needle.finditer(data)]
+        lower = data.lower()
+        found = [span for needle in self._needles for span in _occurrences(needle, lower)]
         found += self._in_base64(data)
         found += self._cut_short(data)
         return _merged(found)
@@ -81,6 +82,14 @@ class Mask:
                     if data[end - size : end] == secret[:size]:
                         yield end - size, end
                         break
+
+
+def _occurrences(needle: bytes, data: bytes) -> Iterator[Span]:
+    """All of them, those that overlap too."""
+    begin = data.find(needle)
+    while begin >= 0:
+        yield begin, begin + len(needle)
+        begin = data.find(needle, begin + 1)
 
 
 def _parts(secret: str) -> Iterator[str]:

@@ -21,7 +21,7 @@ from monitors.spec import ProbeResult, ProbeSpec
 
 STEPS_LIMIT: Final = 64
 SHOWN_LIMIT: Final = 2048  # bytes of a step that are shown
-_KEPT_LIMIT: Final = 1 << 20  # bytes of one trace that are looked through for secrets; what is beyond is not shown
+_KEPT_LIMIT: Final = 1 << 19  # bytes of one trace that are looked through for secrets; what is beyond is not shown
 _ENTRIES_LIMIT: Final = 4096
 
 RESOLVE, CONNECT, TLS = "resolve", "connect", "TLS"

@@ -99,6 +99,14 @@ def test_secrets_that_overlap_are_hidden_together() -> None:
     assert Mask(["aXa"]).spans(b"aXaXa") == [(0, 5)]
 
 
+@pytest.mark.parametrize("right_before", ["", "q", "qq", "qqq", "qqqq/"])
+def test_base64_is_found_whatever_stands_right_before_it(right_before: str) -> None:
+    data = f"token {right_before}{b64encode(b'correct-horse').decode()} end".encode()
+    (span,) = Mask(["correct-horse"]).spans(data)
+    assert data[: span[0]] == b"token "
+    assert data[span[1] :] == b" end"
+
+
 def test_headers_that_are_a_secret_are_hidden_line_by_line() -> None:
     given_headers = "Authorization: Bearer t0ken-1\nX-Key:k3y-two\r\n"
     sent = b"GET / HTTP/1.1\r\nauthorization: Bearer t0ken-1\r\nX-Key: k3y-two\r\nAccept: */*\r\n\r\n"
@@ -161,7 +169,6 @@ def test_of_a_flood_nothing_is_shown_that_was_not_looked_through() -> None:
     received = [step for step in found.steps if step.what == "received"]
     assert received[0].text.startswith("zzz")
     assert received[-1].text == "(not shown: the exchange is too long)"
-    assert sum(step.size or 0 for step in received) + 65_536 * 9 >= 40 * 65_536
 
 
 def test_pieces_that_came_in_a_row_are_one_step_and_connections_are_apart() -> None:

@@ -225,6 +225,14 @@ def test_offering_takes_five_queries_however_many_there_are(monitor: Monitor, dj
         assert len(candidates(monitor)) == 4
 
 
+def test_looking_again_reads_no_services(
+    owner: Client, monitor: Monitor, tickets: list[str], django_assert_max_num_queries: Any
+) -> None:
+    part(owner, reverse("probe", args=[monitor.pk]), choice(monitor))
+    with django_assert_max_num_queries(4):  # session, user, monitor
+        part(owner, reverse("probe-result", args=[monitor.pk, tickets[0]]))
+
+
 def test_without_anything_to_probe_the_page_says_why(owner: Client) -> None:
     made = factories.monitor()
     text = owner.get(reverse("detail", args=["monitors", made.pk])).content.decode()
