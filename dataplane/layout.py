@@ -52,14 +52,15 @@ _CLOSED_KEY = struct.Struct("<II")
 _CLOSED = struct.Struct("<I")
 # flow.h: EMBRYO_TIMEOUT and CLOSING_TIMEOUT, seconds
 SHORT_TIMEOUT = 30
-FLOW_SESSION = 0
-_FLOW_KEY = struct.Struct(">16s16sHHBB2x")
+FLOW_PERSISTENCE = 1
+_FLOW_KEY = struct.Struct(">8sHHBB2x")
 _FLOW = struct.Struct("<QIIII")
 _PROBE_OUT = struct.Struct("<16sI6s6s")
 _PROBE_IN = struct.Struct("<16s6s2x")
 _SETTINGS = struct.Struct("<16sI6s2xI")
 _INTERFACE = struct.Struct("<6s2x")
 _COUNTER = struct.Struct("<QQ")
+_TAP = struct.Struct("<QI4x")
 
 COUNTER_SIZE = _COUNTER.size
 
@@ -238,7 +239,7 @@ def idle_timeout(policy: bytes) -> tuple[int, int]:
 def live_flows(
     keys: bytes, values: bytes, now: int, idle_timeouts: Mapping[int, int], *, embryos: bool
 ) -> Iterator[tuple[int, int]]:
-    """Vserver row and service id of each session among flow_key and flow, 40 and 24 bytes each, that has not timed out.
+    """Vserver row and service id of each session among flow_key and flow, 16 and 24 bytes each, that has not timed out.
 
     ``now`` is CLOCK_MONOTONIC in ns, ``idle_timeouts`` are seconds by vserver row. The kernel itself finds out only
     when the next packet of a flow comes, or when another flow needs the room.
@@ -246,9 +247,9 @@ def live_flows(
     for key, (seen, service, _config_id, vserver, closing) in zip(
         _FLOW_KEY.iter_unpack(keys), _FLOW.iter_unpack(values), strict=True
     ):
-        kind = key[5]
+        kind = key[4]
         limit = SHORT_TIMEOUT if closing or embryos else idle_timeouts.get(vserver, 0)
-        if kind == FLOW_SESSION and now - seen <= limit * 1_000_000_000:
+        if not kind & FLOW_PERSISTENCE and now - seen <= limit * 1_000_000_000:
             yield vserver, service
 
 
@@ -310,6 +311,11 @@ def unpack_interface(data: bytes) -> bytes:
     return bytes(_INTERFACE.unpack(data)[0])
 
 
+def pack_tap(until: int, vserver: int) -> bytes:
+    """``struct tap``, 16 bytes: CLOCK_MONOTONIC in ns when the capture ends, and the vserver's row or 0 for all."""
+    return _TAP.pack(_number("until", until, 1 << 64), _number("vserver", vserver, 1 << 32))
+
+
 def sum_counters(data: bytes) -> Count:
     """Sum of the ``struct counter`` of each CPU, 16 bytes each."""
     packets = octets = 0
@@ -337,6 +343,7 @@ SIZES = {
     "probe_in_key": _PROBE_IN.size,
     "settings": _SETTINGS.size,
     "interface_value": _INTERFACE.size,
+    "tap": _TAP.size,
     "counter": _COUNTER.size,
 }
 OFFSETS = {
@@ -361,11 +368,12 @@ OFFSETS = {
     "bucket": {"full": 0},
     "closed_key": {"vserver": 0, "service": 4},
     "closed_value": {"state": 0},
-    "flow_key": {"source": 0, "destination": 16, "source_port": 32, "port": 34, "protocol": 36, "kind": 37, "zero": 38},
+    "flow_key": {"addresses": 0, "source_port": 8, "port": 10, "protocol": 12, "kind": 13, "zero": 14},
     "flow": {"seen": 0, "service": 8, "config_id": 12, "vserver": 16, "closing": 20},
     "probe_out_value": {"vip": 0, "ifindex": 16, "mac": 20, "source_mac": 26},
     "probe_in_key": {"vip": 0, "mac": 16, "zero": 22},
     "settings": {"hash_key": 0, "probe_ifindex": 16, "probe_mac": 20, "zero": 26, "flags": 28},
     "interface_value": {"mac": 0, "zero": 6},
+    "tap": {"until": 0, "vserver": 8, "zero": 12},
     "counter": {"packets": 0, "bytes": 8},
 }

@@ -1,18 +1,42 @@
-"""A Redis of one test: on a unix socket in its folder, keeping nothing."""
+"""A Redis of a test's own, on a Unix socket."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 import redis
+
+
+@contextmanager
+def redis_server(folder: Path) -> Iterator[str]:
+    """Its address, from when it listens; skips the test where it is not installed."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed (`make test` installs it)")
+    path = folder / "s"
+    command = ["redis-server", "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 20
+        while not path.exists():
+            assert process.poll() is None, f"redis-server ended with {process.returncode}"
+            assert time.monotonic() < deadline, "redis-server is not ready after 20 s"
+            time.sleep(0.02)
+        yield f"unix://{path}"
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 @dataclass(slots=True)
 class RedisServer:
-    """Started and killed as the test likes; :meth:`kill` is to be called in the end."""
+    """One that is killed and started as the test likes; :meth:`kill` is to be called in the end."""
 
     folder: Path
     _process: subprocess.Popen[bytes] | None = field(default=None)

@@ -27,7 +27,10 @@ PURE = tuple(
 # The console reads what kinds of monitors there are (monitors.registry), and nothing of how they are run.
 RUNNING_CHECKS = tuple(
     f"monitors.{name}"
-    for name in ("check", "keeper", "lease", "machine", "question", "runner", "schedule", "store", "tasks", "wire")
+    for name in (
+        *("check", "keeper", "lease", "machine", "question", "runner"),
+        *("schedule", "store", "tasks", "trace", "trying", "wire"),
+    )
 )
 
 
@@ -56,7 +59,7 @@ RULES = (
     Rule(("webui.live",), ("webui.models",), "an event is a hint; the row is the truth"),
     Rule(
         ("webui.views", "webui.api", "webui.forms", "webui.monitor_form", "webui.consumers"),
-        ("dataplane.kernel", "dataplane.worker", "pyroute2", "monitors.tasks"),
+        ("dataplane.kernel", "dataplane.worker", "pyroute2", "monitors.tasks", "monitors.trying"),
         "pages do no privileged work",
     ),
     Rule(("webui.preview",), ("dataplane.apply", "dataplane.kernel"), "a preview applies nothing"),
@@ -64,12 +67,16 @@ RULES = (
         (
             *("monitors.spec", "monitors.kind", "monitors.kinds", "monitors.parameters", "monitors.registry"),
             *("monitors.wire", "monitors.words", "monitors.machine", "monitors.schedule"),
+            *("monitors.trace", "monitors.masking"),
         ),
         ("django", "celery", "redis", "webui", "dataplane"),
         "probing can be tested without rows and brokers",
     ),
     Rule(
-        tuple(f"monitors.{name}" for name in ("check", "keeper", "lease", "question", "runner", "store", "tasks")),
+        tuple(
+            f"monitors.{name}"
+            for name in ("check", "keeper", "lease", "question", "runner", "store", "tasks", "trying")
+        ),
         ("dataplane",),
         "monitors and data plane meet in the rows",
     ),
