@@ -2,7 +2,7 @@
 
 A program of its own, since the benchmark knows no Django; it prints JSON. Rows are in an SQLite file of its own, 1,000
 virtual servers of 10 services each with a health check, the maps those of a forwarder that it loads under ``--pins``.
-Links and neighbours never change. The time begins when the transaction that records the verdict has ended, and ends
+The network does not change. The time begins when the transaction that records the verdict has ended, and ends
 when the round has; the message that wakes the worker, some tenths of a millisecond, is not part of it.
 """
 
@@ -134,7 +134,7 @@ def size_step() -> int:
 
 
 def _round(reconciler: Reconciler, configuration: Configuration) -> str:
-    done = reconciler.round(configuration)
+    done = reconciler.round(configuration, same_network=True)
     if done.error:
         raise BenchError(f"a round failed: {done.error}")
     return done.summary
