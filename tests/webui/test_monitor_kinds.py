@@ -207,6 +207,7 @@ FORM = {
     "failure_retries": "0",
     "success_retries": "1",
     "alert_retries": "0",
+    "resp_timeout_thresh": "0",
     "deviation": "0",
     "down_time": "30",
     "dest_ip": "",

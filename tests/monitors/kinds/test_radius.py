@@ -14,8 +14,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from monitors.kinds.radius.kind import Parameters
-from monitors.kinds.radius.probe import _reply, _request
+from monitors.kinds.radius.probe import request_of
 from monitors.registry import KINDS
+from monitors.wire.radius import reply_to
 from monitors.wire.stream import WrongAnswer
 from tests.monitors.kinds.servers import failed, free_port, passed, probe, process, spec
 from tests.monitors.kinds.udp import Peer, datagrams, mute, noise
@@ -146,12 +147,12 @@ def test_what_is_no_radius_fails() -> None:
 @given_by(data=st.binary(max_size=120))
 @settings(max_examples=300, deadline=None)
 def test_no_bytes_make_the_decoder_raise_anything_else(data: bytes) -> None:
-    request = _request(Parameters(user_name="a", password="b", rad_key="c"))
+    request = request_of(Parameters(user_name="a", password="b", rad_key="c"))
     request.RequestPacket()
     head = struct.pack("!BBH16s", 2, request.id, 20 + len(data), bytes(16))
     for wire in (data, head + data):
         try:
-            assert _reply(request, wire) is None
+            assert reply_to(request, wire) is None
         except WrongAnswer as error:
             assert str(error).startswith("answered, but")  # noqa: PT017 - not raising is fine too
 
