@@ -91,7 +91,7 @@ class MonitorForm(ObjectForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.initial |= {name: self.shown(self.instance, name) for name in TIMES}
+        self.initial.update({name: self.shown(self.instance, name) for name in TIMES})
         self.kind = self._chosen_kind()
         if self.kind is None:
             self._ask_for_the_kind()

@@ -63,15 +63,13 @@ def answer_to(number: int, data: bytes, sent: float, received: float) -> Answer 
     """
     if len(data) < _PACKET.size:
         raise WrongAnswer("answered, but what came is no NTP message")
-    head, stratum, _poll, _precision, _delay, _spread, reference, _set, origin, arrived, left = _PACKET.unpack_from(
-        data
-    )
+    head, stratum, _poll, _precision, _delay, _spread, reference, _set, origin, came, left = _PACKET.unpack_from(data)
     if head & 7 != _SERVER:
         raise WrongAnswer("answered, but what came is no NTP message")
     if origin != number:
         return None
     # RFC 5905, 8: half of the two differences. They are taken modulo 2^32 s, so that the year 2036 is no matter.
-    offset = (_difference(arrived, sent) + _difference(left, received)) / 2
+    offset = (_difference(came, sent) + _difference(left, received)) / 2
     return Answer(head >> 6, stratum, reference, offset)
 
 

@@ -21,7 +21,9 @@ from monitors.registry import KINDS
 from monitors.spec import ProbeResult
 from tests.monitors.kinds.places import public_folder
 from tests.monitors.kinds.servers import (
+    HERE,
     Authority,
+    Place,
     by_hand,
     drip,
     failed,
@@ -53,7 +55,7 @@ def mariadb(authority: Authority) -> Iterator[int]:
 
 
 @contextmanager
-def mariadb_in(folder: Path, authority: Authority) -> Iterator[int]:
+def mariadb_in(folder: Path, authority: Authority, at: Place = HERE) -> Iterator[int]:
     install = shutil.which("mariadb-install-db")
     if install is None:
         pytest.skip("mariadb-server is not installed (`make test` installs it)")
@@ -77,10 +79,10 @@ def mariadb_in(folder: Path, authority: Authority) -> Iterator[int]:
     )
     assert installed.returncode == 0, (installed.stdout + installed.stderr).decode()
     (folder / "init.sql").write_text(SQL.strip())
-    command = ["/usr/sbin/mariadbd", *common, *small, f"--port={port}", "--bind-address=127.0.0.1"]
+    command = ["/usr/sbin/mariadbd", *common, *small, f"--port={port}", f"--bind-address={at.address},{at.address6}"]
     files = [f"--socket={data}/socket", f"--pid-file={data}/pid", f"--init-file={folder}/init.sql"]
     tls = [f"--ssl-cert={folder / crt.name}", f"--ssl-key={folder / key.name}"]
-    with process([*command, *files, *tls, "--character-set-server=utf8mb4"], port):
+    with process([*command, *files, *tls, "--character-set-server=utf8mb4"], port, at=at):
         yield port
 
 
