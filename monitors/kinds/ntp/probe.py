@@ -80,9 +80,9 @@ def _difference(stamp: int, ours: float) -> float:
 
 
 def _verdict(given: Parameters, found: Answer) -> str:
-    if found.stratum == 0:  # RFC 5905, 7.4: kiss-o'-death
+    if found.stratum == 0 and any(found.reference):  # RFC 5905, 7.4: kiss-o'-death
         raise WrongAnswer(f"the server refuses: {shown(found.reference.rstrip(bytes(1)))}")
-    if found.leap == _UNSYNCHRONISED or found.stratum > 15:
+    if found.leap == _UNSYNCHRONISED or not 1 <= found.stratum <= 15:
         raise WrongAnswer("the server is not synchronised")
     words = f"stratum {found.stratum}, offset {_milliseconds(found.offset)}"
     if found.stratum > given.max_stratum:

@@ -160,7 +160,9 @@ def hang_up(connection: socket.socket) -> None:
 
 
 @contextmanager
-def process(command: Sequence[str], port: int, *, udp: bool = False, at: Place = HERE) -> Iterator[None]:
+def process(
+    command: Sequence[str], port: int, *, udp: bool = False, at: Place = HERE, version: int = 4
+) -> Iterator[None]:
     """A server as a process, from when it listens; skips the test when it is not installed."""
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed (`make test` installs it)")
@@ -171,7 +173,7 @@ def process(command: Sequence[str], port: int, *, udp: bool = False, at: Place =
     at.started.append(running)
     try:
         with at.entered():
-            _await(at.address, port, running, udp=udp)
+            _await(at.address if version == 4 else at.address6, port, running, udp=udp)
         yield
     finally:
         running.terminate()
@@ -191,7 +193,8 @@ def _await(address: str, port: int, running: subprocess.Popen[bytes], *, udp: bo
             said = running.stdout.read().decode(errors="replace") if running.stdout else ""
             pytest.fail(f"the server ended with {running.returncode}: {said}")
         if udp:
-            if f":{port:04X} " in Path("/proc/thread-self/net/udp").read_text():
+            table = "udp6" if ":" in address else "udp"
+            if f":{port:04X} " in Path(f"/proc/thread-self/net/{table}").read_text():
                 return
         else:
             with suppress(OSError), socket.create_connection((address, port), 0.2):

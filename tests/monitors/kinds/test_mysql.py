@@ -106,6 +106,20 @@ def test_a_query_of_a_database_passes(mariadb: int) -> None:
     assert passed(ask(mariadb, sql_query="SET @a = 1")).endswith("query succeeded, no rows")
 
 
+def test_a_rule_decides_about_the_answer(mariadb: int) -> None:
+    def judge(rule: str) -> ProbeResult:
+        given: dict[str, Any] = {"user_name": USER, "password": PASSWORD, "database": "shop", "eval_rule": rule}
+        return probe("MYSQL-ECV", mariadb, 3, sql_query="SELECT * FROM items ORDER BY name", **given)
+
+    words = passed(judge('MYSQL.RES.ROW(0).TEXT_ELEM(0).EQ("kettle") && MYSQL.RES.ROW(0).NUM_ELEM(1).GE(3)'))
+    assert words.endswith(", the rule is true of 2 rows: kettle, 3")
+    assert passed(judge("MYSQL.RES.ROW(1).IS_NULL_ELEM(1)"))
+    words = failed(judge("MYSQL.RES.ATLEAST_ROWS_COUNT(3)"))
+    assert words == "the rule is not true of the answer: 2 rows: kettle, 3"
+    words = failed(judge('MYSQL.RES.ROW(7).TEXT_ELEM(0).EQ("a")'))
+    assert words == "the rule cannot be applied, there is no row 7 (the first is 0): 2 rows: kettle, 3"
+
+
 def test_tls_is_used_when_wanted_and_never_given_up(mariadb: int) -> None:
     words = passed(ask(mariadb, secure=True, sql_query="SHOW STATUS LIKE 'Ssl_version'"))
     assert "TLSv1" in words

@@ -57,23 +57,23 @@ def test_what_is_not_redis_is_told() -> None:
 
 
 @contextmanager
-def tftp_at(at: Place, files: Path) -> Iterator[int]:
+def tftp_at(at: Place, files: Path, port: int, *, version: int = 4) -> Iterator[None]:
     """tftpd-hpa with a few files."""
     if os.geteuid() != 0:
         pytest.skip("in.tftpd needs root")
     for name, size in (("small", 100), ("block", 512), ("large", 5000), ("empty", 0)):
         (files / name).write_bytes(b"x" * size)
         (files / name).chmod(0o644)
-    port = free_port(socket.SOCK_DGRAM)
     command = ["in.tftpd", "--foreground", "--secure", "--user", "nobody"]
-    listens = ["--address", f"{at.address}:{port}"]
-    with process([*command, *listens, str(files)], port, udp=True, at=at):
-        yield port
+    address = at.address if version == 4 else f"[{at.address6}]"
+    with process([*command, "--address", f"{address}:{port}", str(files)], port, udp=True, at=at, version=version):
+        yield
 
 
 @pytest.fixture(scope="module")
 def tftp(public: Path) -> Iterator[int]:
-    with tftp_at(HERE, public) as port:
+    port = free_port(socket.SOCK_DGRAM)
+    with tftp_at(HERE, public, port):
         yield port
 
 

@@ -93,8 +93,11 @@ def postgresql_in(folder: Path, authority: Authority, at: Place = HERE) -> Itera
     single: list[str | Path] = [programs / "postgres", "--single", "-j", "-D", data]
     for database, sql in (("postgres", SQL), ("shop", TABLES)):
         run(*single, database, text=sql.replace(";\n", ";\n\n"))
-    options = f"listen_addresses={at.address},{at.address6} port={port} unix_socket_directories= fsync=off ssl=on shared_buffers=8MB"
-    options += f" ssl_cert_file={folder}/server.crt ssl_key_file={folder}/server.key max_connections=20"
+    options = f"listen_addresses={at.address},{at.address6} port={port} unix_socket_directories= fsync=off ssl=on"
+    options += (
+        f" ssl_cert_file={folder}/server.crt ssl_key_file={folder}/server.key"
+    options += " max_connections=20 shared_buffers=8MB"
+    )
     flags = [flag for option in options.split() for flag in ("-c", option)]
     with process([*as_user, str(programs / "postgres"), "-D", str(data), *flags], port, at=at):
         yield port

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from monitors.registry import KINDS
+from monitors.spec import ProbeResult
 from tests.monitors.kinds.servers import (
     HERE,
     VIP,
@@ -49,6 +50,7 @@ http {{
   server {{
     listen {address}:{secure} ssl default_server; listen [{address6}]:{secure} ssl default_server;
     ssl_certificate {valid[0]}; ssl_certificate_key {valid[1]};
+    location /maintenance {{ return 503; }}
     location / {{ return 200 "hello from $http_host by $ssl_server_name\\n"; }}
   }}
   server {{
@@ -161,6 +163,26 @@ def test_secure_http_takes_any_certificate_and_sends_the_host_as_sni(web: Web) -
     recv = "hello from good.example by good.example"
     assert passed(probe("HTTP-ECV", web.secure, secure=True, custom_headers=headers, recv=recv))
     assert failed(probe("HTTP", web.secure)) == "HTTP 400, wanted 200"  # plain HTTP to a TLS port
+
+
+def maintained(result: ProbeResult) -> str:
+    assert (result.success, result.leaving, result.sent) == (False, True, True)
+    return result.message
+
+
+def test_an_answer_of_maintenance_is_neither_right_nor_wrong(web: Web) -> None:
+    given: dict[str, Any] = {"http_request": "GET /maintenance", "trofs_code": 503}
+    assert maintained(probe("HTTP", web.plain, **given)) == "HTTP 503, the maintenance code"
+    assert maintained(probe("HTTPS", web.secure, **given))
+    assert passed(probe("HTTP", web.plain, trofs_code=503)) == "HTTP 200"
+    given = {"send": "GET /maintenance", "recv": "closed", "trofs_string": "/for main.*ce/"}
+    words = maintained(probe("HTTP-ECV", web.plain, **given))
+    assert words == "HTTP 503, “/for main.*ce/” (maintenance) found"
+    assert passed(probe("HTTP-ECV", web.plain, trofs_string="maintenance", recv="hello"))
+    given = {"send": r"GET /maintenance HTTP/1.0\r\n\r\n", "recv": "closed", "trofs_string": "maintenance"}
+    assert maintained(probe("TCP-ECV", web.plain, **given)) == "“maintenance” (maintenance) found in the answer"
+    with by_hand(says(first=b"down for maintenance\r\n")) as port:
+        assert maintained(probe("TCP-ECV", port, trofs_string="maintenance"))
 
 
 def test_tls_tells_the_days_left(web: Web) -> None:
