@@ -94,10 +94,8 @@ def postgresql_in(folder: Path, authority: Authority, at: Place = HERE) -> Itera
     for database, sql in (("postgres", SQL), ("shop", TABLES)):
         run(*single, database, text=sql.replace(";\n", ";\n\n"))
     options = f"listen_addresses={at.address},{at.address6} port={port} unix_socket_directories= fsync=off ssl=on"
-    options += (
-        f" ssl_cert_file={folder}/server.crt ssl_key_file={folder}/server.key"
+    options += f" ssl_cert_file={folder}/server.crt ssl_key_file={folder}/server.key"
     options += " max_connections=20 shared_buffers=8MB"
-    )
     flags = [flag for option in options.split() for flag in ("-c", option)]
     with process([*as_user, str(programs / "postgres"), "-D", str(data), *flags], port, at=at):
         yield port
