@@ -21,7 +21,7 @@ class TimeWidget(forms.MultiWidget):
     """A number and its unit, sent as ``interval`` and ``interval_unit``."""
 
     def __init__(self, label: str) -> None:
-        unit = forms.Select(attrs={"aria-label": f"Unit of the {label}"}, choices=TimeUnit.choices)
+        unit = forms.Select(attrs={"aria-label": f"Unit of the {label}", "class": "unit"}, choices=TimeUnit.choices)
         super().__init__({"": forms.NumberInput(attrs={"min": 0}), "unit": unit})
 
     def decompress(self, value: Any) -> list[Any]:
