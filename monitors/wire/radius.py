@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pyrad import packet
 
+from monitors import trace
 from monitors.parameters import text
 from monitors.spec import ProbeResult, ProbeSpec
 from monitors.wire.datagram import Datagrams, exchange
@@ -17,6 +18,7 @@ from monitors.wire.stream import WrongAnswer
 
 DEFAULT_NAS_ID: Final = "Halfpipe"
 USER_NAME, NAS_IP, NAS_ID, NAS_IPV6 = 1, 4, 32, 95  # attributes are given by number: no dictionary file is needed
+NAMES: Final = {2: "Access-Accept", 3: "Access-Reject", 5: "Accounting-Response", 11: "Access-Challenge"}
 _HINT: Final = " (servers are silent too when they do not know the director's address, or the shared secret differs)"
 
 
@@ -83,21 +85,32 @@ def reply_to(request: Any, data: bytes) -> Any:
     return reply
 
 
-async def ask(spec: ProbeSpec, request: Any, judge: Callable[[Any], str]) -> ProbeResult:
+def nas_in_words(identifier: str, address: str) -> str:
+    """What :func:`add_nas` adds, for the trace."""
+    return f"NAS-Identifier {identifier or DEFAULT_NAS_ID}{f', NAS-IP-Address {address}' if address else ''}"
+
+
+async def ask(spec: ProbeSpec, request: Any, judge: Callable[[Any], str], told: Callable[[], str]) -> ProbeResult:
     """Send the request and let ``judge`` say what its verified reply means, or raise WrongAnswer.
 
+    ``told`` is the request in words for the trace, without what is made of secrets.
     Raises ValueError when ``spec.address`` is no IP address.
     """
     answered = False
 
     async def talk(datagrams: Datagrams) -> str:
         nonlocal answered
+        trace.note("request", told)
+        # Passwords and authenticators are made from the secrets, which could be guessed from them.
+        datagrams.made_of_secrets = "RADIUS message (not shown)"
         await datagrams.send(request.RequestPacket())
         while True:
             data, _port = await datagrams.receive(spec.port)
             answered = True
             reply = reply_to(request, data)
             if reply is not None:
+                name = f"{NAMES.get(reply.code, 'code')} ({reply.code})"
+                trace.note("answer", f"{name}, signed with the shared secret")
                 return judge(reply)
 
     result = await exchange(spec, talk)

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
+from monitors import trace
 from monitors.kinds.ntp.kind import Parameters
 from monitors.parameters import read
 from monitors.spec import ProbeResult, ProbeSpec
@@ -46,6 +47,7 @@ async def probe(spec: ProbeSpec) -> ProbeResult:
             data, _port = await datagrams.receive(spec.port)
             found = answer_to(number, data, sent, time.time())
             if found is not None:
+                trace.note("answer", f"leap {found.leap}, stratum {found.stratum}, offset {found.offset:+.6f} s")
                 return _verdict(given, found)
 
     return await exchange(spec, talk)

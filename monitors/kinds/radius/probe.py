@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from pyrad import packet
 
@@ -13,13 +13,18 @@ from monitors.wire import radius
 from monitors.wire.stream import WrongAnswer, shown
 
 _USER_PASSWORD, _REPLY_MESSAGE = 2, 18
-_NAMES: Final = {2: "Access-Accept", 3: "Access-Reject", 11: "Access-Challenge"}
 
 
 async def probe(spec: ProbeSpec) -> ProbeResult:
     """Raises ValueError when ``spec.address`` is no IP address."""
     given = read(Parameters, spec)
-    return await radius.ask(spec, request_of(given), lambda reply: _verdict(given, reply))
+    return await radius.ask(spec, request_of(given), lambda reply: _verdict(given, reply), lambda: told(given))
+
+
+def told(given: Parameters) -> str:
+    """The request in words, for the trace."""
+    nas = radius.nas_in_words(given.rad_nas_id, given.rad_nas_ip)
+    return f"Access-Request: User-Name {given.user_name}, User-Password, {nas}, Message-Authenticator"
 
 
 def request_of(given: Parameters) -> Any:
@@ -35,7 +40,7 @@ def request_of(given: Parameters) -> Any:
 
 
 def _verdict(given: Parameters, reply: Any) -> str:
-    words = f"{_NAMES.get(reply.code, 'code')} ({reply.code})"
+    words = f"{radius.NAMES.get(reply.code, 'code')} ({reply.code})"
     if reply_message := dict.get(reply, _REPLY_MESSAGE):
         words += f": {shown(b''.join(reply_message))}"
     if not any(reply.code in one for one in parse_codes(given.resp_code)):

@@ -20,7 +20,13 @@ _RESPONSE = 5  # Accounting-Response
 async def probe(spec: ProbeSpec) -> ProbeResult:
     """Raises ValueError when ``spec.address`` is no IP address."""
     given = read(Parameters, spec)
-    return await radius.ask(spec, request_of(given), _verdict)
+    return await radius.ask(spec, request_of(given), _verdict, lambda: told(given))
+
+
+def told(given: Parameters) -> str:
+    """The request in words, for the trace."""
+    nas = radius.nas_in_words(given.rad_nas_id, given.rad_nas_ip)
+    return f"Accounting-Request: status type {given.rad_account_type}, session {given.rad_account_session}, {nas}"
 
 
 def request_of(given: Parameters) -> Any:

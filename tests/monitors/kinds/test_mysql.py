@@ -35,7 +35,9 @@ from tests.monitors.kinds.servers import (
     process,
     silent,
     spec,
+    trace,
 )
+from tests.monitors.kinds.tracing import steps, texts
 
 USER, PASSWORD = "halfpipe", "s3cret-päss"
 SQL = f"""
@@ -118,6 +120,19 @@ def test_a_rule_decides_about_the_answer(mariadb: int) -> None:
     assert words == "the rule is not true of the answer: 2 rows: kettle, 3"
     words = failed(judge('MYSQL.RES.ROW(7).TEXT_ELEM(0).EQ("a")'))
     assert words == "the rule cannot be applied, there is no row 7 (the first is 0): 2 rows: kettle, 3"
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_the_trace_shows_the_query_and_nothing_of_the_login(mariadb: int, secure: bool) -> None:
+    given: dict[str, Any] = {"user_name": USER, "password": PASSWORD, "database": "shop"}
+    found = trace("MYSQL", mariadb, secure=secure, sql_query="SELECT name FROM items", **given)
+    assert ("TLS" in steps(found)) is secure
+    before, after = steps(found).index("login"), texts(found, "query")
+    assert {step.text for step in found.steps[:before] if step.what in {"sent", "received"}} == {
+        "message of the login (not shown)"
+    }
+    assert after == "SELECT name FROM items"
+    assert "kettle" in texts(found, "received")
 
 
 def test_tls_is_used_when_wanted_and_never_given_up(mariadb: int) -> None:

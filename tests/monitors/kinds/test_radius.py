@@ -21,7 +21,8 @@ from monitors.kinds.radius.probe import request_of
 from monitors.registry import KINDS
 from monitors.wire.radius import reply_to
 from monitors.wire.stream import WrongAnswer
-from tests.monitors.kinds.servers import HERE, Place, failed, free_port, passed, probe, process, spec
+from tests.monitors.kinds.servers import HERE, Place, failed, free_port, passed, probe, process, spec, trace
+from tests.monitors.kinds.tracing import steps, texts
 from tests.monitors.kinds.udp import Peer, datagrams, mute, noise
 
 KEY, PASSWORD = "s3cret-key", "s3cret-password"
@@ -170,6 +171,14 @@ def test_an_accounting_request_needs_an_accounting_response() -> None:
         assert failed(account(port)) == "code 2, wanted Accounting-Response (5)"
     with datagrams(noise) as port:
         assert failed(account(port)) == "answered, but what came is no RADIUS message"
+
+
+def test_the_trace_shows_no_bytes_that_the_secrets_went_into(server: int) -> None:
+    found = trace("RADIUS", server, user_name="halfpipe", password=PASSWORD, rad_key=KEY)
+    assert steps(found) == ["request", "sent", "received", "answer", "verdict"]
+    assert "User-Name halfpipe, User-Password, NAS-Identifier Halfpipe" in texts(found, "request")
+    assert texts(found, "sent") == texts(found, "received") == "RADIUS message (not shown)"
+    assert texts(found, "answer") == "Access-Accept (2), signed with the shared secret"
 
 
 def test_a_wrong_password_is_rejected_unless_a_reject_is_wanted(server: int) -> None:
