@@ -51,8 +51,8 @@ class Verdict:
     at: datetime
 
     def events(self) -> list[machine.Transition]:
-        """What the history gets; an alert's old and new state are the same."""
-        return [event for event in (self.step.transition, self.step.alert) if event is not None]
+        """What the history gets, if anything; an alert's old and new state are the same."""
+        return [event for event in (self.step.transition, self.step.alert, self.step.slow_alert) if event is not None]
 
 
 @dataclass(eq=False, slots=True)

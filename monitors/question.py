@@ -24,7 +24,7 @@ class Learning:
     """
 
     learns: bool
-    deviation: int
+    deviation: float
     longest: float
 
     def after(self, average: float | None, duration: float) -> float | None:
@@ -38,7 +38,7 @@ class Learning:
         if not (self.learns and self.deviation) or average is None:
             return self.longest
         # In steps of 10 ms: rows that ask the same question of one server then still share a probe, as a rule.
-        return min(self.longest, round(average + self.deviation, 2))
+        return min(self.longest, max(0.01, round(average + self.deviation, 2)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +99,18 @@ def spec_of(
 
 def learning_of(monitor: Monitor) -> Learning:
     """How the monitor learns response times."""
-    return Learning(monitor.lrtm, monitor.deviation, float(monitor.resp_timeout))
+    return Learning(monitor.lrtm, monitor.seconds("deviation"), monitor.seconds("resp_timeout"))
 
 
 def thresholds_of(monitor: Monitor) -> machine.Parameters:
     """What the state machine goes by."""
     return machine.Parameters(
-        interval=monitor.interval,
+        interval=monitor.seconds("interval"),
         retries=monitor.retries,
         failure_retries=monitor.failure_retries,
         success_retries=monitor.success_retries,
-        down_time=monitor.down_time,
+        down_time=monitor.seconds("down_time"),
         reverse=monitor.reverse,
         alert_retries=monitor.alert_retries,
+        slow_after=monitor.seconds("resp_timeout") * monitor.resp_timeout_thresh / 100,
     )

@@ -251,14 +251,15 @@ class Runner:
             self._leave(check, asked)
             self._same.setdefault(check.spec, []).append(check)
         self._next(check, step.spacing, now)
-        if step.transition is not None or step.alert is not None:
-            self._judged(Verdict(check, check.plan, step, figures, at))
+        verdict = Verdict(check, check.plan, step, figures, at)
+        if verdict.events():
+            self._judged(verdict)
         else:
             self._fresh[check.plan.pk] = figures
             self._wait(check)
 
     @staticmethod
-    def _next(check: Check, spacing: int, now: float) -> None:
+    def _next(check: Check, spacing: float, now: float) -> None:
         if check.first:
             check.due, check.first = schedule.first_due(check.spec, spacing, now), False
         else:

@@ -177,6 +177,14 @@ def test_without_beat_a_worker_that_has_begun_goes_on(make_keeper: Callable[...,
     assert time.monotonic() - probes.times(row.target.address)[-1] < 1.6
 
 
+def test_an_interval_shorter_than_that_of_the_sweep_is_kept(make_keeper: Callable[..., Keeper], probes: Probes) -> None:
+    times = {"interval": 200, "interval_unit": "MSEC", "resp_timeout": 100, "resp_timeout_unit": "MSEC"}
+    rows.health(by=quick(**times))
+    make_keeper().sweep()
+    wait_for(lambda: len(probes.asked) >= 5)
+    assert probes.asked[4][0] - probes.asked[0][0] < 1.5
+
+
 def test_changes_of_the_configuration_are_followed(make_keeper: Callable[..., Keeper], probes: Probes) -> None:
     keeper = make_keeper()
     monitor = quick()

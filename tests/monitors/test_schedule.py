@@ -11,7 +11,7 @@ from monitors.spec import ProbeSpec
 
 CLOSE = 1e-6
 moments = st.floats(0, 1e8)
-spacings = st.integers(1, 20940)
+spacings = st.integers(1, 20940) | st.sampled_from([0.2, 0.35, 1.5])
 
 
 def spec(number: int = 1, timeout: float = 2.0) -> ProbeSpec:
@@ -20,7 +20,7 @@ def spec(number: int = 1, timeout: float = 2.0) -> ProbeSpec:
 
 @given(number=st.integers(1, 60000), spacing=spacings, now=moments)
 def test_the_second_check_is_at_the_questions_place_half_to_one_and_a_half_intervals_away(
-    number: int, spacing: int, now: float
+    number: int, spacing: float, now: float
 ) -> None:
     due = schedule.first_due(spec(number), spacing, now)
     assert spacing / 2 - CLOSE <= due - now <= spacing * 1.5 + CLOSE
@@ -48,7 +48,7 @@ def test_places_are_the_same_in_every_process() -> None:
 
 @given(due=moments, spacing=spacings, late=st.floats(0, 1e6))
 def test_the_next_check_is_whole_intervals_after_the_due_time_and_the_first_in_the_future(
-    due: float, spacing: int, late: float
+    due: float, spacing: float, late: float
 ) -> None:
     now = due + late
     after = schedule.next_due(due, spacing, now)

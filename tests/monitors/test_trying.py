@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import redis as redis_client
 from django.apps import apps
-from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from monitors import registry, trying
