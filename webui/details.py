@@ -13,10 +13,11 @@ from monitors.registry import KINDS
 from webui.advice import vserver_warnings
 from webui.choices import AdminState, State
 from webui.effective import is_leaving
-from webui.models import HealthState, Monitor, ProbeTarget, Server, Service, ServiceMonitorBinding, VServer
+from webui.models import Monitor, ProbeTarget, Server, Service, ServiceMonitorBinding, VServer
 from webui.models.fields import port_text
 from webui.queries import change_rows, transition_rows
-from webui.rows import endpoint, iso, monitor_row, server_row, service_row, url_of, vserver_row
+from webui.rows import STALE, endpoint, iso, monitor_row, server_row, service_row, url_of, vserver_row
+from webui.stale import is_overdue
 from webui.tables import COLUMNS, LEAVES_AT, Action, Column, Table
 from webui.world import World, load_world
 
@@ -92,7 +93,7 @@ def _without_service(world: World, service: Service) -> list[str]:
             other.service.name
             for other in world.bindings_of_vserver[binding.vserver_id]
             if other.service_id != service.pk
-            and world.verdict(other.service, binding.vserver.address).state == State.UP
+            and world.verdict(other.service, binding.vserver).state == State.UP
         ]
         left = (
             f"its clients move to {', '.join(others)}"
@@ -178,13 +179,13 @@ def _service(world: World, pk: int) -> Detail:
     service: Service = _get(world.services, pk)
     row = service_row(world, service)
     checks = [
-        _health_row(world.health.get((pk, vip, binding.monitor_id)), binding, vip)
+        _health_row(world, binding, vip)
         for vip in world.vips(service)
         for binding in world.monitors_of[pk]
     ]
     bound = []
     for binding in world.bindings_of_service[pk]:
-        verdict = world.verdict(service, binding.vserver.address)
+        verdict = world.verdict(service, binding.vserver)
         shown = {"state": verdict.state, "state_reason": verdict.reason, "weight": binding.weight}
         bound.append(dict(vserver_row(world, binding.vserver)) | shown)
     leaving = row["state"] in {State.GOING_OUT, State.DOWN_GOING_OUT}
@@ -243,8 +244,11 @@ def _monitors_table(world: World, service: Service) -> Table:
     )
 
 
-def _health_row(health: HealthState | None, binding: ServiceMonitorBinding, vip: str) -> dict[str, Any]:
+def _health_row(world: World, binding: ServiceMonitorBinding, vip: str) -> dict[str, Any]:
     service = binding.service
+    health = world.health.get((service.pk, vip, binding.monitor_id))
+    checked_at = world.checked.get(health.pk) if health else None
+    overdue = health is not None and is_overdue(binding, health, checked_at, world.now)
     row: dict[str, Any] = {
         "vip": vip,
         "monitor": binding.monitor.name,
@@ -254,7 +258,8 @@ def _health_row(health: HealthState | None, binding: ServiceMonitorBinding, vip:
         "state": health.state if health else State.UNKNOWN,
         "response": (health.response if health else "") or "not checked yet",
         "since": iso(health.since) if health else None,
-        "checked_at": iso(health.checked_at) if health else None,
+        "checked_at": iso(checked_at),
+        "freshness": STALE if overdue else "CURRENT" if checked_at else "",
         "recent": health.recent[-16:] if health else "",
         "command": probe_command(binding, health.target.address) if health else "",
     }
@@ -285,7 +290,7 @@ def _vserver(world: World, pk: int) -> Detail:
         vserver.backup_vserver = world.vservers.get(vserver.backup_vserver_id)
     rows = []
     for binding in world.bindings_of_vserver[pk]:
-        verdict = world.verdict(binding.service, vserver.address)
+        verdict = world.verdict(binding.service, vserver)
         urls = {name: reverse(name, args=[pk, binding.service_id]) for name in ("set-weight", "unbind-service")}
         rows.append(
             dict(service_row(world, binding.service))
@@ -305,9 +310,7 @@ def _vserver(world: World, pk: int) -> Detail:
         if not binding.service.health_monitor or not world.monitors_of[binding.service_id]
     ]
     checks = [
-        _health_row(
-            world.health.get((binding.service_id, vserver.address, checked.monitor_id)), checked, vserver.address
-        )
+        _health_row(world, checked, vserver.address)
         for binding in world.bindings_of_vserver[pk]
         for checked in world.monitors_of[binding.service_id]
     ]
@@ -340,7 +343,7 @@ def _monitor(world: World, pk: int) -> Detail:
         if binding.monitor_id == pk
     ]
     checks = [
-        _health_row(world.health.get((service_pk, vip, pk)), binding, vip)
+        _health_row(world, binding, vip)
         for service_pk, bindings in world.monitors_of.items()
         for binding in bindings
         if binding.monitor_id == pk

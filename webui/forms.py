@@ -167,6 +167,7 @@ class VServerForm(ObjectForm):
             "source_syn_mask",
             "v6_source_syn_mask_len",
             "ping",
+            "fail_open",
             "backup_vserver",
             "state",
             "comment",

@@ -35,11 +35,13 @@ class VServerRow(Rates):
     services: str
     services_up: int
     services_total: int
+    kept: int  # failing, and in use by fail-open
 
 
 class ServiceRow(Rates):
     """A service; ``path`` is why directors cannot reach its server, empty when they can.
 
+    ``checks`` is STALE when a check has had no result for too long, with a note; else empty.
     ``leaves_at`` is when it will be out of service, None unless it is going and the moment is known.
     """
 
@@ -54,6 +56,8 @@ class ServiceRow(Rates):
     service_type: str
     weights: str
     path: str
+    checks: str
+    checks_note: str
     leaves_at: str | None
 
 

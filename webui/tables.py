@@ -95,6 +95,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "services": (
         Column("name", "Name", link="url"),
         Column("state", "State", "state", note="state_reason"),
+        Column("checks", "Checks", "state", note="checks_note"),
         Column("server", "Server", link="server_url", note="path"),
         Column("endpoint", "Address:port", "code"),
         Column("service_type", "Type"),
@@ -163,6 +164,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("state", "State", "state", note="response"),
         Column("since", "Since", "time"),
         Column("checked_at", "Last check", "time"),
+        Column("freshness", "Result", "state"),
         Column("recent", "Recent", "code"),
         Column("command", "On the director", "code"),
     ),
