@@ -177,7 +177,6 @@ class Reader:
             rules=SettingFlag.TTL if installation.ttl_rule else SettingFlag(0),
         )
 
-
     def _checks(self, now: datetime) -> Checks:
         fails_open = any(vserver.fail_open for vserver in self._rows.vservers.values())
         return Checks(self._rows, self._health, now, fallen() if fails_open else frozenset())

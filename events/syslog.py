@@ -58,7 +58,7 @@ def framed(one: bytes) -> bytes:
 
 def _name(value: str, limit: int) -> str:
     """Printable US-ASCII without what would end it; “-” for nothing."""
-    return re.sub(r'[^!#-<>-\\^-~]', "_", value)[:limit] or "-"
+    return re.sub(r"[^!#-<>-\\^-~]", "_", value)[:limit] or "-"
 
 
 def _escaped(value: str) -> str:

@@ -70,7 +70,13 @@ def _secret_problem(value: str) -> str:
 class Parameters:
     """Where events are posted, and the key that signs them."""
 
-    url: str = text(help="https://host/path; http:// sends in clear text.", label="URL", limit=2000, required=True, check=_url_problem)
+    url: str = text(
+        help="https://host/path; http:// sends in clear text.",
+        label="URL",
+        limit=2000,
+        required=True,
+        check=_url_problem,
+    )
     signing_secret: str = text(
         help="whsec_ and 24 to 64 random bytes in Base64; the receiver needs the same.",
         secret=True,

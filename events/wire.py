@@ -33,7 +33,9 @@ class Deadline:
         self._timer.start()
         return self
 
-    def __exit__(self, _type: type[BaseException] | None, _error: BaseException | None, _tb: TracebackType | None) -> None:
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _tb: TracebackType | None
+    ) -> None:
         self._timer.cancel()
         with self._lock:
             for handle in self._handles:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.core.exceptions import ObjectDoesNotExist
 from django.urls import reverse
 
+from events.kinds import KINDS as TARGETS
 from monitors.kind import Secure
 from monitors.registry import KINDS
 from webui.advice import vserver_warnings
 from webui.choices import AdminState, State
 from webui.effective import is_leaving
-from webui.models import Monitor, ProbeTarget, Server, Service, ServiceMonitorBinding, VServer
+from webui.event_rows import target_row
+from webui.models import (
+    EventDelivery,
+    EventTarget,
+    Monitor,
+    ProbeTarget,
+    Server,
+    Service,
+    ServiceMonitorBinding,
+    VServer,
+)
 from webui.models.fields import port_text
 from webui.queries import change_rows, transition_rows
 from webui.rows import STALE, endpoint, iso, monitor_row, server_row, service_row, url_of, vserver_row
@@ -39,14 +51,16 @@ class Detail:
     leaving: bool = False
     history: Table | None = None
     built_in: bool = False
+    buttons: list[Action] = field(default_factory=list)
+    links: list[Action] = field(default_factory=list)
+    refresh: bool = False  # whether the summary is asked for again, as the snapshot does not hold it
     warnings: list[str] = field(default_factory=list)
 
 
 def detail(kind: str, pk: int) -> Detail:
     """Everything about one object; thirteen queries at most. Raises ObjectDoesNotExist."""
     world = load_world()
-    build = {"servers": _server, "services": _service, "vservers": _vserver, "monitors": _monitor}[kind]
-    found = build(world, pk)
+    found = BUILD[kind](world, pk)
     changes = Table(
         "changes", "Latest changes", COLUMNS["changes"], change_rows(kind[:-1], pk), "No change is recorded."
     )
@@ -70,6 +84,8 @@ def consequences(kind: str, pk: int) -> list[str]:
             if bound
             else ["It is bound to no service, so no state changes."]
         )
+    if kind == "eventtargets":
+        return ["It gets no further events. Those that wait to be sent are not sent."]
     if kind == "vservers":
         return _without_vserver(world, _get(world.vservers, pk))
     return _without_service(world, _get(world.services, pk))
@@ -92,8 +108,7 @@ def _without_service(world: World, service: Service) -> list[str]:
         others = [
             other.service.name
             for other in world.bindings_of_vserver[binding.vserver_id]
-            if other.service_id != service.pk
-            and world.verdict(other.service, binding.vserver).state == State.UP
+            if other.service_id != service.pk and world.verdict(other.service, binding.vserver).state == State.UP
         ]
         left = (
             f"its clients move to {', '.join(others)}"
@@ -110,7 +125,7 @@ def _get(rows: dict[int, Any], pk: int) -> Any:
     return rows[pk]
 
 
-def _facts(obj: Server | Service | VServer | Monitor) -> list[tuple[str, str]]:
+def _facts(obj: Server | Service | VServer | Monitor | EventTarget) -> list[tuple[str, str]]:
     """The configured fields that are not in the heading, in words."""
     facts = []
     fields = [one for one in obj._meta.concrete_fields if one.name not in HIDDEN_FACTS]
@@ -124,6 +139,8 @@ def _facts(obj: Server | Service | VServer | Monitor) -> list[tuple[str, str]]:
             value = "yes" if value else "no"
         elif one.name == "monitor_type" and value in KINDS:
             value = KINDS[value].label
+        elif one.name == "target_type" and value in TARGETS:
+            value = TARGETS[value].label
         elif one.choices:
             value = dict(one.flatchoices).get(value, value)
         facts.append(
@@ -132,16 +149,16 @@ def _facts(obj: Server | Service | VServer | Monitor) -> list[tuple[str, str]]:
     return facts
 
 
-def _parameter_facts(monitor: Monitor) -> list[tuple[str, str]]:
-    """The parameters of a monitor's kind; of a secret, only whether it is set."""
-    if monitor.kind is None:
+def _parameter_facts(row: Monitor | EventTarget) -> list[tuple[str, str]]:
+    """The parameters of its kind; of a secret, only whether it is set."""
+    if row.kind is None:
         return []
-    facts = [("Passes when", monitor.kind.success)]
-    for one in monitor.kind.parameters:
-        value = monitor.params.get(one.name, one.default)
+    facts = [("Passes when", row.kind.success)] if isinstance(row, Monitor) else []
+    for one in row.kind.parameters:
+        value = row.params.get(one.name, one.default)
         if one.secret:
             unset = f"not set: {one.default}" if one.default else "not set"
-            value = "••• set" if one.name in monitor.secret_names else unset
+            value = "••• set" if one.name in row.secret_names else unset
         elif isinstance(value, bool):
             value = "yes" if value else "no"
         facts.append((one.label, "–" if value == "" else str(value)))
@@ -178,11 +195,7 @@ def _server(world: World, pk: int) -> Detail:
 def _service(world: World, pk: int) -> Detail:
     service: Service = _get(world.services, pk)
     row = service_row(world, service)
-    checks = [
-        _health_row(world, binding, vip)
-        for vip in world.vips(service)
-        for binding in world.monitors_of[pk]
-    ]
+    checks = [_health_row(world, binding, vip) for vip in world.vips(service) for binding in world.monitors_of[pk]]
     bound = []
     for binding in world.bindings_of_service[pk]:
         verdict = world.verdict(service, binding.vserver)
@@ -331,6 +344,7 @@ def _vserver(world: World, pk: int) -> Detail:
             Table("health", "Health checks", _columns("health", drop="vip"), checks, "Nothing is checked at this VIP."),
         ],
         warnings=vserver_warnings(vserver, unchecked),
+        links=[Action("Preview a monitor …", reverse("preview-vserver", args=[pk]), vserver.name)],
     )
 
 
@@ -360,3 +374,33 @@ def _monitor(world: World, pk: int) -> Detail:
             Table("services", "Services", COLUMNS["services"], services, "Bound to no service.", "services", "patch"),
         ],
     )
+
+
+def _event_target(world: World, pk: int) -> Detail:
+    target = EventTarget.objects.filter(pk=pk).first()
+    if target is None:
+        raise ObjectDoesNotExist(f"No object {pk}.")
+    delivery = EventDelivery.objects.filter(target=target).first() or EventDelivery(target=target)
+    more = (
+        Column("last_error", "Last error"),
+        Column("last_error_at", "Last error at", "time"),
+        Column("test", "Test event"),
+    )
+    return Detail(
+        row=dict(target_row(target, delivery, world.now)),
+        summary=(*COLUMNS["eventtargets"][1:], *more),
+        facts=_facts(target) + _parameter_facts(target),
+        disabled=target.state == AdminState.DISABLED,
+        tables=[],
+        buttons=[Action("Send a test event", reverse("send-test", args=[pk]), target.name)],
+        refresh=True,
+    )
+
+
+BUILD: dict[str, Callable[[World, int], Detail]] = {
+    "servers": _server,
+    "services": _service,
+    "vservers": _vserver,
+    "monitors": _monitor,
+    "eventtargets": _event_target,
+}

@@ -83,11 +83,12 @@ def _departure(row: Server | Service, whose: str) -> Departure:
     return Departure(at, f"{whose} disabled", row.graceful)
 
 
-def verdict_of(
+def verdict_of(  # noqa: PLR0913 - the last two by name
     service: Service,
     monitors: Iterable[ServiceMonitorBinding],
     health: Mapping[int, HealthState],
     now: datetime,
+    *,
     flows: int | None = None,
     fallen: Container[int] = (),
 ) -> Verdict:

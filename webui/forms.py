@@ -252,6 +252,16 @@ class BindMonitorForm(WeightForm):
             choice.queryset = offered
 
 
+class PreviewForm(ErrorsFromActions, forms.Form):
+    """Choose a monitor to be tried."""
+
+    monitor = forms.ModelChoiceField(Monitor.objects.all(), empty_label=CHOOSE)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
+
+
 class BindServiceForm(WeightForm):
     """Bind a service that fits the virtual server, of a server that does not serve it yet."""
 

@@ -126,6 +126,25 @@ class ProblemRow(TypedDict):
     text: str
 
 
+class EventTargetRow(TypedDict):
+    """Where events are sent; ``state`` is ENABLED, ERROR (the last delivery failed) or DISABLED."""
+
+    key: str
+    url: str
+    name: str
+    state: str
+    state_reason: str
+    target_type: str
+    where: str
+    gets: str
+    sent: int
+    dropped: int
+    last_delivery_at: str | None
+    last_error: str
+    last_error_at: str | None
+    test: str
+
+
 class TransitionRow(TypedDict):
     """A change of state that the checks found."""
 

@@ -18,9 +18,7 @@ def patience(monitor: Monitor, state: str) -> timedelta:
     return timedelta(seconds=2 * spacing + monitor.resp_timeout)
 
 
-def is_overdue(
-    bound: ServiceMonitorBinding, row: HealthState, checked_at: datetime | None, now: datetime
-) -> bool:
+def is_overdue(bound: ServiceMonitorBinding, row: HealthState, checked_at: datetime | None, now: datetime) -> bool:
     """Whether a check that is to run has had no result for longer than :func:`patience`.
 
     ``checked_at`` is its latest result. A change of what is checked starts the time anew. Checks that do not run

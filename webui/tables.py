@@ -52,6 +52,7 @@ class BindForm:
     label: str
     table: str
     nothing: str = ""
+    preview: str = ""  # name of the address that shows first what it would do
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,16 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("services", "Services", "count"),
         Column("failing", "Services failing", "count"),
     ),
+    "eventtargets": (
+        Column("name", "Name", link="url"),
+        Column("state", "State", "state", note="state_reason"),
+        Column("target_type", "Type"),
+        Column("where", "Where", "code"),
+        Column("gets", "Gets"),
+        Column("last_delivery_at", "Last delivery", "time"),
+        Column("sent", "Sent", "count"),
+        Column("dropped", "Dropped", "count"),
+    ),
     "directors": (
         Column("director", "Director"),
         Column("state", "State", "state", note="state_reason"),
@@ -167,6 +178,12 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("freshness", "Result", "state"),
         Column("recent", "Recent", "code"),
         Column("command", "On the director", "code"),
+    ),
+    "preview": (
+        Column("service", "Service", link="url"),
+        Column("vip", "VIP", "code"),
+        Column("address", "Probe address", "code"),
+        Column("state", "It would be", "state", note="message"),
     ),
     "service_monitors": (
         Column("name", "Monitor", link="url"),

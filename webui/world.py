@@ -85,7 +85,8 @@ class World:
 
     def _takes(self, rules: VServer, owner: VServer) -> bool:
         return any(
-            takes_clients(verdict, keeps_no_flows=sessionless(rules)) for verdict in self.verdicts(rules, owner).values()
+            takes_clients(verdict, keeps_no_flows=sessionless(rules))
+            for verdict in self.verdicts(rules, owner).values()
         )
 
     def verdicts(self, rules: VServer, owner: VServer | None = None) -> dict[int, Verdict]:
@@ -113,7 +114,7 @@ class World:
             rows = {one.monitor_id: self.health.get((service.pk, vip, one.monitor_id)) for one in bound}
             health = {monitor_id: row for monitor_id, row in rows.items() if row is not None}
             flows = self._flows_left(service)
-            self._alone[key] = verdict_of(service, bound, health, self.now, flows, self.fallen)
+            self._alone[key] = verdict_of(service, bound, health, self.now, flows=flows, fallen=self.fallen)
         return self._alone[key]
 
     def stale(self, service: Service, vip: str = "") -> list[HealthState]:
