@@ -10,7 +10,7 @@ from webui.world import World, load_world
 
 
 def consequences(kind: str, pk: int) -> list[str]:
-    """Of disabling ``kind`` (servers or services) ``pk`` slowly; ten queries. Raises ObjectDoesNotExist."""
+    """Of disabling ``kind`` (servers or services) ``pk`` slowly; eleven queries. Raises ObjectDoesNotExist."""
     world = load_world()
     if pk not in (world.servers if kind == "servers" else world.services):
         raise ObjectDoesNotExist(f"No object {pk}.")

@@ -58,7 +58,7 @@ class Detail:
 
 
 def detail(kind: str, pk: int) -> Detail:
-    """Everything about one object; thirteen queries at most. Raises ObjectDoesNotExist."""
+    """Everything about one object; fourteen queries at most. Raises ObjectDoesNotExist."""
     world = load_world()
     found = BUILD[kind](world, pk)
     changes = Table(
