@@ -28,14 +28,17 @@ class Cursor:
     upto: int = 0
     beyond: frozenset[int] = frozenset()
 
-    def after(self, rows: Sequence[tuple[int, datetime]], done: Collection[int], now: datetime) -> Cursor:
-        """The cursor with these ids done as well; ``rows`` are the first ids beyond ``upto``, in order, with times."""
+    def after(self, rows: Sequence[tuple[int, datetime]], done: Collection[int], read_at: datetime) -> Cursor:
+        """The cursor with these ids done as well.
+
+        ``rows`` are the first ids beyond ``upto``, in order, with their times, as they were read at ``read_at``.
+        """
         all_done = self.beyond | frozenset(done)
         upto = self.upto
         crowded = len(all_done) > MOST_REMEMBERED
         for key, at in rows:
             is_next = key == upto + 1
-            if key not in all_done or not (is_next or crowded or now - at > SETTLED):
+            if key not in all_done or not (is_next or crowded or read_at - at > SETTLED):
                 break
             upto = key
         return Cursor(upto, frozenset(key for key in all_done if key > upto))

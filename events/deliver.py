@@ -41,6 +41,11 @@ class Couriers:
             threading.Thread(target=self._carry, args=(batch,), name="event-courier", daemon=True).start()
         return len(batches)
 
+    def idle(self) -> bool:
+        """Whether nothing is on its way."""
+        with self._lock:
+            return self._busy == 0
+
     def _carry(self, batch: Batch) -> None:
         try:
             deliver(batch)

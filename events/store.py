@@ -41,6 +41,7 @@ class Batch:
     """What a claimed target is to be sent, oldest first. ``until`` is the token of the claim."""
 
     target: EventTarget
+    read_at: datetime
     until: datetime
     events: list[Event]
     test: Event | None
@@ -112,7 +113,7 @@ def _batch(row: EventDelivery, now: datetime) -> Batch:
         if now - events[0].at < gathers and len(events) < BATCH:
             events = []
     test = rows.of_test(target, row.test_asked_at) if row.test_asked_at else None
-    return Batch(target, now + LEASE, events, test, health, director, passed_over, len(dropped))
+    return Batch(target, now, now + LEASE, events, test, health, director, passed_over, len(dropped))
 
 
 def health_cursor(row: EventDelivery) -> Cursor:
@@ -148,7 +149,7 @@ def record(batch: Batch, result: Result, now: datetime) -> bool:
             log.warning("Target %s was taken over by another process; events may come twice.", batch.target)
             return False
         done = result.taken | batch.passed_over
-        health, director = (_advanced(stream, done, now) for stream in (batch.health, batch.director))
+        health, director = (_advanced(stream, done, batch.read_at) for stream in (batch.health, batch.director))
         row.health_upto, row.health_sent = health.upto, sorted(health.beyond)
         row.director_upto, row.director_sent = director.upto, sorted(director.beyond)
         row.claimed_until = None
@@ -171,9 +172,9 @@ def record(batch: Batch, result: Result, now: datetime) -> bool:
     return True
 
 
-def _advanced(stream: Stream, done: set[str] | frozenset[str], now: datetime) -> Cursor:
+def _advanced(stream: Stream, done: set[str] | frozenset[str], read_at: datetime) -> Cursor:
     keys = [key for key, event in stream.events.items() if event.id in done]
-    return stream.cursor.after(stream.rows, keys, now)
+    return stream.cursor.after(stream.rows, keys, read_at)
 
 
 def _log(batch: Batch, result: Result) -> None:

@@ -90,18 +90,19 @@ def _with_parameters(row: EventTarget, values: Mapping[str, Any]) -> dict[str, A
     """Values of columns: those that are parameters of the kind are put into ``params`` and ``secrets``."""
     columns = fields_of(EventTarget).keys() - {"params", "secrets"}
     kind = KINDS.get(str(values.get("target_type") or row.target_type).strip().upper())
-    if kind is None:  # the model says so
-        return dict(values)
+    if kind is None:
+        msg = f"“{values.get('target_type', '')}” is no type of target: {', '.join(KINDS)}."
+        raise ValidationError({"target_type": msg})
     found: dict[str, Any] = {}
     params, before = dict(row.params), _secrets_of(row)
     secrets = dict(before)
     problems: dict[str, str] = {}
     for name, value in values.items():
         parameter = kind.by_plain_name.get(plain(name))
-        if name in columns or parameter is None:
-            found[name] = value  # what is neither is refused with everything else
-        elif not parameter.secret:
-            params[parameter.name] = value
+        if name in columns:
+            found[name] = value
+        elif parameter is None or not parameter.secret:  # what is no parameter at all is refused by the kind
+            params[parameter.name if parameter else name] = value
         elif isinstance(value, str):
             secrets[parameter.name] = value
         else:
