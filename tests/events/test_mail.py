@@ -37,7 +37,7 @@ class Mailbox:
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
         self.recipients += envelope.rcpt_tos
-        self.mails.append(email.message_from_bytes(envelope.content, policy=email.policy.default))  # type: ignore[arg-type]  # the policy makes it an EmailMessage
+        self.mails.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
         return "250 OK"
 
 
@@ -68,7 +68,12 @@ def server(authority: Authority | None = None) -> Iterator[tuple[int, Mailbox]]:
 
 
 def parameters(port: int, **values: Any) -> Parameters:
-    given = {"recipients": "ops@example.org", "sender": "halfpipe@example.org", "host": "localhost", "port": port}
+    given: dict[str, Any] = {
+        "recipients": "ops@example.org",
+        "sender": "halfpipe@example.org",
+        "host": "localhost",
+        "port": port,
+    }
     return Parameters(**(given | {"security": "NONE"} | values))
 
 

@@ -20,6 +20,7 @@ from tests import factories
 from tests.monitors.kinds.servers import LOOPBACK, by_hand, free_port, silent
 from webui import preview
 from webui.actions import services
+from webui.celery import app
 from webui.choices import State
 from webui.models import AuditEntry, HealthState, HealthTransition, Monitor, ProbeTarget, Service, VServer
 from webui.preview import Preview
@@ -59,7 +60,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """Messages to the worker."""
     found: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(preview.app, "send_task", lambda _name, args, **_options: found.append(args))
+    monkeypatch.setattr(app, "send_task", lambda _name, args, **_options: found.append(args))
     return found
 
 
@@ -184,7 +185,7 @@ def test_a_broker_that_is_away_is_said(farm: tuple[VServer, list[Service]], memo
     def away(*_args: Any, **_options: Any) -> None:
         raise OperationalError
 
-    monkeypatch.setattr(preview.app, "send_task", away)
+    monkeypatch.setattr(app, "send_task", away)
     with pytest.raises(preview.NoPreviewError, match="Redis does not answer"):
         ask(farm[1][0], factories.monitor())
 
