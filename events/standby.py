@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.db import DatabaseError, InterfaceError, close_old_connections
 
@@ -23,6 +24,19 @@ GRACE: Final = timedelta(seconds=15)  # that a worker has before this process se
 log = logging.getLogger(__name__)
 
 _started = threading.Lock()
+
+
+async def lifespan(
+    _scope: Any, receive: Callable[[], Awaitable[dict[str, Any]]], send: Callable[[dict[str, Any]], Awaitable[None]]
+) -> None:
+    """Start the thread with the server (ASGI, lifespan protocol); nothing is to be done when it ends."""
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            start()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
 
 
 def start() -> None:
