@@ -160,7 +160,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     ),
     "events": (
         Column("at", "When", "time"),
-        Column("director", "Director"),
+        Column("director", "Noticed by"),
         Column("text", "What"),
     ),
     "changes": (

@@ -24,8 +24,9 @@ async def test_the_thread_starts_with_the_server_and_not_before(monkeypatch: pyt
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
+    router: Any = application
     assert started == []
-    await application({"type": "lifespan"}, receive, send)
+    await router({"type": "lifespan"}, receive, send)
     assert started == ["started"]
     assert [message["type"] for message in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
