@@ -178,6 +178,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("freshness", "Result", "state"),
         Column("recent", "Recent", "code"),
         Column("command", "On the director", "code"),
+        Column("probe", "By hand", link="probe_url"),
     ),
     "preview": (
         Column("service", "Service", link="url"),

@@ -4,7 +4,7 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import URLPattern, URLResolver, path, register_converter
 
 from webui.forms import LoginForm
-from webui.views import bindings, objects, pages, previews
+from webui.views import bindings, objects, pages, previews, probing
 from webui.views.kinds import KindConverter
 
 register_converter(KindConverter, "kind")
@@ -28,6 +28,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("services/<int:pk>/preview/", previews.of_service, name="preview-service"),
     path("vservers/<int:pk>/preview/", previews.of_vserver, name="preview-vserver"),
     path("previews/<str:token>/", previews.show, name="preview"),
+    path("monitors/<int:pk>/probe/", probing.probe, name="probe"),
+    path("monitors/<int:pk>/probe/<slug:ticket>/", probing.probe_result, name="probe-result"),
     path("<kind:kind>/", objects.object_list, name="list"),
     path("<kind:kind>/add/", objects.object_add, name="add"),
     path("<kind:kind>/<int:pk>/", objects.object_detail, name="detail"),
