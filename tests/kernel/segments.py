@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from ipaddress import ip_address
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from dataplane.desired import Configuration, Ping, ServiceConfig, VServerConfig, VServerOptions
 from dataplane.kernel.assemble import Kernel, open_kernel, remove_everything
@@ -48,6 +50,11 @@ def mac_of(host: str, interface: str = "eth0") -> bytes:
     return b"\x02" + blake2b(f"{host} {interface}".encode(), digest_size=5).digest()
 
 
+def _port(host: str, interface: str) -> str:
+    """Of the switch; no longer than an interface's name with the number of a VLAN may be."""
+    return f"{host[:6]}-{interface[-4:]}"
+
+
 @dataclass
 class Segments:
     """What was made so far. Everything goes when the block of :func:`segments` ends."""
@@ -73,21 +80,28 @@ class Segments:
             for vip in vips:
                 self.address(host, "lo", f"{vip}/{32 if ip_address(vip).version == 4 else 128}")
 
-    def switch(self, name: str, *, vlans: bool = False) -> None:
-        """A bridge in a namespace of its own."""
+    def switch(self, name: str, *bridges: str) -> None:
+        """A switch in a namespace of its own, with bridges that have no link between them; without names one, br0."""
         self.add(name)
-        filtering = ("vlan_filtering", "1", "vlan_default_pvid", "0") if vlans else ()
-        self.ip(name, "link", "add", "br0", "up", "type", "bridge", "mcast_snooping", "0", *filtering)
+        for bridge in bridges or ("br0",):
+            self.ip(name, "link", "add", bridge, "up", "type", "bridge", "mcast_snooping", "0")
 
-    def plug(self, switch: str, host: str, interface: str, *addresses: str, vlans: Sequence[int] = ()) -> None:
-        """Connect a host. One VLAN makes an access port, several a trunk whose frames are tagged."""
-        port = f"{host[:9]}-{interface[-4:]}"
+    def plug(self, switch: str, host: str, interface: str, *addresses: str, bridge: str = "br0") -> None:
+        """Connect a host."""
+        port = _port(host, interface)
         self._pair(switch, port, host, interface)
-        self.ip(switch, "link", "set", port, "master", "br0", "up")
-        for vlan in vlans:
-            access = ["pvid", "untagged"] if len(vlans) == 1 else []
-            run("bridge", "-n", self.namespace(switch), "vlan", "add", "dev", port, "vid", str(vlan), *access)
+        self.ip(switch, "link", "set", port, "master", bridge, "up")
         self._up(host, interface, addresses)
+
+    def trunk(self, switch: str, host: str, interface: str, bridges: Mapping[int, str]) -> str:
+        """Connect a host's interface to the bridges of several VLANs; returns the name of the switch's port."""
+        port = _port(host, interface)
+        self._pair(switch, port, host, interface)
+        for one, end in ((host, interface), (switch, port)):
+            self._up(one, end, ())
+        for number, bridge in bridges.items():
+            self.ip(switch, "link", "set", self.vlan(switch, port, number), "master", bridge)
+        return port
 
     def wire(self, one: tuple[str, str], other: tuple[str, str], *addresses: tuple[str, ...]) -> None:
         """A cable between two (host, interface); the addresses of each."""
@@ -100,11 +114,37 @@ class Segments:
         link = ("link", "add", interface, "address", mac_of(host, interface).hex(":"), "type", "veth")
         self.ip(host, *link, *peer, "netns", self.namespace(other))
 
-    def vlan(self, host: str, trunk: str, number: int, *addresses: str) -> None:
-        """The interface ``trunk.number``."""
+    def vlan(self, host: str, trunk: str, number: int, *addresses: str) -> str:
+        """The interface ``trunk.number``; returns its name. Made of eBPF if the kernel knows no VLANs."""
         name = f"{trunk}.{number}"
-        self.ip(host, "link", "add", "link", trunk, "name", name, "type", "vlan", "id", str(number))
+        real = ("link", "add", "link", trunk, "name", name, "type", "vlan", "id", str(number))
+        if subprocess.run(["ip", "-n", self.namespace(host), *real], capture_output=True, check=False).returncode:
+            self._made_vlan(host, trunk, number)
         self._up(host, name, addresses)
+        return name
+
+    def _made_vlan(self, host: str, trunk: str, number: int) -> None:
+        upper = f"tag{number}"
+        mac = json.loads(self.ip(host, "-json", "link", "show", trunk))[0]["address"]
+        pair = ("link", "add", f"{trunk}.{number}", "address", mac, "type", "veth", "peer", "name", upper)
+        self.ip(host, *pair)
+        self.ip(host, "link", "set", upper, "up")
+        indexes = [self.index(host, upper), self.index(host, trunk)]
+        constants = [f"-D{name}={value}" for name, value in zip(("UPPER", "LOWER"), indexes, strict=True)]
+        with TemporaryDirectory() as folder:
+            compiled, source = f"{folder}/vlan.o", str(Path(__file__).with_name("vlan.bpf.c"))
+            include = f"-I/usr/include/{os.uname().machine}-linux-gnu"
+            flags = ("-O2", "-g", "-target", "bpf", include, f"-DVID={number}", *constants)
+            run("clang", *flags, "-c", source, "-o", compiled)
+            for interface, program in ((trunk, "pop"), (upper, "push")):
+                tc = ("tc", "-n", self.namespace(host))
+                subprocess.run([*tc, "qdisc", "add", "dev", interface, "clsact"], capture_output=True, check=False)
+                # Behind the forwarder, as VLAN interfaces are: one priority for each
+                place = ("dev", interface, "ingress", "prio", str(1000 + number))
+                run(*tc, "filter", "add", *place, "bpf", "da", "obj", compiled, "sec", f"tc/{program}")
+
+    def index(self, host: str, interface: str) -> int:
+        return int(json.loads(self.ip(host, "-json", "link", "show", interface))[0]["ifindex"])
 
     def _up(self, host: str, interface: str, addresses: Sequence[str]) -> None:
         self.ip(host, "link", "set", interface, "up")
@@ -191,12 +231,16 @@ class Director:
 
 
 @contextmanager
-def director(net: Segments, host: str, object_file: Path, pin_dir: Path) -> Iterator[Director]:
-    """The forwarder loaded at ``host``, whose interfaces must be there."""
+def director(
+    net: Segments, host: str, object_file: Path, pin_dir: Path, interfaces: Collection[str] | None = None
+) -> Iterator[Director]:
+    """The forwarder loaded at ``host``, whose interfaces must be there; for those named, or for all."""
     with inside(net.namespace(host)):
         kernel = open_kernel(object_file, pin_dir, on_event=lambda: None)
     try:
-        yield Director(net, host, pin_dir, kernel, Reconciler(kernel.maps, kernel.links, kernel.neighbours, None, ()))
+        yield Director(
+            net, host, pin_dir, kernel, Reconciler(kernel.maps, kernel.links, kernel.neighbours, interfaces, ())
+        )
     finally:
         kernel.close()
         with inside(net.namespace(host)):

@@ -166,20 +166,21 @@ def random_packet(chosen: random.Random) -> tuple[int, bytes]:
         return _ip(version, source, vip, p.UDP, p.udp(source, vip, ports, b"y" * chosen.randrange(40)))
     if kind == "other":
         return _ip(version, source, vip, chosen.choice([p.ESP, 47, 4]), chosen.randbytes(20))
-    if kind == "error":
-        _, quoted = _ip(version, vip, source, p.TCP, p.tcp(vip, source, ports[::-1], flags=16))
-        router = _client(chosen, version)
-        if version == 4:
-            return _ip(4, router, vip, p.ICMP, p.icmp(3, struct.pack(">HH", 0, 1300) + quoted, code=4))
-        return _ip(6, router, vip, p.ICMPV6, p.icmpv6(router, vip, 2, struct.pack(">I", 1300) + quoted))
-    if kind == "ping":
-        body = bytes(4) + b"ping"
-        return (
-            _ip(4, source, vip, p.ICMP, p.icmp(8, body))
-            if version == 4
-            else _ip(6, source, vip, p.ICMPV6, p.icmpv6(source, vip, 128, body))
-        )
+    if kind in {"error", "ping"}:
+        return _icmp(version, source, vip, ports if kind == "error" else None, router=_client(chosen, version))
     return _fragment(version, source, vip, ports, later=kind == "later")
+
+
+def _icmp(version: int, source: str, vip: str, ports: tuple[int, int] | None, *, router: str) -> tuple[int, bytes]:
+    """A ping; or, with ports of the client's packet, an error of a router about the answer to it."""
+    if ports is None:
+        body = bytes(4) + b"ping"
+        message = p.icmp(8, body) if version == 4 else p.icmpv6(source, vip, 128, body)
+        return _ip(version, source, vip, p.ICMP if version == 4 else p.ICMPV6, message)
+    _, quoted = _ip(version, vip, source, p.TCP, p.tcp(vip, source, ports[::-1], flags=16))
+    if version == 4:
+        return _ip(4, router, vip, p.ICMP, p.icmp(3, struct.pack(">HH", 0, 1300) + quoted, code=4))
+    return _ip(6, router, vip, p.ICMPV6, p.icmpv6(router, vip, 2, struct.pack(">I", 1300) + quoted))
 
 
 def _client(chosen: random.Random, version: int) -> str:

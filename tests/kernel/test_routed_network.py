@@ -182,7 +182,7 @@ def test_fragmented_datagrams_arrive_whole_both_ways(
     assert loaded.count(Reason.DROP_FRAGMENT) == dropped
 
 
-def echo(net: Segments, version: int, vip: str, port: int, size: int, *, tries: int) -> str:  # noqa: PLR0917 - a datagram
+def echo(net: Segments, version: int, vip: str, port: int, size: int, *, tries: int) -> str:
     """Which server sent those random bytes back; asked again when nothing comes within a second."""
     data = os.urandom(size)
     with inside(net.namespace("client")):
