@@ -52,11 +52,11 @@ $(SYNCED): requirements.lock | python-packages
 	touch $@
 
 .PHONY: bpf
-bpf: packages build/forward.bpf.o build/ring.so ## Compile the eBPF object
+bpf: packages build/forward.bpf.o build/forward_xdp.bpf.o build/ring.so ## Compile the eBPF object
 
-build/forward.bpf.o: $(wildcard dataplane/bpf/*.c dataplane/bpf/*.h)
+build/%.bpf.o: dataplane/bpf/%.bpf.c $(wildcard dataplane/bpf/*.h)
 	@mkdir -p build
-	clang $(CLANG_FLAGS) -c dataplane/bpf/forward.bpf.c -o $@.tmp && mv $@.tmp $@
+	clang $(CLANG_FLAGS) -c $< -o $@.tmp && mv $@.tmp $@
 
 .PHONY: lab
 lab: need-root setup bpf ## Run everything in network namespaces, in the foreground (PORT=8000)

@@ -60,6 +60,7 @@ _PROBE_IN = struct.Struct("<16s6s2x")
 _SETTINGS = struct.Struct("<16sI6s2xI")
 _INTERFACE = struct.Struct("<6s2x")
 _COUNTER = struct.Struct("<QQ")
+_TAP = struct.Struct("<QI4x")
 
 COUNTER_SIZE = _COUNTER.size
 
@@ -310,6 +311,11 @@ def unpack_interface(data: bytes) -> bytes:
     return bytes(_INTERFACE.unpack(data)[0])
 
 
+def pack_tap(until: int, vserver: int) -> bytes:
+    """``struct tap``, 16 bytes: CLOCK_MONOTONIC in ns when the capture ends, and the vserver's row or 0 for all."""
+    return _TAP.pack(_number("until", until, 1 << 64), _number("vserver", vserver, 1 << 32))
+
+
 def sum_counters(data: bytes) -> Count:
     """Sum of the ``struct counter`` of each CPU, 16 bytes each."""
     packets = octets = 0
@@ -337,6 +343,7 @@ SIZES = {
     "probe_in_key": _PROBE_IN.size,
     "settings": _SETTINGS.size,
     "interface_value": _INTERFACE.size,
+    "tap": _TAP.size,
     "counter": _COUNTER.size,
 }
 OFFSETS = {
@@ -367,5 +374,6 @@ OFFSETS = {
     "probe_in_key": {"vip": 0, "mac": 16, "zero": 22},
     "settings": {"hash_key": 0, "probe_ifindex": 16, "probe_mac": 20, "zero": 26, "flags": 28},
     "interface_value": {"mac": 0, "zero": 6},
+    "tap": {"until": 0, "vserver": 8, "zero": 12},
     "counter": {"packets": 0, "bytes": 8},
 }

@@ -159,7 +159,7 @@ static __always_inline int needs_first_fragment(const struct vserver_value *vser
 }
 
 /* Service index, or the negative of the reason why there is none. */
-static __always_inline __s32 choose(struct __sk_buff *skb, const struct packet *packet,
+static __always_inline __s32 choose(context_t *ctx, const struct packet *packet,
 				    const struct vserver_value *vserver, const struct ring *ring, int ipv4)
 {
 	struct chooser c = {.vserver = vserver, .now = bpf_ktime_get_coarse_ns()};
@@ -171,7 +171,7 @@ static __always_inline __s32 choose(struct __sk_buff *skb, const struct packet *
 	__u8 tcp;
 
 	if (packet->key.protocol == IPPROTO_TCP && packet->flags & PACKET_PORTS && !(packet->flags & PACKET_QUOTED) &&
-	    !bpf_skb_load_bytes(skb, packet->transport + TCP_FLAGS_OFFSET, &tcp, 1))
+	    !load_bytes(ctx, packet->transport + TCP_FLAGS_OFFSET, &tcp, 1))
 		c.tcp = tcp;
 	if (flags) {
 		c.policy = bpf_map_lookup_elem(&policies, &id);
@@ -182,7 +182,7 @@ static __always_inline __s32 choose(struct __sk_buff *skb, const struct packet *
 		enum reason refused = limit_syn(packet, vserver, c.policy);
 
 		if (refused) {
-			count(&syn_drops, id, &(struct counter){.packets = 1, .bytes = skb->len});
+			count(&syn_drops, id, &(struct counter){.packets = 1, .bytes = frame_length(ctx)});
 			return -refused;
 		}
 	}
@@ -240,16 +240,16 @@ chosen:
 }
 
 /* Not inlined: the stack and the registers of plain forwarding stay free of this. */
-static __noinline __s32 choose_ipv4(struct __sk_buff *skb, const struct packet *packet,
+static __noinline __s32 choose_ipv4(context_t *ctx, const struct packet *packet,
 				    const struct vserver_value *vserver, const struct ring *ring)
 {
-	return choose(skb, packet, vserver, ring, 1);
+	return choose(ctx, packet, vserver, ring, 1);
 }
 
-static __noinline __s32 choose_ipv6(struct __sk_buff *skb, const struct packet *packet,
+static __noinline __s32 choose_ipv6(context_t *ctx, const struct packet *packet,
 				    const struct vserver_value *vserver, const struct ring *ring)
 {
-	return choose(skb, packet, vserver, ring, 0);
+	return choose(ctx, packet, vserver, ring, 0);
 }
 
 #endif

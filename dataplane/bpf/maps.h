@@ -170,6 +170,14 @@ struct {
 	__type(value, struct address);
 } probes_in SEC(".maps");
 
+/* Whose frames a capture listens to; it writes here itself, and what it forgets to take away ends in time. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct tap);
+} taps SEC(".maps");
+
 /* Forwarded frames by vserver_id. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

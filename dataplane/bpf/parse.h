@@ -3,7 +3,7 @@
  *
  * parse_ipv4() and parse_ipv6() fill struct packet and return false only when not even the destination address can
  * be read. Whatever else is wrong sets PACKET_BROKEN; then protocol and ports are unknown. Common frames are read by
- * direct packet access; options, extension headers and split buffers by bpf_skb_load_bytes(). */
+ * direct packet access; options, extension headers and split buffers by load_bytes(). */
 #ifndef HALFPIPE_PARSE_H
 #define HALFPIPE_PARSE_H
 
@@ -14,6 +14,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "context.h"
 #include "types.h"
 
 #define IPV4_FRAGMENT_OFFSET bpf_htons(0x1fff)
@@ -69,20 +70,10 @@ static __always_inline int protocol_has_ports(__u8 protocol)
 	       protocol == IPPROTO_UDPLITE || protocol == IPPROTO_DCCP;
 }
 
-/* Make the first `length` bytes of the frame directly readable. Invalidates packet pointers. */
-static __always_inline int readable(struct __sk_buff *skb, __u32 length)
+static __always_inline void parse_ports(context_t *ctx, struct packet *packet)
 {
-	void *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
-
-	if (data + length <= data_end)
-		return 1;
-	return skb->len >= length && !bpf_skb_pull_data(skb, length);
-}
-
-static __always_inline void parse_ports(struct __sk_buff *skb, struct packet *packet)
-{
-	void *data_end = (void *)(long)skb->data_end;
-	void *data = (void *)(long)skb->data;
+	void *data_end = (void *)(long)ctx->data_end;
+	void *data = (void *)(long)ctx->data;
 	__be16 *direct = data + sizeof(struct ethhdr) + sizeof(struct iphdr);
 	__be16 ports[2];
 
@@ -95,7 +86,7 @@ static __always_inline void parse_ports(struct __sk_buff *skb, struct packet *pa
 	if (packet->transport == sizeof(struct ethhdr) + sizeof(struct iphdr) && (void *)(direct + 2) <= data_end) {
 		packet->source_port = direct[0];
 		packet->key.port = direct[1];
-	} else if (!bpf_skb_load_bytes(skb, packet->transport, ports, sizeof(ports))) {
+	} else if (!load_bytes(ctx, packet->transport, ports, sizeof(ports))) {
 		packet->source_port = ports[0];
 		packet->key.port = ports[1];
 	} else {
@@ -106,7 +97,7 @@ static __always_inline void parse_ports(struct __sk_buff *skb, struct packet *pa
 }
 
 /* RFC 791. A length of zero is right only for aggregates beyond 64 KiB, which the kernel itself makes. */
-static __always_inline int parse_ipv4(struct __sk_buff *skb, struct packet *packet)
+static __always_inline int parse_ipv4(context_t *ctx, struct packet *packet)
 {
 	void *data, *data_end;
 	__u32 header, total;
@@ -120,10 +111,10 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, struct packet *pack
 	packet->transport = 0;
 	packet->end = 0;
 	packet->fragment_id = 0;
-	if (!readable(skb, sizeof(struct ethhdr) + sizeof(*ip)))
+	if (!readable(ctx, sizeof(struct ethhdr) + sizeof(*ip)))
 		return 0;
-	data = (void *)(long)skb->data;
-	data_end = (void *)(long)skb->data_end;
+	data = (void *)(long)ctx->data;
+	data_end = (void *)(long)ctx->data_end;
 	ip = data + sizeof(struct ethhdr);
 	if ((void *)(ip + 1) > data_end || ip->version != 4)
 		return 0;
@@ -132,9 +123,9 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, struct packet *pack
 
 	header = ip->ihl * 4;
 	total = bpf_ntohs(ip->tot_len);
-	if (!total && skb->gso_size)
-		total = skb->len - sizeof(struct ethhdr);
-	if (header < sizeof(*ip) || total < header || sizeof(struct ethhdr) + total > skb->len) {
+	if (!total && segment_size(ctx))
+		total = frame_length(ctx) - sizeof(struct ethhdr);
+	if (header < sizeof(*ip) || total < header || sizeof(struct ethhdr) + total > frame_length(ctx)) {
 		packet->flags = PACKET_BROKEN;
 		return 1;
 	}
@@ -147,12 +138,12 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, struct packet *pack
 	packet->key.protocol = ip->protocol;
 	packet->transport = sizeof(struct ethhdr) + header;
 	packet->end = sizeof(struct ethhdr) + total;
-	parse_ports(skb, packet);
+	parse_ports(ctx, packet);
 	return 1;
 }
 
 /* Step over extension headers (RFC 8200, 4; AH: RFC 4302, 2.2). Leaves protocol and transport at what follows. */
-static __always_inline void walk_extensions(struct __sk_buff *skb, struct packet *packet)
+static __always_inline void walk_extensions(context_t *ctx, struct packet *packet)
 {
 	struct {
 		__u8 next;
@@ -170,10 +161,10 @@ static __always_inline void walk_extensions(struct __sk_buff *skb, struct packet
 			packet->transport = offset;
 			return;
 		}
-		if (i == MAX_EXTENSION_HEADERS || bpf_skb_load_bytes(skb, offset, &extension, sizeof(extension)))
+		if (i == MAX_EXTENSION_HEADERS || load_bytes(ctx, offset, &extension, sizeof(extension)))
 			break;
 		if (next == IPPROTO_FRAGMENT) {
-			if (bpf_skb_load_bytes(skb, offset + sizeof(extension), &packet->fragment_id, 4))
+			if (load_bytes(ctx, offset + sizeof(extension), &packet->fragment_id, 4))
 				break;
 			offset += 8;
 			/* RFC 6946: neither offset nor more-flag: a whole packet in a fragment header */
@@ -204,7 +195,7 @@ static __always_inline int is_mapped(const struct in6_addr *address)
 }
 
 /* RFC 8200. */
-static __always_inline int parse_ipv6(struct __sk_buff *skb, struct packet *packet)
+static __always_inline int parse_ipv6(context_t *ctx, struct packet *packet)
 {
 	__u32 header = sizeof(struct ethhdr) + sizeof(struct ipv6hdr), end;
 	void *data, *data_end;
@@ -218,10 +209,10 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct packet *pack
 	packet->transport = header;
 	packet->end = 0;
 	packet->fragment_id = 0;
-	if (!readable(skb, header))
+	if (!readable(ctx, header))
 		return 0;
-	data = (void *)(long)skb->data;
-	data_end = (void *)(long)skb->data_end;
+	data = (void *)(long)ctx->data;
+	data_end = (void *)(long)ctx->data_end;
 	ip = data + sizeof(struct ethhdr);
 	if ((void *)(ip + 1) > data_end || ip->version != 6)
 		return 0;
@@ -232,9 +223,9 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct packet *pack
 	packet->key.protocol = ip->nexthdr;
 
 	end = header + bpf_ntohs(ip->payload_len);
-	if (end == header && skb->gso_size)
-		end = skb->len;
-	if (end > skb->len) {
+	if (end == header && segment_size(ctx))
+		end = frame_length(ctx);
+	if (end > frame_length(ctx)) {
 		packet->flags = PACKET_BROKEN;
 		return 1;
 	}
@@ -246,11 +237,11 @@ static __always_inline int parse_ipv6(struct __sk_buff *skb, struct packet *pack
 		packet->flags = PACKET_PORTS;
 		return 1;
 	}
-	walk_extensions(skb, packet);
+	walk_extensions(ctx, packet);
 	if (!(packet->flags & PACKET_BROKEN) && packet->transport > end)
 		packet->flags |= PACKET_BROKEN;
 	if (!(packet->flags & PACKET_BROKEN))
-		parse_ports(skb, packet);
+		parse_ports(ctx, packet);
 	return 1;
 }
 

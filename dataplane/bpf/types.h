@@ -182,6 +182,13 @@ struct settings {
 	enum setting_flag flags;
 };
 
+/* taps: one entry. Frames that XDP would forward are heard by no packet socket; these are left to tc. */
+struct tap {
+	__u64 until;			/* CLOCK_MONOTONIC, ns; 0: nobody listens */
+	__u32 vserver;			/* row; 0: all */
+	__u32 zero;
+};
+
 struct counter {
 	__u64 packets;
 	__u64 bytes;			/* whole frames, with the Ethernet header, without FCS */

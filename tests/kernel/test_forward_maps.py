@@ -142,8 +142,8 @@ def variant(source: Path, target: Path, *flags: str, replace: tuple[str, str] | 
     shutil.copytree(source, folder)
     main = folder / "forward.bpf.c"
     if replace:
-        assert replace[0] in main.read_text()
-        main.write_text(main.read_text().replace(*replace))
+        changed = next(path for path in (main, folder / "forward.h") if replace[0] in path.read_text())
+        changed.write_text(changed.read_text().replace(*replace))
     include = f"-I/usr/include/{os.uname().machine}-linux-gnu"
     made = target / "forward.bpf.o"
     run("clang", "-O2", "-g", "-target", "bpf", include, *flags, "-c", str(main), "-o", str(made))

@@ -157,7 +157,8 @@ int sink_tc(struct __sk_buff *skb)
 	return TC_ACT_SHOT;
 }
 
-SEC("xdp")
+/* "frags", as the forwarder is: a program calls only its like. */
+SEC("xdp.frags")
 int restore_xdp(struct xdp_md *context)
 {
 	if (restore((void *)(long)context->data, (void *)(long)context->data_end))
@@ -165,14 +166,14 @@ int restore_xdp(struct xdp_md *context)
 	return XDP_ABORTED;
 }
 
-SEC("xdp")
+SEC("xdp.frags")
 int nothing_xdp(struct xdp_md *context)
 {
 	(void)context;
 	return XDP_PASS;
 }
 
-SEC("xdp")
+SEC("xdp.frags")
 int floor_xdp(struct xdp_md *context)
 {
 	if (!constant_macs((void *)(long)context->data, (void *)(long)context->data_end))
