@@ -167,9 +167,18 @@ def test_frames_that_have_a_vserver_find_its_ring_until_they_have_left(
     for number, key in enumerate(keys, start=1):
         bench.maps.apply(Put(Table.VSERVERS, key, VServerEntry(number, number, HashField.SOURCE, full)))
     done: list[str] = []
-    for name in ("update", "delete"):
-        real = getattr(bench.outer, name)
-        monkeypatch.setattr(bench.outer, name, lambda *a, name=name, real=real: (done.append(name), real(*a)))
+    update, delete = bench.outer.update, bench.outer.delete
+
+    def seen_update(key: bytes, value: bytes, size: int | None = None) -> None:
+        done.append("update")
+        update(key, value, size)
+
+    def seen_delete(key: bytes) -> None:
+        done.append("delete")
+        delete(key)
+
+    monkeypatch.setattr(bench.outer, "update", seen_update)
+    monkeypatch.setattr(bench.outer, "delete", seen_delete)
     rings = bench.another.read().rings
     apply([Delete(Table.VSERVERS, key) for key in keys[:2]], bench.maps)
     assert not done

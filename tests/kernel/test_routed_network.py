@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dataplane.desired import Configuration, VServerOptions
+from dataplane.desired import Configuration, VServerConfig, VServerOptions
 from dataplane.lab.server import BIG_FILE, SMALL_FILE, write_files
 from dataplane.tables import HashField, Reason
 from tests import packets as p
@@ -32,6 +32,7 @@ OUTSIDE = {4: "203.0.113.80", 6: "2001:db8:80::80"}  # of no subnet: routed to t
 NETS = {"lan": ("10.77.0.{}/24", "fd77::{}/64"), "lan2": ("10.78.0.{}/24", "fd78::{}/64")}
 SERVERS = {"s1": ("lan", 21), "s2": ("lan", 22), "s3": ("lan2", 23)}
 ECHO = 7
+SESSIONLESS = VServerOptions()
 BOTH_PORTS = HashField.SOURCE | HashField.SOURCE_PORT
 
 
@@ -122,14 +123,13 @@ def loaded(net: Segments, object_file: Path, pin_dir: Path) -> Iterator[Director
             net.ip(host, family, "route", "flush", "cache")
 
 
-def rows(**options: bool) -> Configuration:
+def rows(options: VServerOptions) -> Configuration:
     """Port 80 and the echo by source address and port, on the VIPs in and outside the subnets."""
-    made = []
+    made: list[VServerConfig] = []
     for vips in (INSIDE, OUTSIDE):
         for version, vip in vips.items():
             for protocol, port in ((p.TCP, 80), (p.UDP, ECHO)):
-                chosen = VServerOptions(**options)
-                made.append(vserver(len(made) + 1, vip, servers(version), protocol, port, BOTH_PORTS, chosen))
+                made.append(vserver(len(made) + 1, vip, servers(version), protocol, port, BOTH_PORTS, options))
     return configuration(*made)
 
 
@@ -141,13 +141,15 @@ def narrow_paths(net: Segments, version: int) -> set[str]:
 
 @pytest.mark.parametrize("vips", [INSIDE, OUTSIDE], ids=["inside", "outside"])
 @pytest.mark.parametrize(
-    "options", [{}, {"sessions": True}, {"sessions": True, "rotate": True}], ids=["sessionless", "sessions", "turns"]
+    "options",
+    [SESSIONLESS, VServerOptions(sessions=True), VServerOptions(sessions=True, rotate=True)],
+    ids=["sessionless", "sessions", "turns"],
 )
 @pytest.mark.parametrize("version", [4, 6])
 def test_a_narrow_hop_is_told_to_the_server_that_has_the_flow(  # noqa: PLR0917 - fixtures and parameters
-    net: Segments, loaded: Director, files: Path, version: int, options: dict[str, bool], vips: dict[int, str]
+    net: Segments, loaded: Director, files: Path, version: int, options: VServerOptions, vips: dict[int, str]
 ) -> None:
-    loaded.follow(rows(**options))
+    loaded.follow(rows(options))
     whole, served = (files / BIG_FILE).read_bytes(), set[str]()
     assert not narrow_paths(net, version)
     for _ in range(40):
@@ -167,7 +169,7 @@ def test_a_narrow_hop_is_told_to_the_server_that_has_the_flow(  # noqa: PLR0917 
 def test_fragmented_datagrams_arrive_whole_both_ways(
     net: Segments, loaded: Director, version: int, sessions: bool, vips: dict[int, str]
 ) -> None:
-    loaded.follow(rows(sessions=sessions))
+    loaded.follow(rows(VServerOptions(sessions=sessions)))
     sizes = [*enumerate([1, 1473, 3000, 9000, 20_000, 40_000, 60_000] * 3, start=41000)]
     answered = {echo(net, version, vips[version], port, size, tries=4) for port, size in sizes}
     assert answered == SERVERS.keys()
@@ -203,7 +205,7 @@ def echo(net: Segments, version: int, vip: str, port: int, size: int, *, tries: 
 
 
 def test_nobody_on_the_segments_is_told_of_a_vip_outside_their_subnets(net: Segments, loaded: Director) -> None:
-    loaded.follow(rows())
+    loaded.follow(rows(SESSIONLESS))
     for version in (4, 6):
         transfer = Http(net.namespace("client"), CLIENT[version], OUTSIDE[version], SMALL_FILE)
         assert len(transfer.finish()) == 1 << 20
@@ -212,7 +214,7 @@ def test_nobody_on_the_segments_is_told_of_a_vip_outside_their_subnets(net: Segm
 
 
 def test_a_server_on_another_nic_is_reached_over_that_nic(net: Segments, loaded: Director) -> None:
-    loaded.follow(rows())
+    loaded.follow(rows(SESSIONLESS))
     routes = {entry.mac: (entry.ifindex, entry.source_mac) for entry in loaded.reconciler.observed.services.values()}
     indexes = {interface.name: interface.ifindex for interface in loaded.kernel.links.interfaces()}
     for server, nic in (("s1", "eth0"), ("s2", "eth0"), ("s3", "eth1")):

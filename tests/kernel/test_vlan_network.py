@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from dataplane.desired import Configuration
+from dataplane.desired import Configuration, VServerConfig
 from dataplane.lab.server import SMALL_FILE, write_files
 from dataplane.tables import HashField, Reason
 from tests import packets as p
@@ -78,7 +78,7 @@ def loaded(net: Segments, object_file: Path, pin_dir: Path) -> Iterator[Director
 
 
 def rows() -> Configuration:
-    made = []
+    made: list[VServerConfig] = []
     for pair in VIPS.values():
         for version, vip in zip((4, 6), pair, strict=True):
             servers = [bare(server, vlan, version) for server, vlan in VLAN_OF.items()]
