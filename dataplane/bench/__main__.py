@@ -80,7 +80,7 @@ class Bench:
     def loss(self) -> None:
         """Whether a frame gets lost while things change."""
         plan = loss.Plan(changes=self.changes)
-        self.add([loss.measure(self.object_path, self.loss_object, self.sandbox.bpffs / "loss", plan)])
+        self.add(loss.measure(self.object_path, self.loss_object, self.sandbox.bpffs / "loss", plan))
 
     def _loaded(self) -> AbstractContextManager[forwarder.Loaded]:
         return forwarder.loaded(self.object_path, self.sandbox.bpffs / "forwarder")
