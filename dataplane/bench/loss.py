@@ -42,7 +42,7 @@ RATE = 102_000  # a little more than the goal, which starting and stopping cost
 GOAL = 100_000
 KILLS = 3
 TICK_SECONDS = 0.002
-LATE_SECONDS = 5.0
+LATE_SECONDS = 1.0
 FAMILIES = (4, 6)
 FLOWS, MAX_FRAMES, CHUNK = 4096, 1 << 24, 4096  # of bpf/loss.bpf.c
 _SOURCE = Path(__file__).parents[1] / "bpf" / "forward.bpf.c"
@@ -59,15 +59,13 @@ class Plan:
 
     ``changes`` one after the other, a kill -9 of the worker at ``kills`` moments among the first two thirds, and before
     the last third another forwarder, with maps of another shape. ``others`` are called then, by name, such as a change
-    of the hook that the forwarder is attached to; each must return when it is done. ``niceness`` is the generator's: at
-    the lowest it keeps its rate on a machine that does other work.
+    of the hook that the forwarder is attached to; each must return when it is done.
     """
 
     changes: int = CHANGES
     rate: int = RATE
     kills: int = KILLS
     others: Sequence[tuple[str, Disturbance]] = ()
-    niceness: int = -20
 
 
 @dataclass(slots=True)
@@ -92,14 +90,14 @@ class Traffic:
                 self.maps["flows"].update(struct.pack("=I", index), flow.packed())
             self.maps["sent"].update(struct.pack("=I", family), bytes(4))
 
-    def send(self, rate: int, niceness: int, stop: Event) -> None:
+    def send(self, rate: int, stop: Event) -> None:
         """Half of ``rate`` of each family until ``stop``. What is late is made up for, unless it is very late."""
-        os.setpriority(os.PRIO_PROCESS, 0, niceness)
+        parent = os.getppid()
         due = time.monotonic()
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as link:
             link.bind((_CLIENT, 0))
             batches = [Batch(_frame(version), round(rate * TICK_SECONDS / len(FAMILIES))) for version in FAMILIES]
-            while not stop.is_set():
+            while not stop.is_set() and os.getppid() == parent:
                 for batch in batches:
                     batch.send(link)
                 due = max(due + TICK_SECONDS, time.monotonic() - LATE_SECONDS)
@@ -235,7 +233,7 @@ def _disturbed(traffic: Traffic, plan: Plan, objects: tuple[Path, Path], folder:
     worker, at = Worker(objects[0], folder, 0, last), 0
     drops: Counter[str] = Counter()
     before, started = _overflowed(), time.monotonic()
-    with _sending(traffic, plan):
+    with _sending(traffic, plan.rate):
         for moment in kills:
             at = worker.follow(until=moment)
             worker.kill()
@@ -302,12 +300,14 @@ class Worker:
 
 
 @contextmanager
-def _sending(traffic: Traffic, plan: Plan) -> Iterator[None]:
+def _sending(traffic: Traffic, rate: int) -> Iterator[None]:
     """Frames arrive during the block, and all that were sent have been dealt with after it."""
     context = multiprocessing.get_context("fork")  # the programs' descriptors go along
     stop = context.Event()
-    sender = context.Process(target=traffic.send, args=(plan.rate, plan.niceness, stop))
+    sender = context.Process(target=traffic.send, args=(rate, stop))
     sender.start()
+    pinned = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))  # not behind the sender, which stays where the bench is
     try:
         while sender.is_alive() and not sum(traffic.sent()):
             time.sleep(TICK_SECONDS)
@@ -319,6 +319,7 @@ def _sending(traffic: Traffic, plan: Plan) -> Iterator[None]:
     finally:
         stop.set()
         sender.join()
+        os.sched_setaffinity(0, pinned)
     time.sleep(0.1)
 
 

@@ -30,7 +30,7 @@ def interrupt():
 
 folder, others = Path(sys.argv[1]), [("an interruption", interrupt)] if sys.argv[2:] else []
 with sandbox.entered(folder) as place:
-    plan = loss.Plan(changes=40, rate=20_000, kills=2, others=others, niceness=0)
+    plan = loss.Plan(changes=40, rate=20_000, kills=2, others=others)
     found = loss.measure(folder / "forward.bpf.o", folder / "loss.bpf.o", place.bpffs / "loss", plan)
 print(json.dumps(found[0].as_json()))
 """
