@@ -36,7 +36,7 @@ _PACK: dict[Table, tuple[Callable[[Any], bytes], Callable[[Any], bytes]]] = {
 # Entries of an array cannot be removed; zeros mean "not in use".
 _ARRAYS = {Table.SETTINGS, Table.SERVICES, Table.POLICIES}
 # The forwarder remembers look-ups in these (bpf/find.h)
-_REMEMBERED = {Table.VIPS, Table.VSERVERS}
+_REMEMBERED = {Table.SETTINGS, Table.INTERFACES, Table.VIPS, Table.VSERVERS, Table.POLICIES}
 # What a frame on its way takes from here next, once it has a vserver
 _NEEDED_BY_VSERVER = {Table.RINGS, Table.POLICIES}
 
@@ -105,6 +105,7 @@ class KernelMaps:
             opened.delete(key)
         if step.table in _REMEMBERED:
             self._new_generation()
+        if step.table is Table.VSERVERS:
             self._old_vservers = True
 
     def put_rings(self, steps: Sequence[Step]) -> int:
