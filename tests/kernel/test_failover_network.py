@@ -110,9 +110,9 @@ def test_transfers_go_on_when_another_director_takes_over(
     ]
     begun = [transfer.read(len(whole) // 16) for transfer, whole in running]
     assert holder(net, vip) == mac_of("a").hex(":")
-    forwarded = first.count()
 
     first.leave()
+    forwarded = first.count()
     second.follow(rows(sessions=sessions))
     eventually(lambda: holder(net, vip) == mac_of("b").hex(":"))
     for (transfer, whole), part in zip(running, begun, strict=True):

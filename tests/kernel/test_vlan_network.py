@@ -155,7 +155,7 @@ def test_a_frame_leaves_with_the_tag_of_its_servers_vlan(net: Segments, loaded: 
     for server, vlan in VLAN_OF.items():
         assert trunk.tags(mac_of("director"), mac_of(server), kind) == {vlan}
     assert not [frame for _tag, frame in trunk.frames if frame[12:14] == b"\x81\x00"]  # no tag within a tag
-    assert loaded.count() > 100
+    assert loaded.count()
 
 
 @pytest.mark.parametrize("version", [4, 6])
