@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 from unittest.mock import Mock
 
@@ -173,6 +173,42 @@ def test_a_verdict_is_applied_without_working_out_everything_anew(monkeypatch: p
     monkeypatch.undo()
     for down in ((), (3,)):
         anew.reconciler.round(three_services(5, *down))
+    assert dump(bench.maps.tables) == dump(anew.maps.tables)
+
+
+def test_a_verdict_is_applied_without_asking_about_the_network_when_nothing_happened_to_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench()
+    for _ in range(2):
+        bench.reconciler.round(three_services())
+    for port, name in ((FakeLinks, "interfaces"), (FakeLinks, "ensure_attached"), (FakeNeighbours, "table")):
+        monkeypatch.setattr(port, name, Mock(side_effect=AssertionError(name)))
+    assert where(bench.maps.tables, CLIENT).reason is Reason.FORWARDED
+    done = bench.reconciler.round(three_services(2, 1, 2), same_network=True)
+    assert (done.error, done.desired.revision, done.summary.count("ring 1")) == ("", 2, 1)
+    assert not bench.reconciler.round(three_services(2, 1, 2), same_network=True).summary
+    monkeypatch.undo()
+    anew = Bench()
+    for _ in range(2):
+        anew.reconciler.round(three_services(2, 1, 2))
+    assert dump(bench.maps.tables) == dump(anew.maps.tables)
+    assert not bench.reconciler.round(three_services(2, 1, 2)).summary
+
+
+@pytest.mark.parametrize("down", [(1, 2, 3), ()], ids=["the last service goes", "another vserver comes"])
+def test_more_than_a_verdict_asks_about_the_network_all_the_same(down: tuple[int, ...]) -> None:
+    bench = Bench()
+    for _ in range(2):
+        bench.reconciler.round(three_services())
+    wanted = three_services(2, *down)
+    if not down:
+        other = replace(wanted.vservers[0], config_id=77, port=81, name="other")
+        wanted = replace(wanted, vservers=(*wanted.vservers, other))
+    bench.reconciler.round(wanted, same_network=True)
+    anew = Bench()
+    anew.reconciler.round(three_services())
+    anew.reconciler.round(wanted)
     assert dump(bench.maps.tables) == dump(anew.maps.tables)
 
 
