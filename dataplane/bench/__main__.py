@@ -13,7 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dataplane.bench import configurations, control, forwarder, harness, packets, probes, reaction, rings, sandbox, veth
+from dataplane.bench import (
+    configurations,
+    control,
+    forwarder,
+    harness,
+    loss,
+    packets,
+    probes,
+    reaction,
+    rings,
+    sandbox,
+    veth,
+)
 from dataplane.bench.harness import Harness
 from dataplane.bench.results import Figure, table
 from dataplane.bench.sandbox import BenchError, Sandbox
@@ -30,6 +42,8 @@ class Bench:
     harness: Harness
     sandbox: Sandbox
     show: Callable[[str], None]
+    loss_object: Path = BUILD / "loss.bpf.o"
+    changes: int = loss.CHANGES
     figures: list[Figure] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
@@ -85,6 +99,11 @@ class Bench:
         """How long a server's failure takes to reach the table."""
         self.add([*reaction.measure(self.sandbox, self.object_path)])
 
+    def loss(self) -> None:
+        """Whether a frame gets lost while things change."""
+        plan = loss.Plan(changes=self.changes)
+        self.add(loss.measure(self.object_path, self.loss_object, self.sandbox.bpffs / "loss", plan))
+
     def _loaded(self) -> AbstractContextManager[forwarder.Loaded]:
         return forwarder.loaded(self.object_path, self.sandbox.bpffs / "forwarder")
 
@@ -96,6 +115,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "rings": Bench.rings,
     "probes": Bench.probes,
     "reaction": Bench.reaction,
+    "loss": Bench.loss,
 }
 
 
@@ -128,6 +148,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         programs = harness.load(options.harness)
         try:
             bench = Bench(options.object, forwarder.find_xdp(options.object.parent), programs, place, _show)
+            bench.loss_object, bench.changes = options.harness.with_name("loss.bpf.o"), options.changes
             for part in options.only or PARTS:
                 PARTS[part](bench)
         finally:
@@ -148,6 +169,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--harness", type=Path, default=BUILD / "bench.bpf.o", help="the benchmark's own programs")
     parser.add_argument("--output", type=Path, default=BUILD / "bench.json", help="where the figures go")
     parser.add_argument("--only", action="append", choices=sorted(PARTS), help="measure this part only (repeatable)")
+    parser.add_argument("--changes", type=int, default=loss.CHANGES, help="how many the part loss makes")
     options = parser.parse_args(arguments)
     try:
         found = measure(options)

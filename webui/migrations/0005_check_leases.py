@@ -8,7 +8,7 @@ import webui.models.health
 
 
 class Migration(migrations.Migration):
-    dependencies = [("webui", "0003_leaving_sessions_backup_and_syn_limits")]
+    dependencies = [("webui", "0005_monitor_parameters")]
 
     operations = [
         migrations.CreateModel(

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webui', '0005_check_leases'),
+        ('webui', '0004_events_and_fail_open'),
     ]
 
     operations = [
