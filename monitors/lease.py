@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from django.db.models import F
+from django.utils import timezone
 
 from webui.models import CheckLease
 from webui.models.health import SHARDS
@@ -49,7 +50,7 @@ class Leases:
         """Keep what is held, take what is free, ask for what is fair; returns the shards that are held now."""
         started = self.clock()
         mine = CheckLease.objects.filter(owner=self.owner)
-        mine.update(beats=F("beats") + 1)
+        mine.update(beats=F("beats") + 1, renewed_at=timezone.now())
         rows = self._rows()
         self.taken = frozenset(row.shard for row in rows if self._is_free(row) and self._take(row))
         held = {row.shard for row in rows if row.owner == self.owner or row.shard in self.taken}

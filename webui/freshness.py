@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 import redis
 from django.conf import settings
 
-from webui.models import HealthState
+from webui.models import CheckLease, HealthState
 from webui.models.health import SHARDS
 
 KEY: Final = "halfpipe:checks:"  # and the number of the shard
@@ -74,19 +74,31 @@ class Figures:
 def last_checked(pks: Collection[int]) -> dict[int, datetime]:
     """When each of these rows was last checked, as far as Redis or, for what it does not know, the rows tell.
 
+    While Redis is away, a check counts as made when the worker that leases it last said that it runs: results of no
+    change are nowhere else, and an outage of Redis alone is no stall of the checks.
     Rows that were never checked are left out. Raises django.db.Error.
     """
-    found = {pk: one.checked_at for pk, one in figures(pks).items()}
+    known = _ask(pks)
+    found = {pk: one.checked_at for pk, one in (known or {}).items()}
     missing = set(pks) - found.keys()
     if missing:
         rows = HealthState.objects.filter(checked_at__isnull=False).values_list("pk", "checked_at")
         # Thousands of numbers are more than SQLite takes in one query.
         found |= {pk: at for pk, at in rows if pk in missing and at is not None}
+    if known is None:
+        leases = CheckLease.objects.exclude(owner="").values_list("shard", "renewed_at")
+        renewed = {shard: at for shard, at in leases if at is not None}
+        found |= {pk: max(at, renewed.get(pk % SHARDS, at)) for pk, at in found.items()}
     return found
 
 
 def figures(pks: Collection[int]) -> dict[int, Figures]:
     """Figures of these rows from Redis alone; none at all when it is away. :meth:`Figures.fits` says if they count."""
+    return _ask(pks) or {}
+
+
+def _ask(pks: Collection[int]) -> dict[int, Figures] | None:
+    """Figures of these rows from Redis; None when it is away."""
     by_shard: dict[int, list[int]] = {}
     for pk in pks:
         by_shard.setdefault(pk % SHARDS, []).append(pk)
@@ -99,7 +111,7 @@ def figures(pks: Collection[int]) -> dict[int, Figures]:
             answers = pipe.execute()
     except (redis.RedisError, OSError) as error:
         log.info("Redis is away (%s): figures of the checks are those of their last change of state.", error)
-        return {}
+        return None
     found = {}
     for members, values in zip(by_shard.values(), answers, strict=True):
         for pk, data in zip(members, values, strict=True):

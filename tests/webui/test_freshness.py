@@ -15,7 +15,7 @@ from tests.redis_server import RedisServer
 from webui import details, freshness
 from webui.actions import services
 from webui.freshness import Figures
-from webui.models import HealthState
+from webui.models import CheckLease, HealthState
 from webui.models.health import SHARDS
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -100,6 +100,22 @@ def test_figures_that_no_longer_count_are_not_shown(redis_server: RedisServer, s
     freshness.save({row.pk: stale})
     freshness.refresh([row])
     assert (row.response, row.probes) == ("connected", 10)
+
+
+@pytest.mark.django_db
+def test_an_outage_of_redis_alone_is_no_stall_of_the_checks(redis_server: RedisServer) -> None:
+    row = state(state="UP")
+    freshness.save({row.pk: FIGURES})
+    shard = row.pk % SHARDS
+    CheckLease.objects.update_or_create(shard=shard, defaults={"owner": "w", "renewed_at": NOW + timedelta(minutes=1)})
+    CheckLease.objects.update_or_create(
+        shard=(shard + 1) % SHARDS, defaults={"owner": "w", "renewed_at": NOW + timedelta(minutes=9)}
+    )
+    assert freshness.last_checked([row.pk]) == {row.pk: NOW}
+    redis_server.kill()
+    assert freshness.last_checked([row.pk]) == {row.pk: NOW + timedelta(minutes=1)}
+    CheckLease.objects.update(owner="")
+    assert freshness.last_checked([row.pk]) == {row.pk: NOW - timedelta(hours=1)}
 
 
 @pytest.mark.django_db

@@ -26,6 +26,12 @@ class Migration(migrations.Migration):
                     "wanted_by",
                     models.CharField(blank=True, help_text="Worker with less to do that asks for it.", max_length=64),
                 ),
+                (
+                    "renewed_at",
+                    models.DateTimeField(
+                        help_text="When the owner last said so; for people, not for owners.", null=True
+                    ),
+                ),
             ],
         ),
         migrations.RemoveIndex(model_name="healthstate", name="health_due"),

@@ -82,6 +82,7 @@ class CheckLease(models.Model):
     owner = models.CharField(max_length=64, blank=True, help_text="Worker that runs these checks; empty: nobody.")
     beats = models.PositiveBigIntegerField(default=0)
     wanted_by = models.CharField(max_length=64, blank=True, help_text="Worker with less to do that asks for it.")
+    renewed_at = models.DateTimeField(null=True, help_text="When the owner last said so; for people, not for owners.")
 
     def __str__(self) -> str:
         return f"checks {self.shard} of {SHARDS}: {self.owner or 'nobody'}"
