@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from dataplane import desired
 from dataplane.balance import Measure
+from dataplane.forwarding import Mode
 from dataplane.tables import HashField, IPAddress, SettingFlag
 from webui.backups import chain, primaries
 from webui.choices import PROTOCOL_NUMBER, TURNS, AdminState, LbMethod, Persistence, State
@@ -165,6 +166,7 @@ class Reader:
             ),
             servers=tuple(ip_address(server.address) for server in self._rows.servers.values()),
             rules=SettingFlag.TTL if installation.ttl_rule else SettingFlag(0),
+            mode=Mode[installation.forwarding_mode],
         )
 
 

@@ -90,6 +90,14 @@ class PingResponse(models.TextChoices):
     DROP = "DROP", "dropped"
 
 
+class ForwardingMode(models.TextChoices):
+    """Which program forwards: tc alone, or XDP before it."""
+
+    AUTO = "AUTO", "auto: XDP where the network card is known to be fit for it, else tc"
+    TC = "TC", "tc: after the kernel has made a buffer of each frame; works everywhere"
+    XDP = "XDP", "XDP: in the driver wherever it takes the program, else tc"
+
+
 class RedirectionMode(models.TextChoices):
     """How a request reaches the server (``-m``)."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -20,6 +20,7 @@ from dataplane.bench.sandbox import BenchError
 from dataplane.change import compile_change, resolve_change
 from dataplane.compile import compile_tables
 from dataplane.desired import Configuration, resolve
+from dataplane.forwarding import Forwarding, Mode, Wish
 from dataplane.kernel.libbpf import Map
 from dataplane.layout import RING_SIZE
 from dataplane.plan import Table, plan
@@ -162,6 +163,10 @@ class _Links:
     def ensure_attached(self, ifindexes: Collection[int]) -> list[str]:
         del ifindexes
         return []
+
+    def ensure_modes(self, ifindexes: Collection[int], wish: Wish) -> tuple[list[str], Mapping[int, Forwarding]]:
+        del wish
+        return [], {index: Forwarding(Mode.TC, "") for index in ifindexes}
 
     def ensure_probe_device(self, routes: Collection[ProbeRoute]) -> Interface:
         raise BenchError(f"no probe is configured, but a device is wanted for {routes}")

@@ -101,17 +101,17 @@ static __always_inline int follow_first(context_t *ctx, const struct packet *pac
 	return send_to(ctx, packet, setting, vserver_id, index, ipv4);
 }
 
-/* Does a capture listen to this vserver? Only XDP needs to know: packet sockets hear the frames of tc. */
-static __always_inline int is_tapped(const struct vserver_value *vserver)
+/* Does a capture listen to the vserver of this row, or to any if the row is unknown (0)? Only XDP needs to know: packet
+ * sockets hear the frames of tc. */
+static __always_inline int is_tapped(__u32 row)
 {
 #ifdef HALFPIPE_XDP
 	__u32 zero = 0;
 	struct tap *tap = bpf_map_lookup_elem(&taps, &zero);
 
-	return tap && tap->until && (!tap->vserver || tap->vserver == vserver->config_id) &&
-	       bpf_ktime_get_ns() < tap->until;
+	return tap && tap->until && (!row || !tap->vserver || tap->vserver == row) && bpf_ktime_get_ns() < tap->until;
 #else
-	(void)vserver;
+	(void)row;
 	return 0;
 #endif
 }
@@ -157,8 +157,11 @@ static __always_inline int handle_ip(context_t *ctx, struct packet *packet, int 
 #endif
 	}
 	if (packet->flags & PACKET_LATER && !(packet->flags & PACKET_QUOTED) &&
-	    recall_fragment(packet, ipv4, &vserver_id, &index))
+	    recall_fragment(packet, ipv4, &vserver_id, &index)) {
+		if (is_tapped(0))
+			return XDP_PASS;
 		return follow_first(ctx, packet, vserver_id, index, ipv4);
+	}
 	vserver = find_vserver(packet, flags);
 	if (vserver && packet->flags & PACKET_LATER && needs_first_fragment(vserver))
 		return finish(ctx, REASON_DROP_FRAGMENT);
@@ -171,7 +174,7 @@ static __always_inline int handle_ip(context_t *ctx, struct packet *packet, int 
 	if (recent)
 		remember(recent, packet, vserver, number);
 found:
-	if (is_tapped(vserver))
+	if (is_tapped(vserver->config_id))
 		return XDP_PASS;
 	return forward(ctx, packet, vserver, ipv4);
 }
