@@ -91,7 +91,7 @@ class Command(BaseCommand):
         self.stderr.write(text)
 
 
-def _capture(
+def _capture(  # noqa: PLR0913 - from where, which, how much and where to
     file: BinaryIO, tap: Tap, selector: Selector, interfaces: Sequence[Interface], *, limits: Limits, around: Detour
 ) -> str:
     """Run one capture and tell what it has."""
