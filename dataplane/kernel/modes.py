@@ -78,9 +78,10 @@ class Modes:
             reason = obstacle(device, wish)
             if not reason and self.forwarder.xdp_fd < 0:
                 reason = f"the program for XDP cannot be used: {self.forwarder.xdp_error}"
-            if reason and look.has(index):
-                look.devices[index] = without_program(device)  # as it will be in a moment
             reasons[index] = reason or self._refusal(device)
+        for index in look.there:
+            if look.has(index) and reasons.get(index, "not ours"):
+                look.devices[index] = without_program(look.devices[index])  # as it will be in a moment
         return reasons
 
     def _bridge(self, look: _Look, wish: Wish, reasons: dict[int, str]) -> list[str]:
