@@ -11,49 +11,24 @@
 #include "hash.h"
 #include "maps.h"
 #include "parse.h"
+#include "send.h"
 #include "types.h"
 #ifndef HALFPIPE_XDP
 #include "icmp.h"
 #include "probe.h"
 #endif
 
-/* Does the frame come from where it would go, or from this director? Then somebody sends it back to us: a server that
- * is a director itself, or a bridge loop. Six octets of source MAC begin in the middle of the second word. */
-static __always_inline int is_loop(const __u32 *eth, const __u32 *macs)
+/* To this service, if the frame holds what it must. */
+static __always_inline int send_packet(context_t *ctx, const struct packet *packet, const struct settings *setting,
+				       __u32 vserver_id, __u32 index, int ipv4)
 {
-	__u32 high = eth[1] >> 16 | eth[2] << 16, low = eth[2] >> 16;
-
-	return !((high ^ macs[0]) | (low ^ (macs[1] & 0xffff))) ||	/* from the server */
-	       !((eth[1] ^ macs[1]) >> 16 | (eth[2] ^ macs[2])) ||	/* from our egress interface */
-	       !((high ^ eth[0]) | (low ^ (eth[1] & 0xffff)));		/* from our ingress interface */
-}
-
-/* To this service. Counts and returns the verdict. */
-static __always_inline int send_to(context_t *ctx, const struct packet *packet, const struct settings *setting,
-				   __u32 vserver_id, __u32 index, int ipv4)
-{
-	void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
+	void *data = (void *)(long)ctx->data;
 	struct counter seen = frames(ctx, packet);
 	struct service_value *service = bpf_map_lookup_elem(&services, &index);
-	__u32 *macs, *eth = data;
 
-	if (!service || !service->config_id || data + IPV4_TTL + 1 > data_end)
+	if (data + IPV4_TTL + 1 > (void *)(long)ctx->data_end)
 		return finish(ctx, REASON_DROP_TABLE);
-	/* mac and source_mac lie side by side as the Ethernet header has them: three words */
-	macs = (__u32 *)service->mac;
-	if (macs[0] == (macs[1] >> 16 | macs[2] << 16) && (macs[1] & 0xffff) == macs[2] >> 16)
-		return finish(ctx, REASON_DROP_OWN_MAC);
-	if (is_loop(eth, macs))
-		return finish(ctx, REASON_DROP_LOOP);
-	if (setting->flags & SETTING_TTL && *((__u8 *)data + (ipv4 ? IPV4_TTL : IPV6_HOP_LIMIT)) <= 1)
-		return finish(ctx, REASON_DROP_TTL);
-	eth[0] = macs[0];
-	eth[1] = macs[1];
-	eth[2] = macs[2];
-	count(&vserver_stats, vserver_id, &seen);
-	count(&service_stats, index, &seen);
-	count(&reasons, REASON_FORWARDED, &seen);
-	return send_out(ctx, service->ifindex);
+	return send_to(ctx, data, setting->flags, vserver_id, index, service, &seen, ipv4);
 }
 
 /* To the service that is remembered, or that the ring names. */
@@ -76,7 +51,7 @@ static __always_inline int forward(context_t *ctx, const struct packet *packet,
 		chosen = ipv4 ? choose_ipv4(ctx, packet, vserver, ring) : choose_ipv6(ctx, packet, vserver, ring);
 		if (chosen <= 0)
 			return finish(ctx, -chosen);
-		return send_to(ctx, packet, setting, vserver_id, chosen, ipv4);
+		return send_packet(ctx, packet, setting, vserver_id, chosen, ipv4);
 	}
 	slot = ring_slot(setting, vserver, packet, ipv4);
 	/* Keeps the compiler, which knows the bound, from leaving out the test that the verifier needs */
@@ -86,7 +61,7 @@ static __always_inline int forward(context_t *ctx, const struct packet *packet,
 	index = ring->slot[slot];
 	if (!index)
 		return finish(ctx, REASON_DROP_NO_SERVICE);
-	return send_to(ctx, packet, setting, vserver_id, index, ipv4);
+	return send_packet(ctx, packet, setting, vserver_id, index, ipv4);
 }
 
 /* A fragment without ports: where its first one went. */
@@ -98,22 +73,7 @@ static __always_inline int follow_first(context_t *ctx, const struct packet *pac
 
 	if (!setting)
 		return finish(ctx, REASON_DROP_TABLE);
-	return send_to(ctx, packet, setting, vserver_id, index, ipv4);
-}
-
-/* Does a capture listen to the vserver of this row, or to any if the row is unknown (0)? Only XDP needs to know: packet
- * sockets hear the frames of tc. */
-static __always_inline int is_tapped(__u32 row)
-{
-#ifdef HALFPIPE_XDP
-	__u32 zero = 0;
-	struct tap *tap = bpf_map_lookup_elem(&taps, &zero);
-
-	return tap && tap->until && (!row || !tap->vserver || tap->vserver == row) && bpf_ktime_get_ns() < tap->until;
-#else
-	(void)row;
-	return 0;
-#endif
+	return send_packet(ctx, packet, setting, vserver_id, index, ipv4);
 }
 
 /* Not for a VIP, but perhaps the answer to a probe. */
@@ -137,7 +97,7 @@ static __always_inline int handle_ip(context_t *ctx, struct packet *packet, int 
 	enum reason reason;
 	struct vip_value *vip;
 
-	if (recent && is_recent(recent, packet, number)) {
+	if (recent && is_recent(ctx, recent, packet, number)) {
 		vserver = &recent->value;
 		goto found;
 	}
@@ -172,7 +132,7 @@ static __always_inline int handle_ip(context_t *ctx, struct packet *packet, int 
 		return finish(ctx, reason);
 	}
 	if (recent)
-		remember(recent, packet, vserver, number);
+		remember(ctx, recent, packet, vserver, number);
 found:
 	if (is_tapped(vserver->config_id))
 		return XDP_PASS;
