@@ -95,9 +95,9 @@ class PingResponse(models.TextChoices):
 class ForwardingMode(models.TextChoices):
     """Which program forwards: tc alone, or XDP before it."""
 
-    AUTO = "AUTO", "auto: XDP where the network card is known to be fit for it, else tc"
-    TC = "TC", "tc: after the kernel has made a buffer of each frame; works everywhere"
-    XDP = "XDP", "XDP: in the driver wherever it takes the program, else tc"
+    AUTO = "AUTO", "auto: XDP where that is safe, else tc"
+    TC = "TC", "tc"
+    XDP = "XDP", "XDP where the driver takes it, else tc"
 
 
 class RedirectionMode(models.TextChoices):

@@ -34,7 +34,7 @@ def test_the_mode_is_auto_until_somebody_changes_it_on_the_settings_page(client:
     assert snapshot.read()[1].mode is Mode.AUTO
     client.force_login(factories.owner())
     page = client.get("/settings/").content.decode()
-    assert "auto: XDP where the network card is known to be fit for it, else tc" in page
+    assert "auto: XDP where that is safe, else tc" in page
     answer = client.post("/settings/", {"forwarding_mode": "XDP"}, follow=True)
     assert "The settings were saved." in answer.content.decode()
     assert snapshot.read()[1].mode is Mode.XDP

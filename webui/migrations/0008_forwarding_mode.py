@@ -14,12 +14,12 @@ class Migration(migrations.Migration):
             name="forwarding_mode",
             field=models.CharField(
                 choices=[
-                    ("AUTO", "auto: XDP where the network card is known to be fit for it, else tc"),
-                    ("TC", "tc: after the kernel has made a buffer of each frame; works everywhere"),
-                    ("XDP", "XDP: in the driver wherever it takes the program, else tc"),
+                    ("AUTO", "auto: XDP where that is safe, else tc"),
+                    ("TC", "tc"),
+                    ("XDP", "XDP where the driver takes it, else tc"),
                 ],
                 default="AUTO",
-                help_text="XDP costs less a frame. Some drivers restart the network card's queues when it is switched on or off, which takes the link down for a moment; the switch itself loses no packet. XDP on virtual interfaces needs preparation, see “Forwarding by tc or XDP” in the concepts.",
+                help_text="XDP works in the network card's driver and costs less a frame; tc works everywhere. Some drivers restart the card's queues when XDP is switched on or off, which takes the link down for a moment; the switch itself loses no packet. XDP on virtual interfaces needs preparation, see “Forwarding by tc or XDP” in the concepts.",
                 max_length=4,
                 verbose_name="forwarding",
             ),

@@ -61,9 +61,10 @@ class Installation(models.Model):
         max_length=4,
         choices=ForwardingMode.choices,
         default=ForwardingMode.AUTO,
-        help_text="XDP costs less a frame. Some drivers restart the network card's queues when it is switched on or "
-        "off, which takes the link down for a moment; the switch itself loses no packet. XDP on virtual interfaces "
-        "needs preparation, see “Forwarding by tc or XDP” in the concepts.",
+        help_text="XDP works in the network card's driver and costs less a frame; tc works everywhere. Some drivers "
+        "restart the card's queues when XDP is switched on or off, which takes the link down for a moment; the switch "
+        "itself loses no packet. XDP on virtual interfaces needs preparation, see “Forwarding by tc or XDP” in the "
+        "concepts.",
     )
 
     def __str__(self) -> str:
