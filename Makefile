@@ -15,7 +15,7 @@ CLANG_FLAGS := -O2 -g -Wall -Wextra -Werror -target bpf -I/usr/include/$(ARCH)-l
 PYTHON_PACKAGES := ca-certificates python3 python3-venv
 BPF_PACKAGES := clang libbpf1 libbpf-dev bpftool
 LAB_PACKAGES := redis-server iproute2 iputils-ping curl tcpdump tftpd-hpa util-linux mount
-TEST_PACKAGES := chromium fonts-dejavu-core nginx-light dovecot-pop3d dovecot-imapd bind9 freeradius snmpd slapd mariadb-server postgresql monitoring-plugins-basic
+TEST_PACKAGES := chromium fonts-dejavu-core nginx-light dovecot-pop3d dovecot-imapd bind9 freeradius snmpd slapd mariadb-server postgresql monitoring-plugins-basic vsftpd postfix chrony
 INSTALL := dataplane/lab/install-packages.sh
 # A stamp in the environment itself: it goes when the environment goes.
 SYNCED := $(VENV)/.synced

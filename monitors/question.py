@@ -68,20 +68,22 @@ def spec_of(monitor: Monitor, service: Service, target: ProbeTarget, average: fl
 
 
 def _timeout(monitor: Monitor, average: float | None) -> float:
+    longest = monitor.seconds("resp_timeout")
     if not (monitor.lrtm and monitor.deviation) or average is None:
-        return float(monitor.resp_timeout)
+        return longest
     # In steps of 10 ms: rows that ask the same question of one server then still share a probe, as a rule.
-    return min(float(monitor.resp_timeout), round(average + monitor.deviation, 2))
+    return min(longest, max(0.01, round(average + monitor.seconds("deviation"), 2)))
 
 
 def thresholds_of(monitor: Monitor) -> machine.Parameters:
     """What the state machine goes by."""
     return machine.Parameters(
-        interval=monitor.interval,
+        interval=monitor.seconds("interval"),
         retries=monitor.retries,
         failure_retries=monitor.failure_retries,
         success_retries=monitor.success_retries,
-        down_time=monitor.down_time,
+        down_time=monitor.seconds("down_time"),
         reverse=monitor.reverse,
         alert_retries=monitor.alert_retries,
+        slow_after=monitor.seconds("resp_timeout") * monitor.resp_timeout_thresh / 100,
     )

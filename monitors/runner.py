@@ -77,21 +77,24 @@ class Runner:
         self._capacity = capacity()
         self._lock = threading.Lock()  # guards the attributes below
         self._jobs: dict[int, Job] = {}
+        self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._threads: list[threading.Thread] = []
         self._answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
         self._tasks: set[asyncio.Task[None]] = set()  # of the loop's thread; it keeps only weak references itself
 
     def free(self) -> int:
-        """How many more probes may be submitted."""
+        """How many more probes may be submitted; none while it stops."""
         with self._lock:
-            return self._capacity - len(self._jobs)
+            return 0 if self._stopping else self._capacity - len(self._jobs)
 
     def submit(self, claims: Sequence[Claim]) -> None:
-        """Check each claim when it is due; returns at once."""
+        """Check each claim when it is due; returns at once. While it stops claims are left to expire."""
         now = timezone.now()
         jobs = jobs_of(claims, now)
         with self._lock:
+            if self._stopping:
+                return
             loop = self._started()
             self._jobs.update({id(job): job for job in jobs})
         overdue = 0
@@ -107,6 +110,7 @@ class Runner:
         with self._lock:
             loop, threads = self._loop, self._threads
             self._loop, self._threads = None, []
+            self._stopping = loop is not None
         if loop is None:
             return []
         asyncio.run_coroutine_threadsafe(self._finish(patience), loop).result()
@@ -117,6 +121,7 @@ class Runner:
         with self._lock:
             left = [claim for job in self._jobs.values() for claim in job.claims]
             self._jobs.clear()
+            self._stopping = False
         return left
 
     def _started(self) -> asyncio.AbstractEventLoop:

@@ -166,7 +166,7 @@ class Outcome:
                 new=event.new,
                 reason=event.reason[:_WORDS_LIMIT],
             )
-            for event in (self.step.transition, self.step.alert)
+            for event in (self.step.transition, self.step.alert, self.step.slow_alert)
             if event is not None
         ]
 
@@ -194,7 +194,7 @@ def _claim_of(row: HealthState, horizon: datetime) -> Claim:
         pk=row.pk,
         spec=spec_of(monitor, row.service, row.target, row.average_time),
         due_at=row.due_at,
-        until=horizon + timedelta(seconds=monitor.resp_timeout) + MARGIN,
+        until=horizon + timedelta(seconds=monitor.seconds("resp_timeout")) + MARGIN,
         first=row.checked_at is None,
         state=row.state,
         recent=row.recent,

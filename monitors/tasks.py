@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -17,13 +18,26 @@ from webui.celery import app
 
 # Checks due before the next tick are taken too and wait until their moment, so that none is up to a second late;
 # a second of the schedule and half a second for a tick that is late itself.
+TICK: Final = 1.0  # seconds between sweeps
 AHEAD: Final = timedelta(seconds=1.5)
 PATIENCE: Final = 3.0  # seconds that a stopping worker waits for its probes
 
 log = logging.getLogger(__name__)
 
-runner = Runner(registry.run, store.record)
 _sweeping = threading.Lock()
+
+
+def record(answers: Sequence[store.Answer]) -> None:
+    """Write results. Checks with an interval shorter than that of the sweep do not wait for the next one.
+
+    Raises django.db.DatabaseError; nothing is then written.
+    """
+    store.record(answers)
+    if any(answer.claim.parameters.interval < TICK for answer in answers):
+        sweep()
+
+
+runner = Runner(registry.run, record)
 
 
 @app.task(name="monitors.tasks.sweep")  # type: ignore[untyped-decorator]  # Celery has no types

@@ -52,7 +52,8 @@ def attempt_of(monitor: Monitor, service: Service, target: ProbeTarget) -> Attem
     before = [(RESOLVE, words) for words in _paths(spec, service)]
     if spec.timeout > tries.LONGEST:
         spec = replace(spec, timeout=tries.LONGEST)
-        before.append(("limit", f"ended after {spec.timeout:g} s; checks wait up to {monitor.resp_timeout} s"))
+        longest = monitor.time_text("resp_timeout")
+        before.append(("limit", f"ended after {spec.timeout:g} s; checks wait up to {longest}"))
     return Attempt(spec, tuple(before), thresholds_of(monitor))
 
 

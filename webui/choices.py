@@ -26,7 +26,7 @@ class State(models.TextChoices):
 
 
 # What a check can find; the other states follow from what the operator wants.
-CHECK_STATES = [(state.value, state.label) for state in (State.UP, State.DOWN, State.UNKNOWN)]
+CHECK_STATES = [(state.value, state.label) for state in (State.UP, State.DOWN, State.UNKNOWN, State.GOING_OUT)]
 
 # Problems first: the order in which lists show states, and the colour token of app.css.
 STATE_ORDER: dict[str, int] = {
@@ -45,6 +45,18 @@ STATE_COLOUR: dict[str, str] = {
     State.GOING_OUT: "warn",
     State.DOWN_GOING_OUT: "bad",
 }
+
+
+class TimeUnit(models.TextChoices):
+    """Units of a monitor's times (``-interval 500 MSEC``)."""
+
+    SEC = "SEC", "seconds"
+    MSEC = "MSEC", "milliseconds"
+    MIN = "MIN", "minutes"
+
+
+UNIT_SECONDS: dict[str, float] = {TimeUnit.SEC: 1.0, TimeUnit.MSEC: 0.001, TimeUnit.MIN: 60.0}
+UNIT_SYMBOL: dict[str, str] = {TimeUnit.SEC: "s", TimeUnit.MSEC: "ms", TimeUnit.MIN: "min"}
 
 
 class ServiceType(models.TextChoices):

@@ -15,6 +15,7 @@ from webui.choices import AdminState, State
 from webui.effective import is_leaving
 from webui.models import HealthState, Monitor, ProbeTarget, Server, Service, ServiceMonitorBinding, VServer
 from webui.models.fields import port_text
+from webui.models.monitor import TIMES
 from webui.queries import change_rows, transition_rows
 from webui.rows import endpoint, iso, monitor_row, server_row, service_row, url_of, vserver_row
 from webui.tables import COLUMNS, LEAVES_AT, Action, Column, Table
@@ -23,6 +24,7 @@ from webui.world import World, load_world
 BY_HAND_WITH_TLS = "openssl s_client -connect {endpoint}"
 HIDDEN_FACTS = frozenset(
     {"id", "name", "state", "version", "built_in", "params", "secrets", "out_of_service_at", "graceful"}
+    | {f"{name}_unit" for name in TIMES}
 )
 
 
@@ -119,6 +121,8 @@ def _facts(obj: Server | Service | VServer | Monitor) -> list[tuple[str, str]]:
             value = f"{value:%Y-%m-%d %H:%M:%S} UTC"
         elif one.name in {"port", "dest_port"}:
             value = "the service's" if one.name == "dest_port" and not value else port_text(value)
+        elif isinstance(obj, Monitor) and one.name in TIMES:
+            value = obj.time_text(one.name)
         elif isinstance(value, bool):
             value = "yes" if value else "no"
         elif one.name == "monitor_type" and value in KINDS:

@@ -142,7 +142,10 @@ def flushes(verdict: Verdict, service: Service, vserver: VServer) -> bool:
 
 
 def _by_checks(health_monitor: bool, threshold: int, checks: Iterable[Check]) -> Verdict:
-    """Threshold 0: every counted monitor must be UP. Otherwise the weights of those that are must reach it."""
+    """Threshold 0: every counted monitor must be UP. Otherwise the weights of those that are must reach it.
+
+    A monitor whose server says that it is under maintenance counts as UP, and the service is then going out.
+    """
     if not health_monitor:
         return Verdict(State.UP, "health monitoring is off for it")
     counted = [check for check in checks if check.counted]
@@ -154,7 +157,7 @@ def _by_checks(health_monitor: bool, threshold: int, checks: Iterable[Check]) ->
 
 
 def _all_must_be_up(checks: list[Check]) -> Verdict:
-    for wanted in (State.DOWN, State.UNKNOWN):
+    for wanted in (State.DOWN, State.UNKNOWN, State.GOING_OUT):
         for check in checks:
             if check.state == wanted:
                 seen = check.response or "not checked yet"
@@ -163,7 +166,10 @@ def _all_must_be_up(checks: list[Check]) -> Verdict:
 
 
 def _by_threshold(checks: list[Check], threshold: int) -> Verdict:
-    weight_up = sum(check.weight for check in checks if check.state == State.UP)
+    leaving = [check for check in checks if check.state == State.GOING_OUT]
+    weight_up = sum(check.weight for check in (*leaving, *(one for one in checks if one.state == State.UP)))
+    if weight_up >= threshold and leaving:  # the server says so, whatever other monitors find
+        return Verdict(State.GOING_OUT, f"{leaving[0].monitor}: {leaving[0].response}")
     if weight_up >= threshold:
         return Verdict(State.UP, f"UP monitors weigh {weight_up}, threshold {threshold}")
     weight_unknown = sum(check.weight for check in checks if check.state == State.UNKNOWN)

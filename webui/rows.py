@@ -155,7 +155,8 @@ def monitor_row(world: World, monitor: Monitor) -> MonitorRow:
         state=monitor.state,
         state_reason="built in" if monitor.built_in else "",
         monitor_type=monitor.monitor_type,
-        timing=f"every {monitor.interval} s, {monitor.resp_timeout} s to answer, DOWN after {monitor.retries}",
+        timing=f"every {monitor.time_text('interval')}, {monitor.time_text('resp_timeout')} to answer, "
+        f"DOWN after {monitor.retries}",
         services=len(bound),
         failing=len(failing),
     )

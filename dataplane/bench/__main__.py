@@ -69,6 +69,7 @@ class Bench:
                 found.append(control.full_load(loaded, name, size))
                 if size == control.CHANGED:
                     found += [*control.rounds(loaded), *control.memory(loaded)]
+        found += control.committed(self.object_path, self.sandbox.bpffs / "committed")
         self.add(found)
 
     def rings(self) -> None:

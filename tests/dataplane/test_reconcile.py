@@ -178,6 +178,42 @@ def test_a_verdict_is_applied_without_working_out_everything_anew(monkeypatch: p
     assert dump(bench.maps.tables) == dump(anew.maps.tables)
 
 
+def test_a_verdict_is_applied_without_asking_about_the_network_when_nothing_happened_to_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench()
+    for _ in range(2):
+        bench.reconciler.round(three_services())
+    for port, name in ((FakeLinks, "interfaces"), (FakeLinks, "ensure_attached"), (FakeNeighbours, "table")):
+        monkeypatch.setattr(port, name, Mock(side_effect=AssertionError(name)))
+    assert where(bench.maps.tables, CLIENT).reason is Reason.FORWARDED
+    done = bench.reconciler.round(three_services(2, 1, 2), same_network=True)
+    assert (done.error, done.desired.revision, done.summary.count("ring 1")) == ("", 2, 1)
+    assert not bench.reconciler.round(three_services(2, 1, 2), same_network=True).summary
+    monkeypatch.undo()
+    anew = Bench()
+    for _ in range(2):
+        anew.reconciler.round(three_services(2, 1, 2))
+    assert dump(bench.maps.tables) == dump(anew.maps.tables)
+    assert not bench.reconciler.round(three_services(2, 1, 2)).summary
+
+
+@pytest.mark.parametrize("down", [(1, 2, 3), ()], ids=["the last service goes", "another vserver comes"])
+def test_more_than_a_verdict_asks_about_the_network_all_the_same(down: tuple[int, ...]) -> None:
+    bench = Bench()
+    for _ in range(2):
+        bench.reconciler.round(three_services())
+    wanted = three_services(2, *down)
+    if not down:
+        other = replace(wanted.vservers[0], config_id=77, port=81, name="other")
+        wanted = replace(wanted, vservers=(*wanted.vservers, other))
+    bench.reconciler.round(wanted, same_network=True)
+    anew = Bench()
+    anew.reconciler.round(three_services())
+    anew.reconciler.round(wanted)
+    assert dump(bench.maps.tables) == dump(anew.maps.tables)
+
+
 def test_a_small_change_that_was_refused_is_made_up_for() -> None:
     bench = Bench()
     for _ in range(2):
@@ -357,7 +393,7 @@ def test_the_mode_and_the_interfaces_of_services_reach_the_kernel_and_come_back(
     bench.reconciler.round(replace(three_services(), mode=Mode.XDP))
     assert bench.links.wishes == [Wish(Mode.XDP, frozenset([2]))]
     assert modes_in_use(bench) == {2: "xdp"}
-    bench.reconciler.round(replace(three_services(2), mode=Mode.TC))
+    bench.reconciler.round(replace(three_services(2), mode=Mode.TC), same_network=True)
     assert bench.links.wishes[-1].mode is Mode.TC
     assert modes_in_use(bench) == {2: "tc"}
 

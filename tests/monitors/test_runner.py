@@ -212,6 +212,20 @@ def test_stopping_records_what_is_done_and_returns_what_is_not(make_runner: Call
     wait_for(lambda: len(recorder.answers) == 2)
 
 
+def test_an_interval_shorter_than_that_of_the_sweep_is_kept(
+    file_database: Path, make_runner: Callable[..., Runner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "runner", make_runner(record=tasks.record))
+    times = {"interval": 200, "interval_unit": "MSEC", "resp_timeout": 100, "resp_timeout_unit": "MSEC"}
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        service = rows.service()
+        here = rows.target(service, "127.0.0.1")
+        fast = rows.monitor(dest_port=server.getsockname()[1], **times)
+        health = rows.health(timezone.now(), of=service, by=fast, at=here)
+        assert tasks.sweep() == 1
+        wait_for(lambda: HealthState.objects.get(pk=health.pk).probes >= 5)  # of one sweep
+
+
 def test_a_sweep_checks_real_sockets_and_writes_what_it_saw(
     file_database: Path, make_runner: Callable[..., Runner], monkeypatch: pytest.MonkeyPatch
 ) -> None:

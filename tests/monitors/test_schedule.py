@@ -11,7 +11,7 @@ from monitors.spec import ProbeSpec
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
 moments = st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC))
-spacings = st.integers(1, 20940)
+spacings = st.integers(1, 20940) | st.sampled_from([0.2, 0.35, 1.5])
 
 
 def spec(number: int = 1, timeout: float = 2.0) -> ProbeSpec:
@@ -20,7 +20,7 @@ def spec(number: int = 1, timeout: float = 2.0) -> ProbeSpec:
 
 @given(number=st.integers(1, 60000), spacing=spacings, now=moments)
 def test_the_second_check_is_at_the_questions_place_half_to_one_and_a_half_intervals_away(
-    number: int, spacing: int, now: datetime
+    number: int, spacing: float, now: datetime
 ) -> None:
     due = schedule.first_due(spec(number), spacing, now)
     step = timedelta(seconds=spacing)
@@ -50,7 +50,7 @@ def test_places_are_the_same_in_every_process() -> None:
 
 @given(due=moments, spacing=spacings, late=st.floats(0, 1e6))
 def test_the_next_check_is_whole_intervals_after_the_due_time_and_the_first_in_the_future(
-    due: datetime, spacing: int, late: float
+    due: datetime, spacing: float, late: float
 ) -> None:
     now = due + timedelta(seconds=late)
     after = schedule.next_due(due, spacing, now)

@@ -93,6 +93,30 @@ def test_a_service_whose_checks_fail_while_it_leaves_is_down_and_serves_nobody()
     assert not takes_clients(found, keeps_no_flows=True)
 
 
+def by_monitors(states: dict[int, tuple[str, int]], threshold: int = 0) -> Verdict:
+    """States and weights of monitors by their number."""
+    from webui.models import Monitor  # noqa: PLC0415 - rows of no database
+
+    bound = [
+        ServiceMonitorBinding(service=a_service(), monitor=Monitor(pk=pk, name=f"m{pk}"), weight=weight)
+        for pk, (_state, weight) in states.items()
+    ]
+    health = {pk: HealthState(state=state, response="503") for pk, (state, _weight) in states.items()}
+    return verdict_of(a_service(mon_threshold=threshold), bound, health, NOON)
+
+
+def test_a_server_that_says_it_is_under_maintenance_takes_no_new_clients_and_keeps_its_flows() -> None:
+    going, up, down = State.GOING_OUT, State.UP, State.DOWN
+    found = by_monitors({1: (up, 1), 2: (going, 1)})
+    assert found == Verdict(State.GOING_OUT, "m2: 503")
+    for sessionless in (True, False):
+        assert not takes_clients(found, keeps_no_flows=sessionless)
+    assert by_monitors({1: (down, 1), 2: (going, 1)}).state == State.DOWN
+    assert by_monitors({1: (up, 3), 2: (going, 1)}, threshold=3).state == State.GOING_OUT
+    assert by_monitors({1: (down, 3), 2: (going, 1)}, threshold=3).state == State.DOWN
+    assert by_monitors({1: (down, 3), 2: (going, 3)}, threshold=3).state == State.GOING_OUT
+
+
 @pytest.mark.parametrize(
     ("verdict", "sessionless", "flows"),
     [

@@ -193,6 +193,7 @@ ADDED: list[tuple[str, dict[str, Any], type[Any]]] = [
             "failure_retries": "0",
             "success_retries": "1",
             "alert_retries": "0",
+            "resp_timeout_thresh": "0",
             "deviation": "0",
             "down_time": "30",
             "dest_port": "8080",

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("webui", "0003_leaving_sessions_backup_and_syn_limits"),
+        ("webui", "0006_monitor_parameters"),
     ]
 
     operations = [

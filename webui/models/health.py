@@ -33,12 +33,16 @@ class HealthState(models.Model):
     target = models.ForeignKey(ProbeTarget, on_delete=models.CASCADE, related_name="health_states")
     service = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="health_states")
     monitor = models.ForeignKey(Monitor, on_delete=models.CASCADE, related_name="health_states")
-    state = models.CharField(max_length=16, choices=CHECK_STATES, default=State.UNKNOWN)
+    state = models.CharField(max_length=32, choices=CHECK_STATES, default=State.UNKNOWN)
     since = models.DateTimeField(default=timezone.now, help_text="When the state last changed.")
     due_at = models.DateTimeField(default=timezone.now, help_text="When the next check is due.")
     claimed_until = models.DateTimeField(null=True, blank=True, help_text="A sweep works on it until then at most.")
     checked_at = models.DateTimeField(null=True, blank=True)
-    recent = models.CharField(max_length=127, blank=True, help_text="Latest results, newest last: P passed, F failed.")
+    recent = models.CharField(
+        max_length=127,
+        blank=True,
+        help_text="Latest results, newest last: P passed, F failed, T under maintenance; small: slow.",
+    )
     response = models.CharField(max_length=255, blank=True, help_text="What the last check saw, in words.")
     response_time = models.FloatField(null=True, blank=True, help_text="Seconds.")
     average_time = models.FloatField(null=True, blank=True, help_text="Learned response time, seconds.")
@@ -61,8 +65,8 @@ class HealthTransition(AppendOnly):
     service_name = models.CharField(max_length=127)
     monitor_name = models.CharField(max_length=127)
     vip = models.GenericIPAddressField()
-    old = models.CharField(max_length=16, choices=CHECK_STATES)
-    new = models.CharField(max_length=16, choices=CHECK_STATES)
+    old = models.CharField(max_length=32, choices=CHECK_STATES)
+    new = models.CharField(max_length=32, choices=CHECK_STATES)
     reason = models.CharField(max_length=255)
 
     objects = AppendOnlyQuerySet.as_manager()
