@@ -192,6 +192,7 @@ class FixedLinks:
         return []
 
     def ensure_modes(self, ifindexes: Collection[int], wish: Wish) -> tuple[list[str], Mapping[int, Forwarding]]:
+        """All of them forward by tc."""
         del wish
         return [], {index: Forwarding(Mode.TC, "") for index in ifindexes}
 
