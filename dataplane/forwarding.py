@@ -126,8 +126,11 @@ def _incapable(device: Device) -> str:
 def path_obstacle(device: Device, devices: Mapping[int, Device], wish: Wish) -> str:
     """Why frames that arrive here could not be sent to the services by XDP; empty if they can.
 
-    Services behind the interface itself need no redirect (XDP_TX).
+    Services behind the interface itself need no redirect (XDP_TX). A veth loses such frames unless its other end has
+    an XDP program (drivers/net/veth.c); what can be seen from here is that it has neither that nor GRO.
     """
+    if device.kind == "veth" and device.ifindex in wish.egress and not can_send(device.ifindex, devices):
+        return "the other end of this veth takes nothing from XDP: it needs an XDP program of its own"
     others = sorted(wish.egress - {device.ifindex})
     if not others:
         return ""

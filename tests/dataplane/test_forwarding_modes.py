@@ -66,6 +66,15 @@ def test_services_behind_other_interfaces_need_redirects_that_both_ends_can_do()
     assert path_obstacle(silent, {2: silent, 3: silent}, Wish(Mode.XDP, wish.egress)) == ""
 
 
+def test_a_veth_whose_other_end_would_lose_every_frame_gets_no_xdp() -> None:
+    deaf = replace(CARD, kind="veth", features=ABLE)
+    wish = Wish(Mode.XDP, frozenset([2]))
+    assert "the other end of this veth" in path_obstacle(deaf, {2: deaf}, wish)
+    assert path_obstacle(deaf, {2: deaf, 3: OTHER}, Wish(Mode.XDP, frozenset([3]))) == ""
+    ready = replace(deaf, features=FULL)
+    assert path_obstacle(ready, {2: ready}, wish) == ""
+
+
 def test_one_word_for_all_interfaces() -> None:
     by_tc, by_xdp = Forwarding(Mode.TC, ""), Forwarding(Mode.XDP, "")
     assert [summary(found) for found in ([], [by_tc], [by_xdp, by_xdp], [by_tc, by_xdp])] == [

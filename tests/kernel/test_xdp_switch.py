@@ -190,6 +190,7 @@ def test_xdp_leaves_an_interface_that_is_no_longer_ours(made: Link, kernel: Kern
 
 
 def test_a_link_that_goes_down_and_up_keeps_its_program(made: Link, kernel: Kernel) -> None:
+    made.prepare("eth0")
     switch(kernel, made, Mode.XDP)
     for state in ("down", "up"):
         made.ip("peer", "link", "set", "eth0", state)
@@ -197,8 +198,15 @@ def test_a_link_that_goes_down_and_up_keeps_its_program(made: Link, kernel: Kern
         assert (done, found.mode) == ([], Mode.XDP)
     switch(kernel, made, Mode.TC)
     made.ip("peer", "link", "set", "eth0", "down")
+    assert switch(kernel, made, Mode.XDP)[1] == Forwarding(Mode.TC, "the link is down")
+    assert attached(made) == ""
+
+
+def test_a_veth_whose_other_end_would_lose_every_frame_stays_with_tc(made: Link, kernel: Kernel) -> None:
+    switch(kernel, made, Mode.XDP)  # which finds out that a program does not help
     done, found = switch(kernel, made, Mode.XDP)
-    assert (done, found) == ([], Forwarding(Mode.TC, "the link is down"))
+    assert (done, found.mode, found.refused, attached(made)) == ([], Mode.TC, True, "")
+    assert "the other end of this veth takes nothing from XDP" in found.reason
 
 
 def test_services_behind_an_interface_that_cannot_send_from_xdp_keep_the_others_on_tc(
@@ -211,10 +219,11 @@ def test_services_behind_an_interface_that_cannot_send_from_xdp_keep_the_others_
     assert switch(kernel, made, Mode.XDP, "eth1")[1].mode is Mode.XDP
     made.offload("peer", "eth1", "gro", on=False)
     done, found = switch(kernel, made, Mode.XDP, "eth1")
-    assert (done, found.mode) == (["eth0: detached XDP"], Mode.TC)
+    assert (done, found.mode) == (["eth0: detached XDP", "eth1: detached XDP"], Mode.TC)
 
 
 def test_the_drivers_words_tell_why_it_refuses(made: Link, kernel: Kernel) -> None:
+    made.prepare("eth0")
     for host in made.names:
         made.ip(host, "link", "set", "eth0", "mtu", "9000")
     single = load_instructions(6, THEIRS, xdp._RETURN_PASS)  # cannot take frames of several pages
