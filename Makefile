@@ -88,7 +88,7 @@ test-fast: $(SYNCED) ## Run the tests that need neither root nor a browser
 	@$(BIN)/pytest -p no:playwright -m "not browser and not kernel"
 
 .PHONY: bench
-bench: setup bpf build/bench.bpf.o ## Measure the forwarder against its goals (root), into build/bench.json
+bench: setup bpf build/bench.bpf.o build/loss.bpf.o ## Measure the forwarder against its goals (root), into build/bench.json
 	@$(INSTALL) nftables
 	@exec $(BIN)/python -m dataplane.bench
 
@@ -97,6 +97,10 @@ build/ring.so: dataplane/ring.c
 	clang -O2 -Wall -Wextra -Werror -shared -fPIC -o $@.tmp $< && mv $@.tmp $@
 
 build/bench.bpf.o: dataplane/bench/bpf/harness.bpf.c
+	@mkdir -p build
+	clang $(CLANG_FLAGS) -c $< -o $@.tmp && mv $@.tmp $@
+
+build/loss.bpf.o: dataplane/bench/bpf/loss.bpf.c
 	@mkdir -p build
 	clang $(CLANG_FLAGS) -c $< -o $@.tmp && mv $@.tmp $@
 

@@ -23,6 +23,7 @@ class State(models.TextChoices):
     OUT_OF_SERVICE = "OUT OF SERVICE", "out of service"
     GOING_OUT = "GOING OUT OF SERVICE", "going out of service"
     DOWN_GOING_OUT = "DOWN WHEN GOING OUT OF SERVICE", "down when going out of service"
+    FAIL_OPEN = "FAIL-OPEN", "failing, kept by fail-open"
 
 
 # What a check can find; the other states follow from what the operator wants.
@@ -32,10 +33,11 @@ CHECK_STATES = [(state.value, state.label) for state in (State.UP, State.DOWN, S
 STATE_ORDER: dict[str, int] = {
     State.DOWN: 0,
     State.DOWN_GOING_OUT: 1,
-    State.UNKNOWN: 2,
-    State.GOING_OUT: 3,
-    State.OUT_OF_SERVICE: 4,
-    State.UP: 5,
+    State.FAIL_OPEN: 2,
+    State.UNKNOWN: 3,
+    State.GOING_OUT: 4,
+    State.OUT_OF_SERVICE: 5,
+    State.UP: 6,
 }
 STATE_COLOUR: dict[str, str] = {
     State.UP: "ok",
@@ -44,6 +46,7 @@ STATE_COLOUR: dict[str, str] = {
     State.OUT_OF_SERVICE: "muted",
     State.GOING_OUT: "warn",
     State.DOWN_GOING_OUT: "bad",
+    State.FAIL_OPEN: "bad",
 }
 
 
@@ -134,6 +137,16 @@ class ConnFailover(models.TextChoices):
 
 # What the audit calls an attempt that changes nothing; its own word when shown, and no choice of the column.
 PROBED: Final = "probed"
+
+
+class EventKind(models.TextChoices):
+    """What events are about."""
+
+    TRANSITION = "TRANSITION", "change of state"
+    ALERT = "ALERT", "alert of a monitor"
+    ALARM = "ALARM", "alarm"
+    DIRECTOR = "DIRECTOR", "event of a director"
+    TEST = "TEST", "test"
 
 
 class Interface(models.TextChoices):

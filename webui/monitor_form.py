@@ -134,7 +134,7 @@ class MonitorForm(ObjectForm):
 
     def _add(self, one: Parameter) -> None:
         is_set = one.secret and one.name in self.instance.secret_names
-        self.fields[one.name] = _field_of(one, is_set=is_set)
+        self.fields[one.name] = field_of(one, is_set=is_set)
         if not one.secret:
             self.initial.setdefault(one.name, self.instance.params.get(one.name, one.default))
         elif is_set and (one.default or not one.required):
@@ -171,7 +171,7 @@ class MonitorForm(ObjectForm):
         }
 
 
-def _field_of(one: Parameter, *, is_set: bool) -> forms.Field:
+def field_of(one: Parameter, *, is_set: bool) -> forms.Field:
     """A form field; what may be in it is for the kind to judge."""
     given: dict[str, Any] = {
         "label": one.label,

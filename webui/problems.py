@@ -28,7 +28,8 @@ def problems(
     found += [
         _problem(f"service-{row['key']}", row["state"], f"service {row['name']}", row["url"], row["state_reason"])
         for row in services
-        if row["state"] in {State.DOWN, State.UNKNOWN, State.DOWN_GOING_OUT} and row["key"] not in spare
+        if row["state"] in {State.DOWN, State.UNKNOWN, State.FAIL_OPEN, State.DOWN_GOING_OUT}
+        and row["key"] not in spare
     ]
     found += [
         _problem(f"server-{row['key']}", State.DOWN, f"server {row['name']}", row["url"], f"no path, {row['path']}")

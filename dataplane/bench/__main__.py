@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dataplane.bench import configurations, control, forwarder, harness, packets, rings, sandbox, veth
+from dataplane.bench import configurations, control, forwarder, harness, loss, packets, rings, sandbox, veth
 from dataplane.bench.harness import Harness
 from dataplane.bench.results import Figure, table
 from dataplane.bench.sandbox import BenchError, Sandbox
@@ -30,6 +30,8 @@ class Bench:
     harness: Harness
     sandbox: Sandbox
     show: Callable[[str], None]
+    loss_object: Path = BUILD / "loss.bpf.o"
+    changes: int = loss.CHANGES
     figures: list[Figure] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
@@ -76,6 +78,11 @@ class Bench:
         """What the ring's size costs."""
         self.add([*rings.measure()])
 
+    def loss(self) -> None:
+        """Whether a frame gets lost while things change."""
+        plan = loss.Plan(changes=self.changes)
+        self.add(loss.measure(self.object_path, self.loss_object, self.sandbox.bpffs / "loss", plan))
+
     def _loaded(self) -> AbstractContextManager[forwarder.Loaded]:
         return forwarder.loaded(self.object_path, self.sandbox.bpffs / "forwarder")
 
@@ -85,6 +92,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "veth": Bench.veth,
     "control": Bench.control,
     "rings": Bench.rings,
+    "loss": Bench.loss,
 }
 
 
@@ -117,6 +125,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         programs = harness.load(options.harness)
         try:
             bench = Bench(options.object, forwarder.find_xdp(options.object.parent), programs, place, _show)
+            bench.loss_object, bench.changes = options.harness.with_name("loss.bpf.o"), options.changes
             for part in options.only or PARTS:
                 PARTS[part](bench)
         finally:
@@ -137,6 +146,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--harness", type=Path, default=BUILD / "bench.bpf.o", help="the benchmark's own programs")
     parser.add_argument("--output", type=Path, default=BUILD / "bench.json", help="where the figures go")
     parser.add_argument("--only", action="append", choices=sorted(PARTS), help="measure this part only (repeatable)")
+    parser.add_argument("--changes", type=int, default=loss.CHANGES, help="how many the part loss makes")
     options = parser.parse_args(arguments)
     try:
         found = measure(options)

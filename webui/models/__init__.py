@@ -1,5 +1,7 @@
+from webui.models.alarm import Alarm
 from webui.models.audit import AuditEntry, Installation
 from webui.models.dataplane import DataplaneStatus, DirectorCounters, DirectorEvent, ServerPath
+from webui.models.event import EventDelivery, EventTarget
 from webui.models.health import HealthState, HealthTransition, ProbeTarget
 from webui.models.monitor import Monitor
 from webui.models.server import Server
@@ -7,10 +9,13 @@ from webui.models.service import Service, ServiceMonitorBinding
 from webui.models.vserver import VServer, VServerServiceBinding
 
 __all__ = [
+    "Alarm",
     "AuditEntry",
     "DataplaneStatus",
     "DirectorCounters",
     "DirectorEvent",
+    "EventDelivery",
+    "EventTarget",
     "HealthState",
     "HealthTransition",
     "Installation",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils import timezone
 
+from webui.choices import EventKind
 from webui.models.fields import AppendOnly, AppendOnlyQuerySet
 from webui.models.server import Server
 
@@ -56,6 +57,8 @@ class DirectorEvent(AppendOnly):
     at = models.DateTimeField(default=timezone.now)
     director = models.CharField(max_length=64)
     text = models.CharField(max_length=255)
+    kind = models.CharField(max_length=16, choices=EventKind, default=EventKind.DIRECTOR)
+    raised = models.BooleanField(null=True, help_text="Of an alarm: whether it began; null for what is none.")
 
     objects = AppendOnlyQuerySet.as_manager()
 

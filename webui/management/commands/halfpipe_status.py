@@ -73,7 +73,7 @@ def _service_problems() -> list[str]:
     for vserver in world.vservers.values():
         for binding in world.bindings_of_vserver[vserver.pk] if vserver.state == AdminState.ENABLED else ():
             service = binding.service
-            verdict = world.verdict(service, vserver.address)
+            verdict = world.verdict(service, vserver)
             refusals = [path.reason for path in world.paths[service.server_id] if not path.eligible]
             if verdict.state != State.UP:
                 found.append(f"{service.name} at {vserver.address}: {verdict.state} ({verdict.reason})")

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webui', '0003_leaving_sessions_backup_and_syn_limits'),
+        ('webui', '0004_events_and_fail_open'),
     ]
 
     operations = [
