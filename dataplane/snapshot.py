@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from dataplane import desired
 from dataplane.balance import Measure
+from dataplane.forwarding import Mode
 from dataplane.tables import HashField, IPAddress, SettingFlag
 from webui import freshness
 from webui.backups import chain, primaries
@@ -177,6 +178,7 @@ class Reader:
             ),
             servers=tuple(ip_address(server.address) for server in self._rows.servers.values()),
             rules=SettingFlag.TTL if installation.ttl_rule else SettingFlag(0),
+            mode=Mode[installation.forwarding_mode],
         )
 
     def _checks(self, now: datetime) -> Checks:

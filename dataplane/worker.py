@@ -33,6 +33,7 @@ from django.utils import timezone  # noqa: E402
 from dataplane import balance, report, snapshot  # noqa: E402
 from dataplane.balance import Balancer, Measure  # noqa: E402
 from dataplane.desired import Configuration  # noqa: E402
+from dataplane.forwarding import summary  # noqa: E402
 from dataplane.kernel.assemble import Kernel, open_kernel, remove_everything  # noqa: E402
 from dataplane.reconcile import Reconciler, Round  # noqa: E402
 from webui import live  # noqa: E402
@@ -182,14 +183,17 @@ class Worker:
     def _report(self, done: Round) -> None:
         """Write status rows when they would differ; the heartbeat goes with the counters."""
         desired = done.desired
-        state = (desired, done.error, self.drift, self.reconciler.attached, self.mark)
+        state = (desired, done.error, self.drift, self.reconciler.attached, self.reconciler.forwarding, self.mark)
         if not done.summary and state == self._reported:
             return
         values: dict[str, object] = {
             "wanted_revision": desired.revision,
             "drift": self.drift,
             "last_error": done.error,
-            "interfaces": report.interface_rows(self.kernel.links.interfaces(), self.reconciler.attached),
+            "mode": summary(self.reconciler.forwarding.values()),
+            "interfaces": report.interface_rows(
+                self.kernel.links.interfaces(), self.reconciler.attached, self.reconciler.forwarding
+            ),
         }
         if not done.error:
             values |= {"applied_revision": desired.revision, "applied_at": timezone.now()}

@@ -107,6 +107,14 @@ class PingResponse(models.TextChoices):
     DROP = "DROP", "dropped"
 
 
+class ForwardingMode(models.TextChoices):
+    """Which program forwards: tc alone, or XDP before it."""
+
+    AUTO = "AUTO", "auto: XDP where that is safe, else tc"
+    TC = "TC", "tc"
+    XDP = "XDP", "XDP where the driver takes it, else tc"
+
+
 class RedirectionMode(models.TextChoices):
     """How a request reaches the server (``-m``)."""
 

@@ -196,7 +196,7 @@ class SettingsForm(ErrorsFromActions, ModelForm):
 
     class Meta:
         model = Installation
-        fields = ["ttl_rule"]
+        fields = ["ttl_rule", "forwarding_mode"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -92,7 +92,10 @@ class MonitorRow(TypedDict):
 
 
 class DirectorRow(TypedDict):
-    """A director; ``state`` is CURRENT, APPLYING, ERROR or STALE."""
+    """A director; ``state`` is CURRENT, APPLYING, ERROR or STALE.
+
+    ``mode_reason`` tells for each interface what forwards there and why, ``mode_refused`` where XDP cannot be had.
+    """
 
     key: str
     director: str
@@ -100,6 +103,8 @@ class DirectorRow(TypedDict):
     state_reason: str
     revision: str
     mode: str
+    mode_reason: str
+    mode_refused: str
     heartbeat_at: str | None
     round: str
     drift: int

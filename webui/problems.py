@@ -55,6 +55,9 @@ def _director_problems(directors: list[DirectorRow], *, wanted: bool) -> list[Pr
             found.append(_problem(f"director-{row['key']}", State.DOWN, what, "", reason))
         elif row["state"] == "APPLYING":
             found.append(_problem(f"director-{row['key']}", State.UNKNOWN, what, "", row["state_reason"]))
+        if row["mode_refused"] and row["state"] != "STALE":
+            text = f"the settings ask for XDP, which cannot be had: {row['mode_refused']}"
+            found.append(_problem(f"director-{row['key']}-mode", State.UNKNOWN, what, "", text))
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from ipaddress import ip_address
+from typing import Any
 
 from django.urls import reverse
 
@@ -174,6 +175,15 @@ def monitor_row(world: World, monitor: Monitor) -> MonitorRow:
     )
 
 
+def modes_in_words(interfaces: list[dict[str, Any]], *, refused: bool = False) -> str:
+    """What forwards on each interface and why; ``refused``: only those where XDP was demanded and cannot be had."""
+    return "; ".join(
+        f"{item['name']} {item['mode']}: {item['mode_reason']}"
+        for item in interfaces
+        if item.get("mode") and (item.get("mode_refused") or not refused)
+    )
+
+
 def director_row(status: DataplaneStatus, now: datetime) -> DirectorRow:
     """What a director reports about itself, and whether it still does."""
     if is_stale(status.heartbeat_at, now):
@@ -191,6 +201,8 @@ def director_row(status: DataplaneStatus, now: datetime) -> DirectorRow:
         state_reason=reason,
         revision=f"{status.applied_revision} of {status.wanted_revision}",
         mode=status.mode,
+        mode_reason=modes_in_words(status.interfaces),
+        mode_refused=modes_in_words(status.interfaces, refused=True),
         heartbeat_at=iso(status.heartbeat_at),
         round=f"{status.round_ms:.0f} ms" + (f": {status.round_summary}" if status.round_summary else ""),
         drift=status.drift,

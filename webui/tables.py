@@ -135,7 +135,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("state", "State", "state", note="state_reason"),
         Column("heartbeat_at", "Heartbeat", "age"),
         Column("revision", "Revision applied"),
-        Column("mode", "Mode"),
+        Column("mode", "Mode", note="mode_reason"),
         Column("round", "Last round"),
         Column("drift", "Repairs", "count"),
         Column("last_error", "Last error"),

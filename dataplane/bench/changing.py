@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from dataplane.bench import configurations
 from dataplane.bench.changes import Script, script
+from dataplane.forwarding import Forwarding, Wish
 from dataplane.kernel.assemble import Kernel, open_kernel
 from dataplane.kernel.attach import KernelLinks
 from dataplane.ports import Interface, Neighbour, ProbeRoute
@@ -36,6 +37,9 @@ class _Links:
 
     def ensure_attached(self, ifindexes: Collection[int]) -> list[str]:
         return self.kernel.ensure_attached(ifindexes)
+
+    def ensure_modes(self, ifindexes: Collection[int], wish: Wish) -> tuple[list[str], Mapping[int, Forwarding]]:
+        return self.kernel.ensure_modes(ifindexes, wish)
 
     def ensure_probe_device(self, routes: Collection[ProbeRoute]) -> Interface:
         return self.kernel.ensure_probe_device(routes)

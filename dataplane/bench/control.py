@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -25,6 +25,7 @@ from dataplane.bench.sandbox import BenchError
 from dataplane.change import compile_change, resolve_change
 from dataplane.compile import compile_tables
 from dataplane.desired import Configuration, resolve
+from dataplane.forwarding import Forwarding, Mode, Wish
 from dataplane.kernel.libbpf import Map
 from dataplane.layout import RING_SIZE
 from dataplane.plan import Table, plan
@@ -189,6 +190,11 @@ class FixedLinks:
         """Nothing is to be done."""
         del ifindexes
         return []
+
+    def ensure_modes(self, ifindexes: Collection[int], wish: Wish) -> tuple[list[str], Mapping[int, Forwarding]]:
+        """All of them forward by tc."""
+        del wish
+        return [], {index: Forwarding(Mode.TC, "") for index in ifindexes}
 
     def ensure_probe_device(self, routes: Collection[ProbeRoute]) -> Interface:
         """Any interface will do: no probe is sent."""

@@ -13,7 +13,9 @@ from webui.models.server import Server
 class DataplaneStatus(models.Model):
     """One row a director: what it has applied, and what it sees of its network.
 
-    ``interfaces``: list of {"ifindex", "name", "mac", "up", "addresses": [CIDR text], "attached": bool}.
+    ``interfaces``: list of {"ifindex", "name", "mac", "up", "addresses": [CIDR text], "attached": bool}; those that
+    are attached also have "mode": "tc" or "xdp", "mode_reason": why, and "mode_refused": whether XDP was demanded and
+    cannot be had. ``mode`` is that of all of them: "tc", "xdp" or "xdp, tc".
     """
 
     director = models.CharField(max_length=64, unique=True)

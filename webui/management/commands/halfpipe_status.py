@@ -38,6 +38,9 @@ class Command(BaseCommand):
             problems = _problems()
         for status in DataplaneStatus.objects.order_by("director"):
             self.stdout.write(f"{status.director}: revision {status.applied_revision} applied, mode {status.mode}")
+            for item in status.interfaces:
+                if item.get("mode"):
+                    self.stdout.write(f"{status.director}: {item['name']} {item['mode']}: {item['mode_reason']}")
         for problem in problems:
             self.stdout.write(problem)
         if problems:
