@@ -2,8 +2,10 @@
 
 A program of its own, since the benchmark knows no Django; it prints JSON. Rows are in an SQLite file of its own, 1,000
 virtual servers of 10 services each with a health check, the maps those of a forwarder that it loads under ``--pins``.
-The network does not change. The time begins when the transaction that records the verdict has ended, and ends
-when the round has; the message that wakes the worker, some tenths of a millisecond, is not part of it.
+The network does not change. The time begins when the transaction that records the verdict has ended. It ends when a
+look at the kernel's table finds another ring there ("swapped"), and again when the round has ended: the kernel lets
+the system call return only when no program can still see the former ring. The message that wakes the worker, some
+tenths of a millisecond, is not part of it.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ import argparse
 import json
 import os
 import sys
+import threading
 import time
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -25,12 +29,15 @@ from django.core.management import call_command  # noqa: E402 - Django must be s
 from django.db import transaction  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
+from dataplane import layout  # noqa: E402
 from dataplane.bench import configurations  # noqa: E402
 from dataplane.bench.configurations import Size  # noqa: E402
 from dataplane.bench.control import CHANGED, FixedLinks, FixedNeighbours  # noqa: E402
 from dataplane.bench.forwarder import loaded  # noqa: E402
 from dataplane.bench.sandbox import BenchError  # noqa: E402
 from dataplane.desired import Configuration  # noqa: E402
+from dataplane.kernel.libbpf import Map  # noqa: E402
+from dataplane.plan import Table  # noqa: E402
 from dataplane.reconcile import Reconciler  # noqa: E402
 from dataplane.snapshot import Mark, Reader, mark  # noqa: E402
 from webui.choices import State  # noqa: E402
@@ -48,6 +55,7 @@ from webui.models import (  # noqa: E402
 )
 
 CHANGES = 40
+_LOOK_SECONDS = 0.0003
 _FIRST_PROBE = int(ip_address("198.18.0.1"))
 
 
@@ -103,17 +111,55 @@ def record(row: HealthState, state: State) -> None:
         row.save(update_fields=["state", "since"])
 
 
-def measure(reconciler: Reconciler) -> dict[str, list[float]]:
-    """Milliseconds of each change: reading the rows, and the round."""
+@dataclass(slots=True)
+class Watch:
+    """Looks at the rings of the kernel's table from a thread, to see when one is swapped."""
+
+    rings: Map
+    vserver_id: int
+    seen_at: float = 0.0
+    _thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Look from now on, until the ring is another."""
+        before, self.seen_at = self._ring(), 0.0
+
+        def look() -> None:
+            deadline = time.perf_counter() + 5
+            while self._ring() == before and time.perf_counter() < deadline:
+                time.sleep(_LOOK_SECONDS)
+            self.seen_at = time.perf_counter()
+
+        self._thread = threading.Thread(target=look)
+        self._thread.start()
+
+    def end(self) -> float:
+        """When it was."""
+        if self._thread is None:
+            raise BenchError("nobody looks")
+        self._thread.join()
+        return self.seen_at
+
+    def _ring(self) -> bytes | None:
+        """Id of the ring's map."""
+        return self.rings.lookup(layout.pack_id(self.vserver_id))
+
+
+def measure(reconciler: Reconciler, rings: Map) -> dict[str, list[float]]:
+    """Milliseconds of each change: until the rows are read, until the ring is swapped, until the round has ended."""
     reader = Reader()
     known: Mark
     known, configuration = reader.read(timezone.now())
     _round(reconciler, configuration)
     _round(reconciler, configuration)
     rows = list(HealthState.objects.select_related("target", "service")[:: size_step()])
-    found: dict[str, list[float]] = {"read": [], "round": []}
+    ids = {entry.config_id: entry.vserver_id for entry in reconciler.observed.vservers.values()}
+    vservers = dict(VServerServiceBinding.objects.values_list("service", "vserver"))
+    found: dict[str, list[float]] = {"read": [], "swapped": [], "ended": []}
     for number in range(CHANGES):
         row = rows[number // 2]
+        watch = Watch(rings, ids[vservers[row.service_id]])
+        watch.begin()
         record(row, State.DOWN if number % 2 == 0 else State.UP)
         began = time.perf_counter()
         if mark() == known:
@@ -123,7 +169,9 @@ def measure(reconciler: Reconciler) -> dict[str, list[float]]:
         if not _round(reconciler, configuration):
             raise BenchError("a recorded verdict changed nothing in the kernel")
         found["read"].append((read - began) * 1e3)
-        found["round"].append((time.perf_counter() - read) * 1e3)
+        ended = time.perf_counter()
+        for phase, moment in (("read", read), ("swapped", watch.end()), ("ended", ended)):
+            found[phase].append((moment - began) * 1e3)
         time.sleep(0.02)  # what the last ring left is freed meanwhile, as between any two verdicts
     return found
 
@@ -150,7 +198,7 @@ def main() -> int:
     make_rows(CHANGED)
     with loaded(options.object, options.pins) as forwarder:
         reconciler = Reconciler(forwarder.maps, FixedLinks(), FixedNeighbours(CHANGED), None, ())
-        sys.stdout.write(json.dumps(measure(reconciler)))
+        sys.stdout.write(json.dumps(measure(reconciler, forwarder.forwarder.maps[Table.RINGS])))
     return 0
 
 

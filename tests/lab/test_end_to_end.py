@@ -436,7 +436,10 @@ for service in Service.objects.all():
 
 def test_status_says_that_all_is_well(lab: RunningLab) -> None:
     said = lab.manage("halfpipe_status", "--wait-applied", "20")
-    assert re.fullmatch(rf"{re.escape(lab.namespace('director'))}: revision \d+ applied, mode tc\n", said)
+    director = re.escape(lab.namespace("director"))
+    assert re.fullmatch(
+        rf"{director}: revision \d+ applied, mode tc\n{director}: eth0 tc: veth is a virtual device: .*\n", said
+    )
 
 
 def test_unprivileged_processes_have_no_capability(lab: RunningLab) -> None:
