@@ -6,6 +6,7 @@
 #include <linux/if_ether.h>
 
 #include "count.h"
+#include "events.h"
 #include "find.h"
 #include "flow.h"
 #include "hash.h"
@@ -28,9 +29,9 @@ static __always_inline int is_loop(const __u32 *eth, const __u32 *macs)
 	       !((high ^ eth[0]) | (low ^ (eth[1] & 0xffff)));		/* from our ingress interface */
 }
 
-/* To this service. Counts and returns the verdict. */
+/* To this service; `known`: what choose() says of the flow. Counts and returns the verdict. */
 static __always_inline int send_to(context_t *ctx, const struct packet *packet, const struct settings *setting,
-				   __u32 vserver_id, __u32 index, int ipv4)
+				   __u32 vserver_id, __u32 index, __u32 known, int ipv4)
 {
 	void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
 	struct counter seen = frames(ctx, packet);
@@ -38,21 +39,23 @@ static __always_inline int send_to(context_t *ctx, const struct packet *packet, 
 	__u32 *macs, *eth = data;
 
 	if (!service || !service->config_id || data + IPV4_TTL + 1 > data_end)
-		return finish(ctx, REASON_DROP_TABLE);
+		return finish_for(ctx, vserver_id, REASON_DROP_TABLE);
 	/* mac and source_mac lie side by side as the Ethernet header has them: three words */
 	macs = (__u32 *)service->mac;
 	if (macs[0] == (macs[1] >> 16 | macs[2] << 16) && (macs[1] & 0xffff) == macs[2] >> 16)
-		return finish(ctx, REASON_DROP_OWN_MAC);
+		return finish_for(ctx, vserver_id, REASON_DROP_OWN_MAC);
 	if (is_loop(eth, macs))
-		return finish(ctx, REASON_DROP_LOOP);
+		return finish_for(ctx, vserver_id, REASON_DROP_LOOP);
 	if (setting->flags & SETTING_TTL && *((__u8 *)data + (ipv4 ? IPV4_TTL : IPV6_HOP_LIMIT)) <= 1)
-		return finish(ctx, REASON_DROP_TTL);
+		return finish_for(ctx, vserver_id, REASON_DROP_TTL);
 	eth[0] = macs[0];
 	eth[1] = macs[1];
 	eth[2] = macs[2];
 	count(&vserver_stats, vserver_id, &seen);
 	count(&service_stats, index, &seen);
 	count(&reasons, REASON_FORWARDED, &seen);
+	if (setting->sampled)
+		tell(ctx, vserver_id, service->config_id, REASON_FORWARDED, known);
 	return send_out(ctx, service->ifindex);
 }
 
@@ -68,25 +71,27 @@ static __always_inline int forward(context_t *ctx, const struct packet *packet,
 
 	inner = bpf_map_lookup_elem(&rings, &vserver_id);
 	if (!setting || !inner)
-		return finish(ctx, REASON_DROP_TABLE);
+		return finish_for(ctx, vserver_id, REASON_DROP_TABLE);
 	ring = bpf_map_lookup_elem(inner, &zero);
 	if (!ring)
-		return finish(ctx, REASON_DROP_TABLE);
+		return finish_for(ctx, vserver_id, REASON_DROP_TABLE);
 	if (vserver->flags || packet->flags & PACKET_FRAGMENT) {
 		chosen = ipv4 ? choose_ipv4(ctx, packet, vserver, ring) : choose_ipv6(ctx, packet, vserver, ring);
 		if (chosen <= 0)
-			return finish(ctx, -chosen);
-		return send_to(ctx, packet, setting, vserver_id, chosen, ipv4);
+			return finish_for(ctx, vserver_id, -chosen);
+		if ((packet->flags & (PACKET_FRAGMENT | PACKET_LATER | PACKET_QUOTED)) == PACKET_FRAGMENT)
+			remember_fragment(packet, vserver_id, chosen & CHOSEN_INDEX, ipv4);
+		return send_to(ctx, packet, setting, vserver_id, chosen & CHOSEN_INDEX, chosen & ~CHOSEN_INDEX, ipv4);
 	}
 	slot = ring_slot(setting, vserver, packet, ipv4);
 	/* Keeps the compiler, which knows the bound, from leaving out the test that the verifier needs */
 	asm volatile("" : "+r"(slot));
 	if (slot >= RING_SLOTS)
-		return finish(ctx, REASON_DROP_TABLE);
+		return finish_for(ctx, vserver_id, REASON_DROP_TABLE);
 	index = ring->slot[slot];
 	if (!index)
-		return finish(ctx, REASON_DROP_NO_SERVICE);
-	return send_to(ctx, packet, setting, vserver_id, index, ipv4);
+		return finish_for(ctx, vserver_id, REASON_DROP_NO_SERVICE);
+	return send_to(ctx, packet, setting, vserver_id, index, 0, ipv4);
 }
 
 /* A fragment without ports: where its first one went. */
@@ -97,8 +102,8 @@ static __always_inline int follow_first(context_t *ctx, const struct packet *pac
 	struct settings *setting = bpf_map_lookup_elem(&settings, &zero);
 
 	if (!setting)
-		return finish(ctx, REASON_DROP_TABLE);
-	return send_to(ctx, packet, setting, vserver_id, index, ipv4);
+		return finish_for(ctx, vserver_id, REASON_DROP_TABLE);
+	return send_to(ctx, packet, setting, vserver_id, index, 0, ipv4);
 }
 
 /* Does a capture listen to this vserver? Only XDP needs to know: packet sockets hear the frames of tc. */
@@ -145,7 +150,7 @@ static __always_inline int handle_ip(context_t *ctx, struct packet *packet, int 
 	if (!vip)
 		return handle_others(ctx, packet, ipv4);
 	if (packet->flags & PACKET_BROKEN)
-		return finish(ctx, REASON_DROP_MALFORMED);
+		return finish_for(ctx, 0, REASON_DROP_MALFORMED);
 	flags = vip->flags;
 	if (packet->key.protocol == (ipv4 ? IPPROTO_ICMP : IPPROTO_ICMPV6) && !(packet->flags & PACKET_LATER)) {
 #ifdef HALFPIPE_XDP
@@ -153,7 +158,7 @@ static __always_inline int handle_ip(context_t *ctx, struct packet *packet, int 
 #else
 		reason = ipv4 ? handle_icmp_ipv4(ctx, packet, flags) : handle_icmp_ipv6(ctx, packet, flags);
 		if (reason != REASON_FORWARDED)
-			return finish(ctx, reason);
+			return finish_for(ctx, 0, reason);
 #endif
 	}
 	if (packet->flags & PACKET_LATER && !(packet->flags & PACKET_QUOTED) &&
@@ -161,12 +166,12 @@ static __always_inline int handle_ip(context_t *ctx, struct packet *packet, int 
 		return follow_first(ctx, packet, vserver_id, index, ipv4);
 	vserver = find_vserver(packet, flags);
 	if (vserver && packet->flags & PACKET_LATER && needs_first_fragment(vserver))
-		return finish(ctx, REASON_DROP_FRAGMENT);
+		return finish_for(ctx, vserver->vserver_id, REASON_DROP_FRAGMENT);
 	if (!vserver) {
 		reason = REASON_DROP_NO_VSERVER;
 		if (packet->flags & PACKET_LATER && flags & (VIP_PROTO_PORT | VIP_PORT))
 			reason = REASON_DROP_FRAGMENT;
-		return finish(ctx, reason);
+		return finish_for(ctx, 0, reason);
 	}
 	if (recent)
 		remember(recent, packet, vserver, number);

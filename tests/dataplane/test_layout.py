@@ -18,12 +18,16 @@ from hypothesis import strategies as st
 
 from dataplane import layout
 from dataplane.tables import (
+    EVENT_FRAME,
+    EVENTS_SIZE,
     MAX_CLOSED,
     MAX_EMBRYOS,
     MAX_FLOWS,
     MAX_FRAGMENTS,
     MAX_INTERFACES,
+    MAX_PROBE_FLOWS,
     MAX_PROBES,
+    MAX_SAMPLERS,
     MAX_SERVICES,
     MAX_SYN_SOURCES,
     MAX_VIPS,
@@ -38,6 +42,7 @@ from dataplane.tables import (
     ProbeInKey,
     ProbeOut,
     Reason,
+    SampleKind,
     ServiceEntry,
     ServiceFlag,
     SettingFlag,
@@ -91,6 +96,7 @@ def test_sizes_and_offsets_are_the_compilers(types: list[dict[str, Any]], name: 
         ("vserver_flag", "VSERVER_", VServerFlag),
         ("service_flag", "SERVICE_", ServiceFlag),
         ("closed_state", "CLOSED_", ClosedState),
+        ("sample_kind", "SAMPLE_", SampleKind),
     ],
 )
 def test_numbers_are_the_compilers(
@@ -120,6 +126,10 @@ def test_limits_are_those_of_limits_h() -> None:
         "MAX_FRAGMENTS": MAX_FRAGMENTS,
         "MAX_SYN_SOURCES": MAX_SYN_SOURCES,
         "RING_SLOTS": RING_SLOTS,
+        "MAX_PROBE_FLOWS": MAX_PROBE_FLOWS,
+        "MAX_SAMPLERS": MAX_SAMPLERS,
+        "EVENTS_SIZE": EVENTS_SIZE,
+        "EVENT_FRAME": EVENT_FRAME,
     }
 
 
