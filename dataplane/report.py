@@ -137,6 +137,7 @@ class Rates:
                 for reason, count in counters.reasons.items()
             },
         }
+        _add_drops(payload["vservers"], counters, before, vservers, known.get("vservers", {}), seconds)
         for (vserver, service), number in (flows or {}).items():
             for kind, row in (("vservers", vserver), ("services", service)):
                 entry = payload[kind].setdefault(str(row), {})
@@ -170,8 +171,8 @@ def _rates(
     config_ids: Mapping[int, int],
     known: Mapping[int, int],
     seconds: float,
-) -> dict[str, dict[str, float]]:
-    result = {}
+) -> dict[str, dict[str, Any]]:
+    result: dict[str, dict[str, Any]] = {}
     for kernel_id, config_id in config_ids.items():
         count = now.get(kernel_id, Count())
         old = before.get(kernel_id) if known.get(kernel_id) == config_id else None
@@ -182,6 +183,26 @@ def _rates(
             "bits_per_second": _per_second(count.bytes * 8, old.bytes * 8 if old else None, seconds),
         }
     return result
+
+
+def _add_drops(
+    payload: dict[str, dict[str, Any]],
+    counters: Counters,
+    before: Counters | None,
+    config_ids: Mapping[int, int],
+    known: Mapping[int, int],
+    seconds: float,
+) -> None:
+    """Of each vserver: packets dropped, by reason and altogether."""
+    for kernel_id, config_id in config_ids.items():
+        drops = counters.drops.get(kernel_id, {})
+        total = sum(drops.values())
+        is_old = before is not None and known.get(kernel_id) == config_id
+        old = sum(before.drops.get(kernel_id, {}).values()) if before is not None and is_old else None
+        entry = payload[str(config_id)]
+        entry |= {"dropped": total, "dropped_per_second": _per_second(total, old, seconds)}
+        if drops:
+            entry["drops"] = {reason.name: packets for reason, packets in drops.items()}
 
 
 def _per_second(value: int, before: int | None, seconds: float) -> float:

@@ -16,8 +16,8 @@ from webui.effective import is_leaving
 from webui.models import HealthState, Monitor, ProbeTarget, Server, Service, ServiceMonitorBinding, VServer
 from webui.models.fields import port_text
 from webui.queries import change_rows, transition_rows
-from webui.rows import endpoint, iso, monitor_row, server_row, service_row, url_of, vserver_row
-from webui.tables import COLUMNS, LEAVES_AT, Action, Column, Table
+from webui.rows import drop_rows, endpoint, iso, monitor_row, server_row, service_row, url_of, vserver_row
+from webui.tables import COLUMNS, DROPPED, LEAVES_AT, Action, Column, Table
 from webui.world import World, load_world
 
 BY_HAND_WITH_TLS = "openssl s_client -connect {endpoint}"
@@ -313,7 +313,7 @@ def _vserver(world: World, pk: int) -> Detail:
     ]
     return Detail(
         row=dict(vserver_row(world, vserver)),
-        summary=COLUMNS["vservers"][1:],
+        summary=(*COLUMNS["vservers"][1:], *DROPPED),
         facts=_facts(vserver),
         disabled=vserver.state == AdminState.DISABLED,
         tables=[
@@ -326,6 +326,7 @@ def _vserver(world: World, pk: int) -> Detail:
                 with_actions=True,
             ),
             Table("health", "Health checks", _columns("health", drop="vip"), checks, "Nothing is checked at this VIP."),
+            Table("drops", "Dropped packets", COLUMNS["vserver_drops"], drop_rows(world, vserver), "None was dropped."),
         ],
         warnings=vserver_warnings(vserver, unchecked),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from ipaddress import ip_address
+from typing import Any
 
 from django.urls import reverse
 
@@ -206,3 +207,12 @@ def reason_rows(world: World) -> list[ReasonRow]:
             )
         )
     return rows
+
+
+def drop_rows(world: World, vserver: VServer) -> list[dict[str, Any]]:
+    """Why packets of a vserver's clients were dropped, most first, summed over the directors."""
+    drops = sorted(world.drops(vserver.pk).items(), key=lambda item: (-item[1], item[0]))
+    return [
+        {"key": name, "reason": REASON_WORDS.get(name, name).removeprefix("dropped: "), "packets": packets}
+        for name, packets in drops
+    ]

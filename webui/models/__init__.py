@@ -5,12 +5,14 @@ from webui.models.monitor import Monitor
 from webui.models.server import Server
 from webui.models.service import Service, ServiceMonitorBinding
 from webui.models.vserver import VServer, VServerServiceBinding
+from webui.models.watch import FlowWatch
 
 __all__ = [
     "AuditEntry",
     "DataplaneStatus",
     "DirectorCounters",
     "DirectorEvent",
+    "FlowWatch",
     "HealthState",
     "HealthTransition",
     "Installation",
