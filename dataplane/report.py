@@ -137,7 +137,9 @@ class Rates:
                 for reason, count in counters.reasons.items()
             },
         }
-        _add_drops(payload["vservers"], counters, before, vservers, known.get("vservers", {}), seconds)
+        same = [number for number, row in vservers.items() if known.get("vservers", {}).get(number) == row]
+        dropped = {number: before.drops.get(number, {}) for number in same} if before else {}
+        _add_drops(payload["vservers"], counters.drops, dropped, vservers, seconds)
         for (vserver, service), number in (flows or {}).items():
             for kind, row in (("vservers", vserver), ("services", service)):
                 entry = payload[kind].setdefault(str(row), {})
@@ -187,18 +189,16 @@ def _rates(
 
 def _add_drops(
     payload: dict[str, dict[str, Any]],
-    counters: Counters,
-    before: Counters | None,
+    now: Mapping[int, Mapping[Reason, int]],
+    before: Mapping[int, Mapping[Reason, int]],
     config_ids: Mapping[int, int],
-    known: Mapping[int, int],
     seconds: float,
 ) -> None:
-    """Of each vserver: packets dropped, by reason and altogether."""
+    """Of each vserver: packets dropped, by reason and altogether. ``before`` has those it was known of."""
     for kernel_id, config_id in config_ids.items():
-        drops = counters.drops.get(kernel_id, {})
+        drops = now.get(kernel_id, {})
         total = sum(drops.values())
-        is_old = before is not None and known.get(kernel_id) == config_id
-        old = sum(before.drops.get(kernel_id, {}).values()) if before is not None and is_old else None
+        old = sum(before[kernel_id].values()) if kernel_id in before else None
         entry = payload[str(config_id)]
         entry |= {"dropped": total, "dropped_per_second": _per_second(total, old, seconds)}
         if drops:

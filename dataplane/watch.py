@@ -55,10 +55,17 @@ def names() -> Names:
 class Listens(Protocol):
     """What is asked of :class:`dataplane.kernel.events.Listener`."""
 
-    def listen(self, wish: Sampling) -> None: ...
-    def events(self, timeout: float) -> list[Event]: ...
-    def sampled(self) -> Sampled: ...
-    def close(self) -> None: ...
+    def listen(self, wish: Sampling) -> None:
+        """Ask for samples, or renew the wish."""
+
+    def events(self, timeout: float) -> list[Event]:
+        """What has been told since."""
+
+    def sampled(self) -> Sampled:
+        """How much was told and withheld."""
+
+    def close(self) -> None:
+        """Listen no more."""
 
 
 class Watcher:

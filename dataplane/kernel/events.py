@@ -81,7 +81,7 @@ class Listener:
             raise
 
     def listen(self, wish: Sampling, seconds: float = HOLD_SECONDS) -> None:
-        """Ask for samples, or renew or change what was asked; ``wish.until`` is set here. Raises OSError, ValueError."""
+        """Ask for samples, or renew or change the wish; ``wish.until`` is set here. Raises OSError, ValueError."""
         until = time.monotonic_ns() + int(seconds * 1e9)
         self._maps[SAMPLING].update(self._key, layout.pack_sampling(replace(wish, until=until)))
         _set_sampled(self._maps[SETTINGS])

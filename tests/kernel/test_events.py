@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from dataplane import layout
+from dataplane.flow_view import Names
 from dataplane.kernel.events import COMMANDS, EVENTS, SETTINGS, Listener, open_listener
 from dataplane.kernel.libbpf import Map
 from dataplane.plan import Put, Table
 from dataplane.tables import (
+    NO_VSERVER_FLAGS,
     Event,
     ForwarderSettings,
     Reason,
@@ -24,8 +26,10 @@ from dataplane.tables import (
     VServerFlag,
     VServerKey,
 )
+from dataplane.watch import Watch, Watcher
 from tests import packets as p
 from tests.kernel.bench import OWN_MAC, Bench, service_mac, whole_ring
+from webui import live
 
 pytestmark = pytest.mark.kernel
 
@@ -57,7 +61,7 @@ def tcp(version: int, port: int, flags: int = SYN, source_port: int = 40000) -> 
     return p.ethernet(OWN_MAC, CLIENT_MAC, p.IPV6, p.ipv6(client, vip, p.TCP, segment))
 
 
-def serve(bench: Bench, version: int, *, flags: VServerFlag = VServerFlag(0)) -> None:
+def serve(bench: Bench, version: int, *, flags: VServerFlag = NO_VSERVER_FLAGS) -> None:
     """Port 80 by service 3; port 81 without any service."""
     vip = ip_address(VIPS[version])
     bench.add_vserver(VServerKey(vip, p.TCP, 80), 1, whole_ring(3), flags=flags)
@@ -197,3 +201,28 @@ def test_the_row_of_a_vserver_is_known_from_its_first_packet_on(bench: Bench) ->
     rows: Map = bench.forwarder.maps["vserver_rows"]
     serve(bench, 4)
     assert [layout.unpack_id(rows.lookup(layout.pack_id(number)) or b"") for number in (1, 2)] == [101, 102]
+
+
+def test_viewers_of_the_console_are_told_what_the_forwarder_did(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[live.Event] = []
+    monkeypatch.setattr(live, "publish", sent.append)
+    serve(bench, 4)
+    watcher = Watcher("director1", lambda: Listener(bench.forwarder.maps))
+    watcher.want([Watch(102, ip_address(VIPS[4]))], lambda: Names({102: "web"}))
+    deadline = time.monotonic() + 10
+    while not any(event["type"] == "live.flows" and event["rows"] for event in sent):
+        assert time.monotonic() < deadline
+        bench.send(tcp(4, 81))
+        bench.send(tcp(4, 80))  # another vserver's
+        time.sleep(0.1)
+    rows = [row for event in sent if event["type"] == "live.flows" for row in event["rows"]]
+    assert {(row["vserver_name"], row["reason"], row["vip"]) for row in rows} == {
+        ("web", "DROP_NO_SERVICE", f"{VIPS[4]}:81")
+    }
+    watcher.want([], Names)
+    while bench.forwarder.maps[EVENTS].items():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    bench.send(tcp(4, 81))
+    bench.send(tcp(4, 81))
+    assert not is_sampled(bench)

@@ -64,7 +64,7 @@ def test_a_wish_that_was_over_begins_anew_and_old_ones_go(vserver: VServer) -> N
 
 def test_who_may_not_watch_is_refused_and_recorded(vserver: VServer, client: Client) -> None:
     user = factories.member()
-    with pytest.raises(PermissionRefused, match="webui.watch_vserver is missing"):
+    with pytest.raises(PermissionRefused, match=r"webui\.watch_vserver is missing"):
         flow_watch.renew(factories.actor(user), vserver)
     entry = AuditEntry.objects.latest("pk")
     assert (entry.verb, entry.object_id) == (AuditVerb.REFUSE, vserver.pk)
@@ -121,11 +121,15 @@ async def test_who_may_not_watch_gets_no_websocket(make_user: Any) -> None:
     assert await browser.connect() == consumers.NOT_LOGGED_IN
 
 
+def _take_permissions() -> None:
+    User.objects.get().user_permissions.clear()
+
+
 async def test_who_loses_the_permission_is_told_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consumers, "SESSION_SECONDS", 0.0)
     browser = _browser(await _session_of(watcher), path="/ws/flows/7/")
     assert await browser.connect() == 0
-    await database_sync_to_async(lambda: User.objects.get().user_permissions.clear())()
+    await database_sync_to_async(_take_permissions)()
     await live.apublish({"type": "live.flows", "director": "d", "vserver": 7, "rows": [], "withheld": 0})
     output = await browser.wire.receive_output(3)
     assert (output["type"], output["code"]) == ("websocket.close", consumers.NOT_LOGGED_IN)

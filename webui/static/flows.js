@@ -13,13 +13,13 @@ const body = document.getElementById("flow-rows");
 const status = document.getElementById("flow-status");
 const pause = document.getElementById("flow-pause");
 const filter = document.getElementById("flow-filter");
+const headings = [...page.querySelectorAll("th")];
 const kinds = [...page.querySelectorAll("[data-kind]")];
 
 let paused = false;
 let refused = "";
 let socket = null;
 let wait = 500;
-let heardAt = 0;
 let touchedAt = Date.now();
 let withheld = 0;
 let shown = 0;
@@ -48,8 +48,12 @@ function makeRow(row, director) {
     row.at.slice(11, 23), row.kind, row.protocol, row.client, row.vip, row.reason || row.server,
     row.flags, String(row.length), director,
   ];
-  for (const text of cells) element.appendChild(document.createElement("td")).textContent = text;
-  element.children[7].className = "number";
+  for (const [index, text] of cells.entries()) {
+    const cell = element.appendChild(document.createElement("td"));
+    cell.textContent = text;
+    cell.dataset.label = headings[index].textContent;
+    cell.className = headings[index].className;
+  }
   if (row.kind === "drop") element.classList.add("flow-drop");
   element.hidden = !isWanted(element);
   return element;
@@ -58,9 +62,8 @@ function makeRow(row, director) {
 function receive(event) {
   const message = JSON.parse(event.data);
   if (message.type !== "flows" || paused) return;
-  heardAt = Date.now();
   wait = 500;
-  directors.set(message.director, heardAt);
+  directors.set(message.director, Date.now());
   withheld += message.withheld;
   for (const row of message.rows) body.prepend(makeRow(row, message.director));
   while (body.children.length > MOST_ROWS) body.lastElementChild.remove();
