@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from dataplane.forwarding import Mode
 from dataplane.ports import Interface, Neighbour
 from dataplane.tables import NO_RULES, HashField, IPAddress, SettingFlag
 
@@ -109,7 +110,7 @@ class Configuration:
     """All rows that the forwarder follows, as of ``revision``. ``hash_key`` is 16 bytes.
 
     ``servers`` are addresses whose path is wanted although no vserver may use them yet. ``rules`` are those of the
-    whole director.
+    whole director, and so is ``mode``: whether XDP forwards where it can.
     """
 
     revision: int
@@ -118,6 +119,7 @@ class Configuration:
     probes: tuple[ProbeTarget, ...]
     servers: tuple[IPAddress, ...] = ()
     rules: SettingFlag = NO_RULES
+    mode: Mode = Mode.AUTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,7 @@ class DesiredState:
     targets: tuple[tuple[int, IPAddress], ...]
     servers: tuple[tuple[IPAddress, Path], ...] = ()
     rules: SettingFlag = NO_RULES
+    mode: Mode = Mode.AUTO
 
 
 def resolve(
@@ -227,6 +230,7 @@ def resolve(
         finder.targets(),
         servers,
         configuration.rules,
+        configuration.mode,
     )
 
 

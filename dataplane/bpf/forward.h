@@ -125,8 +125,11 @@ static __always_inline int handle_ip(context_t *ctx, struct packet *packet, int 
 #endif
 	}
 	if (packet->flags & PACKET_LATER && !(packet->flags & PACKET_QUOTED) &&
-	    recall_fragment(packet, ipv4, &vserver_id, &index))
+	    recall_fragment(packet, ipv4, &vserver_id, &index)) {
+		if (is_tapped(0))
+			return XDP_PASS;
 		return follow_first(ctx, packet, vserver_id, index, ipv4);
+	}
 	vserver = find_vserver(packet, flags);
 	if (vserver && packet->flags & PACKET_LATER && needs_first_fragment(vserver))
 		return finish_for(ctx, vserver->vserver_id, REASON_DROP_FRAGMENT);
@@ -139,7 +142,7 @@ static __always_inline int handle_ip(context_t *ctx, struct packet *packet, int 
 	if (recent)
 		remember(ctx, recent, packet, vserver, number);
 found:
-	if (is_tapped(vserver))
+	if (is_tapped(vserver->config_id))
 		return XDP_PASS;
 	return forward(ctx, packet, vserver, ipv4);
 }

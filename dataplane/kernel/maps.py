@@ -10,7 +10,7 @@ from typing import Any
 from dataplane import layout
 from dataplane.kernel.libbpf import Map, possible_cpus
 from dataplane.kernel.rings import Rings
-from dataplane.plan import Put, Step, Table
+from dataplane.plan import Delete, Put, Step, Table
 from dataplane.tables import Count, Counters, Reason, Tables
 
 VSERVER_STATS = "vserver_stats"
@@ -38,6 +38,8 @@ _PACK: dict[Table, tuple[Callable[[Any], bytes], Callable[[Any], bytes]]] = {
 _ARRAYS = {Table.SETTINGS, Table.SERVICES, Table.POLICIES}
 # The forwarder remembers look-ups in these (bpf/find.h)
 _REMEMBERED = {Table.SETTINGS, Table.INTERFACES, Table.VIPS, Table.VSERVERS, Table.POLICIES}
+# What a frame on its way takes from here next, once it has a vserver
+_NEEDED_BY_VSERVER = {Table.RINGS, Table.POLICIES}
 
 
 class KernelMaps:
@@ -49,6 +51,7 @@ class KernelMaps:
         self._cpus = possible_cpus()
         self._stat_size = layout.COUNTER_SIZE * self._cpus
         self._drops_size = layout.VSERVER_DROPS_SIZE * self._cpus
+        self._old_vservers = True  # whether a frame on its way may have found a vserver that is no more as it was
         # The process before us may have been killed between a change and its new generation
         self._new_generation()
 
@@ -86,6 +89,8 @@ class KernelMaps:
             ValueError: the step's key or value does not fit; nothing was changed.
 
         """
+        if isinstance(step, Delete) and step.table in _NEEDED_BY_VSERVER and self._old_vservers:
+            self._old_vservers = not self._rings.wait_for_readers(step.key)
         if step.table is Table.RINGS:
             if isinstance(step, Put):
                 self._rings.put(step.key, step.value)
@@ -106,6 +111,8 @@ class KernelMaps:
             opened.delete(key)
         if step.table in _REMEMBERED:
             self._new_generation()
+        if step.table is Table.VSERVERS:
+            self._old_vservers = True
 
     def put_rings(self, steps: Sequence[Step]) -> int:
         """Carry out puts of rings with one wait for many; how many, before the kernel refused one.

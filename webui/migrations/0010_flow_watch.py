@@ -9,7 +9,8 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webui', '0003_leaving_sessions_backup_and_syn_limits'),
+        ('webui', '0006_check_leases'),
+        ('webui', '0008_forwarding_mode'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -1,6 +1,8 @@
+from webui.models.alarm import Alarm
 from webui.models.audit import AuditEntry, Installation
 from webui.models.dataplane import DataplaneStatus, DirectorCounters, DirectorEvent, ServerPath
-from webui.models.health import HealthState, HealthTransition, ProbeTarget
+from webui.models.event import EventDelivery, EventTarget
+from webui.models.health import CheckLease, HealthState, HealthTransition, ProbeTarget
 from webui.models.monitor import Monitor
 from webui.models.server import Server
 from webui.models.service import Service, ServiceMonitorBinding
@@ -8,10 +10,14 @@ from webui.models.vserver import VServer, VServerServiceBinding
 from webui.models.watch import FlowWatch
 
 __all__ = [
+    "Alarm",
     "AuditEntry",
+    "CheckLease",
     "DataplaneStatus",
     "DirectorCounters",
     "DirectorEvent",
+    "EventDelivery",
+    "EventTarget",
     "FlowWatch",
     "HealthState",
     "HealthTransition",

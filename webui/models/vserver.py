@@ -128,6 +128,13 @@ class VServer(Timestamped):
         default=PingResponse.AUTO,
         help_text="Of several virtual servers on one VIP the strictest decides: DROP before ANSWER before FORWARD.",
     )
+    fail_open = models.PositiveSmallIntegerField(
+        "fail-open threshold (%)",
+        default=0,
+        validators=[MaxValueValidator(99)],
+        help_text="If more than this share of its services that are UP fail within one interval, they stay in use and "
+        "an alarm is raised: the check may be wrong. 0: never.",
+    )
     backup_vserver = models.ForeignKey(
         "self",
         verbose_name="backup virtual server",
