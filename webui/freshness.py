@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 
 import redis
 from django.conf import settings
+from django.db.models import OuterRef, Subquery
 
 from webui.models import CheckLease, HealthState
 from webui.models.health import SHARDS
@@ -82,13 +83,14 @@ def last_checked(pks: Collection[int]) -> dict[int, datetime]:
     found = {pk: one.checked_at for pk, one in (known or {}).items()}
     missing = set(pks) - found.keys()
     if missing:
-        rows = HealthState.objects.filter(checked_at__isnull=False).values_list("pk", "checked_at")
+        lease = CheckLease.objects.filter(shard=OuterRef("pk") % SHARDS).exclude(owner="")
+        rows = HealthState.objects.filter(checked_at__isnull=False).annotate(
+            renewed=Subquery(lease.values("renewed_at")[:1])
+        )
         # Thousands of numbers are more than SQLite takes in one query.
-        found |= {pk: at for pk, at in rows if pk in missing and at is not None}
-    if known is None:
-        leases = CheckLease.objects.exclude(owner="").values_list("shard", "renewed_at")
-        renewed = {shard: at for shard, at in leases if at is not None}
-        found |= {pk: max(at, renewed.get(pk % SHARDS, at)) for pk, at in found.items()}
+        for pk, at, renewed in rows.values_list("pk", "checked_at", "renewed"):
+            if pk in missing and at is not None:
+                found[pk] = max(at, renewed or at) if known is None else at
     return found
 
 

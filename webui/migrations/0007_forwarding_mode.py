@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("webui", "0005_monitor_parameters"),
+        ("webui", "0006_check_leases"),
     ]
 
     operations = [
