@@ -9,8 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webui', '0006_check_leases'),
-        ('webui', '0008_forwarding_mode'),
+        ('webui', '0007_forwarding_mode'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
