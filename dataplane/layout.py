@@ -11,17 +11,23 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv6Address, ip_address
 
 from dataplane.tables import (
+    EVENT_FRAME,
     MAX_VSERVERS,
     RING_SLOTS,
     ClosedKey,
     ClosedState,
     Count,
+    Event,
     ForwarderSettings,
     HashField,
     IPAddress,
     PolicyEntry,
     ProbeInKey,
     ProbeOut,
+    Reason,
+    Sampled,
+    SampleKind,
+    Sampling,
     ServiceEntry,
     ServiceFlag,
     SettingFlag,
@@ -61,8 +67,20 @@ _SETTINGS = struct.Struct("<16sI6s2xI")
 _INTERFACE = struct.Struct("<6s2x")
 _COUNTER = struct.Struct("<QQ")
 _TAP = struct.Struct("<QI4x")
+_PROBE_FLOW = struct.Struct("<16s16sI6sBB")
+_SAMPLING = struct.Struct("<Q16sIIIIII")
+_SAMPLED = struct.Struct("<QQQ")
+_EVENT = struct.Struct(f"<Q16s16s2s2sBBBBIIIIII{EVENT_FRAME}s")
+_DROP_REASONS = tuple(reason for reason in Reason if reason >= Reason.DROP_MALFORMED)
+_VSERVER_DROPS = struct.Struct(f"<{len(_DROP_REASONS)}Q")
+# enum packet_flag of parse.h, as far as events tell of them
+_PACKET_FRAGMENT = 1 << 1
 
 COUNTER_SIZE = _COUNTER.size
+SAMPLED_SIZE = _SAMPLED.size
+EVENT_SIZE = _EVENT.size
+VSERVER_DROPS_SIZE = _VSERVER_DROPS.size
+SAMPLED_OFFSET = 26  # of the byte `sampled` in struct settings
 
 
 def _number(name: str, value: int, limit: int) -> int:
@@ -331,6 +349,79 @@ def sum_counters(data: bytes) -> Count:
     return Count(packets, octets)
 
 
+def sum_drops(data: bytes) -> dict[Reason, int]:
+    """Packets by reason, of the ``struct vserver_drops`` of each CPU; only reasons that were seen."""
+    sums = [sum(of_cpus) for of_cpus in zip(*_VSERVER_DROPS.iter_unpack(data), strict=True)]
+    return {reason: packets for reason, packets in zip(_DROP_REASONS, sums, strict=True) if packets}
+
+
+def pack_sampling(wish: Sampling) -> bytes:
+    """``struct sampling``, 48 bytes."""
+    return _SAMPLING.pack(
+        _number("until", wish.until, 1 << 64),
+        pack_address(wish.vip) if wish.vip else bytes(ADDRESS_SIZE),
+        _number("vserver", wish.vserver, 1 << 32),
+        wish.kinds,
+        _number("one_in", wish.one_in, 1 << 32),
+        _number("rate", wish.rate, MAX_RATE + 1),
+        _number("burst", wish.burst, MAX_RATE + 1),
+        _number("caught", wish.caught, EVENT_FRAME + 1),
+    )
+
+
+def sampling_until(data: bytes) -> int:
+    """When a packed ``struct sampling`` ends, CLOCK_MONOTONIC in ns."""
+    return int(_SAMPLING.unpack(data)[0])
+
+
+def sum_sampled(data: bytes) -> Sampled:
+    """Sum of the ``struct sampled`` of each CPU, 24 bytes each."""
+    told = withheld = 0
+    for _full, of_cpu, kept_back in _SAMPLED.iter_unpack(data):
+        told += of_cpu
+        withheld += kept_back
+    return Sampled(told, withheld)
+
+
+def unpack_event(data: bytes) -> Event:
+    """``struct event``, 168 bytes. Raises ValueError for other sizes and numbers that have no name."""
+    (
+        time,
+        source,
+        destination,
+        source_port,
+        port,
+        protocol,
+        kind,
+        flags,
+        tcp_flags,
+        reason,
+        ifindex,
+        vserver,
+        service,
+        length,
+        caught,
+        frame,
+    ) = _EVENT.unpack(_octets("event", data, _EVENT.size))
+    return Event(
+        time=time,
+        kind=SampleKind(kind),
+        reason=Reason(reason),
+        source=unpack_address(source),
+        destination=unpack_address(destination),
+        source_port=int.from_bytes(source_port),
+        port=int.from_bytes(port),
+        protocol=protocol,
+        ifindex=ifindex,
+        vserver=vserver,
+        service=service,
+        length=length,
+        tcp_flags=tcp_flags,
+        fragment=bool(flags & _PACKET_FRAGMENT),
+        frame=frame[:caught],
+    )
+
+
 # Bytes of each C struct, and where its members begin: what the layout test holds against the object's BTF.
 SIZES = {
     "address": ADDRESS_SIZE,
@@ -350,6 +441,11 @@ SIZES = {
     "settings": _SETTINGS.size,
     "interface_value": _INTERFACE.size,
     "tap": _TAP.size,
+    "probe_flow_key": _PROBE_FLOW.size,
+    "sampling": _SAMPLING.size,
+    "sampled": _SAMPLED.size,
+    "event": _EVENT.size,
+    "vserver_drops": _VSERVER_DROPS.size,
     "counter": _COUNTER.size,
 }
 OFFSETS = {
@@ -378,8 +474,46 @@ OFFSETS = {
     "flow": {"seen": 0, "service": 8, "config_id": 12, "vserver": 16, "closing": 20},
     "probe_out_value": {"vip": 0, "ifindex": 16, "mac": 20, "source_mac": 26},
     "probe_in_key": {"vip": 0, "mac": 16, "zero": 22},
-    "settings": {"hash_key": 0, "probe_ifindex": 16, "probe_mac": 20, "zero": 26, "flags": 28},
+    "settings": {
+        "hash_key": 0,
+        "probe_ifindex": 16,
+        "probe_mac": 20,
+        "sampled": SAMPLED_OFFSET,
+        "zero": 27,
+        "flags": 28,
+    },
     "interface_value": {"mac": 0, "zero": 6},
     "tap": {"until": 0, "vserver": 8, "zero": 12},
+    "probe_flow_key": {"vip": 0, "director": 16, "id": 32, "mac": 36, "protocol": 42, "kind": 43},
+    "sampling": {
+        "until": 0,
+        "vip": 8,
+        "vserver": 24,
+        "kinds": 28,
+        "one_in": 32,
+        "rate": 36,
+        "burst": 40,
+        "caught": 44,
+    },
+    "sampled": {"full": 0, "told": 8, "withheld": 16},
+    "event": {
+        "time": 0,
+        "source": 8,
+        "destination": 24,
+        "source_port": 40,
+        "port": 42,
+        "protocol": 44,
+        "kind": 45,
+        "flags": 46,
+        "tcp_flags": 47,
+        "reason": 48,
+        "ifindex": 52,
+        "vserver": 56,
+        "service": 60,
+        "length": 64,
+        "caught": 68,
+        "frame": 72,
+    },
+    "vserver_drops": {"packets": 0},
     "counter": {"packets": 0, "bytes": 8},
 }

@@ -145,6 +145,9 @@ class Rates:
                 for reason, count in counters.reasons.items()
             },
         }
+        same = [number for number, row in vservers.items() if known.get("vservers", {}).get(number) == row]
+        dropped = {number: before.drops.get(number, {}) for number in same} if before else {}
+        _add_drops(payload["vservers"], counters.drops, dropped, vservers, seconds)
         for (vserver, service), number in (flows or {}).items():
             for kind, row in (("vservers", vserver), ("services", service)):
                 entry = payload[kind].setdefault(str(row), {})
@@ -178,8 +181,8 @@ def _rates(
     config_ids: Mapping[int, int],
     known: Mapping[int, int],
     seconds: float,
-) -> dict[str, dict[str, float]]:
-    result = {}
+) -> dict[str, dict[str, Any]]:
+    result: dict[str, dict[str, Any]] = {}
     for kernel_id, config_id in config_ids.items():
         count = now.get(kernel_id, Count())
         old = before.get(kernel_id) if known.get(kernel_id) == config_id else None
@@ -190,6 +193,24 @@ def _rates(
             "bits_per_second": _per_second(count.bytes * 8, old.bytes * 8 if old else None, seconds),
         }
     return result
+
+
+def _add_drops(
+    payload: dict[str, dict[str, Any]],
+    now: Mapping[int, Mapping[Reason, int]],
+    before: Mapping[int, Mapping[Reason, int]],
+    config_ids: Mapping[int, int],
+    seconds: float,
+) -> None:
+    """Of each vserver: packets dropped, by reason and altogether. ``before`` has those it was known of."""
+    for kernel_id, config_id in config_ids.items():
+        drops = now.get(kernel_id, {})
+        total = sum(drops.values())
+        old = sum(before[kernel_id].values()) if kernel_id in before else None
+        entry = payload[str(config_id)]
+        entry |= {"dropped": total, "dropped_per_second": _per_second(total, old, seconds)}
+        if drops:
+            entry["drops"] = {reason.name: packets for reason, packets in drops.items()}
 
 
 def _per_second(value: int, before: int | None, seconds: float) -> float:

@@ -22,6 +22,10 @@ MAX_FLOWS = 262144
 MAX_EMBRYOS = 65536
 MAX_FRAGMENTS = 16384
 MAX_SYN_SOURCES = 65536
+MAX_PROBE_FLOWS = 16384
+MAX_SAMPLERS = 4
+EVENTS_SIZE = 131072
+EVENT_FRAME = 96
 
 
 class VipFlag(IntFlag):
@@ -235,6 +239,69 @@ class Tables:
     probes_in: dict[ProbeInKey, IPAddress] = field(default_factory=dict)
 
 
+class SampleKind(IntFlag):
+    """What a listener may be told of. DROP: a frame that was dropped. FORWARDED: one in so many that were forwarded.
+
+    FLOW: the first packet of a flow; of a vserver that keeps no sessions: a SYN.
+    """
+
+    DROP = 1 << 0
+    FLOW = 1 << 1
+    FORWARDED = 1 << 2
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """What one listener wants to be told of single frames, until ``until`` (CLOCK_MONOTONIC, ns).
+
+    ``vserver`` is a row, 0 for all; with one, ``vip`` is its address, so that packets to it that belong to no vserver
+    are told too. Of FORWARDED one in ``one_in`` is told. ``rate`` is events a second of each CPU, ``burst`` how many
+    may come at once. ``caught``: bytes of the frame to keep, 0 to EVENT_FRAME.
+    """
+
+    until: int
+    kinds: SampleKind
+    rate: int
+    burst: int
+    vserver: int = 0
+    vip: IPAddress | None = None
+    one_in: int = 1
+    caught: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Events that one listener was told, and those withheld because they came too fast, on all CPUs."""
+
+    told: int = 0
+    withheld: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What became of one frame. ``time`` is CLOCK_MONOTONIC in ns; ``vserver`` and ``service`` are rows, 0: unknown.
+
+    ``frame`` is its beginning, as it came if it was dropped, and as it left if it was forwarded; ``length`` is that of
+    the whole frame in bytes. ``ifindex`` is where it arrived; of a probe: the probe device.
+    """
+
+    time: int
+    kind: SampleKind
+    reason: Reason
+    source: IPAddress
+    destination: IPAddress
+    source_port: int
+    port: int
+    protocol: int
+    ifindex: int
+    vserver: int
+    service: int
+    length: int
+    tcp_flags: int = 0
+    fragment: bool = False
+    frame: bytes = b""
+
+
 @dataclass(frozen=True, slots=True)
 class Count:
     """Packets, and bytes of whole frames without FCS, since the entry was made."""
@@ -250,3 +317,4 @@ class Counters:
     vservers: dict[int, Count]
     services: dict[int, Count]
     reasons: dict[Reason, Count]
+    drops: dict[int, dict[Reason, int]] = field(default_factory=dict)  # packets, by vserver; only what is not zero

@@ -30,11 +30,12 @@ from django import db  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
-from dataplane import balance, report, snapshot  # noqa: E402
+from dataplane import balance, report, snapshot, watch  # noqa: E402
 from dataplane.balance import Balancer, Measure  # noqa: E402
 from dataplane.desired import Configuration  # noqa: E402
 from dataplane.forwarding import summary  # noqa: E402
 from dataplane.kernel.assemble import Kernel, open_kernel, remove_everything  # noqa: E402
+from dataplane.kernel.events import Listener  # noqa: E402
 from dataplane.reconcile import Reconciler, Round  # noqa: E402
 from webui import live  # noqa: E402
 from webui.wake import CHANNEL  # noqa: E402
@@ -64,6 +65,7 @@ class Worker:
     flows_due: float = 0.0
     drift: int = 0
     counted_at: float = 0.0
+    watcher: watch.Watcher | None = None
     _reported: tuple[object, ...] = ()
     _old_removed: bool = False
 
@@ -89,6 +91,15 @@ class Worker:
             for folder in self.kernel.remove_old():
                 log.info("removed the maps of an older layout: %s", folder)
             self._old_removed = True
+
+    def tell_viewers(self) -> None:
+        """See who looks at flows, and tell them while they do."""
+        if self.watcher is None:
+            return
+        try:
+            self.watcher.want(watch.wanted(timezone.now()), watch.names)
+        except db.Error as error:
+            self._database_away(error)
 
     def count(self) -> None:
         """Read the counters and pass them on, once a second."""
@@ -253,6 +264,7 @@ def run(worker: Worker, events: queue.SimpleQueue[str], stop: threading.Event) -
             if time.monotonic() >= next_tick:
                 next_tick = time.monotonic() + TICK_SECONDS
         worker.look(same_network=heard == {WAKE})
+        worker.tell_viewers()
         worker.count()
 
 
@@ -285,7 +297,8 @@ def main(arguments: list[str] | None = None) -> int:
     WakeListener(events).start()
     log.info("director %s, maps under %s", settings.DIRECTOR, settings.PIN_DIR)
     try:
-        run(Worker(kernel, settings.DIRECTOR, reconciler), events, stop)
+        watcher = watch.Watcher(settings.DIRECTOR, lambda: Listener(kernel.forwarder.maps))
+        run(Worker(kernel, settings.DIRECTOR, reconciler, watcher=watcher), events, stop)
     finally:
         kernel.close()
     log.info("ended; the kernel goes on forwarding")

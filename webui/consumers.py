@@ -21,7 +21,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from webui import live, queries
-from webui.payloads import CountersMessage, Overview, SnapshotMessage
+from webui.payloads import CountersMessage, FlowsMessage, Overview, SnapshotMessage
 
 COALESCE_SECONDS = 0.5  # at most one snapshot in this time
 REFRESH_SECONDS = 10.0  # a snapshot is sent this often when nothing happens
@@ -39,6 +39,15 @@ def session_is_valid(session_key: str | None) -> bool:
     request = HttpRequest()
     request.session = SessionStore(session_key)
     return get_user(request).is_authenticated
+
+
+def session_may_watch(session_key: str | None) -> bool:
+    """As :func:`session_is_valid`, of a user who may watch flows."""
+    if not session_key:
+        return False
+    request = HttpRequest()
+    request.session = SessionStore(session_key)
+    return get_user(request).has_perm("webui.watch_vserver")
 
 
 class SharedOverview:
@@ -64,6 +73,8 @@ _shared: WeakKeyDictionary[asyncio.AbstractEventLoop, SharedOverview] = WeakKeyD
 
 class LiveConsumer(AsyncJsonWebsocketConsumer):
     """One browser. Whatever it sends is ignored: changes are made by forms."""
+
+    session_check = staticmethod(session_is_valid)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -130,7 +141,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
             except TimeoutError:
                 self._changed_at = time.monotonic()
 
-    async def _send(self, message: SnapshotMessage | CountersMessage) -> None:
+    async def _send(self, message: SnapshotMessage | CountersMessage | FlowsMessage) -> None:
         async with self._sending:
             if not await self._still_logged_in():
                 await self.close(code=NOT_LOGGED_IN)
@@ -144,7 +155,42 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         if now - self._session_checked_at < SESSION_SECONDS:
             return True
         session = self.scope.get("session")
-        valid = await database_sync_to_async(session_is_valid)(session.session_key if session else None)
+        valid = await database_sync_to_async(self.session_check)(session.session_key if session else None)
         if valid:
             self._session_checked_at = now
         return valid
+
+
+class FlowConsumer(LiveConsumer):
+    """A browser that shows one virtual server's flows. That somebody looks, its page says by a POST, not this."""
+
+    session_check = staticmethod(session_may_watch)
+
+    async def connect(self) -> None:
+        """Refuse who may not watch flows."""
+        if not await self._still_logged_in():
+            await self.close(code=NOT_LOGGED_IN)
+            return
+        await self.channel_layer.group_add(self._group, self.channel_name)
+        await self.accept()
+
+    async def disconnect(self, _code: int) -> None:
+        """Stop sending."""
+        await self.channel_layer.group_discard(self._group, self.channel_name)
+
+    @property
+    def _group(self) -> str:
+        return live.flow_group(self.scope["url_route"]["kwargs"]["pk"])
+
+    async def live_flows(self, event: dict[str, Any]) -> None:
+        """What a director has sampled since the last."""
+        await self._send(
+            FlowsMessage(
+                type="flows",
+                seq=0,
+                now=timezone.now().isoformat(),
+                director=event["director"],
+                rows=event["rows"],
+                withheld=event["withheld"],
+            )
+        )

@@ -29,9 +29,9 @@ from webui.models import (
 from webui.models.fields import port_text
 from webui.models.monitor import TIMES
 from webui.queries import change_rows, transition_rows
-from webui.rows import STALE, endpoint, iso, monitor_row, server_row, service_row, url_of, vserver_row
+from webui.rows import STALE, drop_rows, endpoint, iso, monitor_row, server_row, service_row, url_of, vserver_row
 from webui.stale import is_overdue
-from webui.tables import COLUMNS, LEAVES_AT, Action, Column, Table
+from webui.tables import COLUMNS, DROPPED, LEAVES_AT, Action, Column, Table
 from webui.world import World, load_world
 
 BY_HAND_WITH_TLS = "openssl s_client -connect {endpoint}"
@@ -340,7 +340,7 @@ def _vserver(world: World, pk: int) -> Detail:
     ]
     return Detail(
         row=dict(vserver_row(world, vserver)),
-        summary=COLUMNS["vservers"][1:],
+        summary=(*COLUMNS["vservers"][1:], *DROPPED),
         facts=_facts(vserver),
         disabled=vserver.state == AdminState.DISABLED,
         tables=[
@@ -353,6 +353,7 @@ def _vserver(world: World, pk: int) -> Detail:
                 with_actions=True,
             ),
             Table("health", "Health checks", _columns("health", drop="vip"), checks, "Nothing is checked at this VIP."),
+            Table("drops", "Dropped packets", COLUMNS["vserver_drops"], drop_rows(world, vserver), "None was dropped."),
         ],
         warnings=vserver_warnings(vserver, unchecked),
         links=[Action("Preview a monitor …", reverse("preview-vserver", args=[pk]), vserver.name)],

@@ -33,11 +33,29 @@ class CountersEvent(TypedDict):
     payload: dict[str, Any]
 
 
-Event = ChangedEvent | CountersEvent
+class FlowsEvent(TypedDict):
+    """Sampled flows of a vserver (its row), for those who look at them; ``withheld`` more came too fast.
+
+    ``rows`` as in :class:`dataplane.flow_view.FlowRow`.
+    """
+
+    type: Literal["live.flows"]
+    director: str
+    vserver: int
+    rows: list[dict[str, Any]]
+    withheld: int
+
+
+Event = ChangedEvent | CountersEvent | FlowsEvent
+
+
+def flow_group(vserver: int) -> str:
+    """The group of those who look at a vserver's flows."""
+    return f"flows.{vserver}"
 
 
 def publish(event: Event) -> None:
-    """Send an event to every connected browser; when Redis is away, log it and go on.
+    """Send an event to every browser that it concerns; when Redis is away, log it and go on.
 
     Must not be called from a running event loop (use :func:`apublish` there).
     """
@@ -45,11 +63,12 @@ def publish(event: Event) -> None:
 
 
 async def apublish(event: Event) -> None:
-    """Send an event to every connected browser; when Redis is away, log it and go on."""
+    """Send an event to every browser that it concerns; when Redis is away, log it and go on."""
     layer = get_channel_layer()
     if layer is None:
         return
     try:
-        await layer.group_send(GROUP, dict(event))
+        group = flow_group(event["vserver"]) if event["type"] == "live.flows" else GROUP
+        await layer.group_send(group, dict(event))
     except Exception as error:  # noqa: BLE001 - redis, socket and time-out errors alike: an event is only a hint
         log.warning("Live event %s was not sent: %s", event["type"], error)

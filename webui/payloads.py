@@ -19,6 +19,8 @@ class Rates(TypedDict):
     bits_per_second: float | None
     packets: int | None
     flows: int | None  # remembered; None where no flows are kept
+    dropped: int | None  # packets; of virtual servers only
+    dropped_per_second: float | None
 
 
 class VServerRow(Rates):
@@ -222,3 +224,14 @@ class CountersMessage(CountersRow):
     type: Literal["counters"]
     seq: int
     now: str
+
+
+class FlowsMessage(TypedDict):
+    """Sampled flows of the vserver that the page shows; ``rows`` as in :class:`dataplane.flow_view.FlowRow`."""
+
+    type: Literal["flows"]
+    seq: int
+    now: str
+    director: str
+    rows: list[dict[str, Any]]
+    withheld: int

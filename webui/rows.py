@@ -232,3 +232,12 @@ def reason_rows(world: World) -> list[ReasonRow]:
             )
         )
     return rows
+
+
+def drop_rows(world: World, vserver: VServer) -> list[dict[str, Any]]:
+    """Why packets of a vserver's clients were dropped, most first, summed over the directors."""
+    drops = sorted(world.drops(vserver.pk).items(), key=lambda item: (-item[1], item[0]))
+    return [
+        {"key": name, "reason": REASON_WORDS.get(name, name).removeprefix("dropped: "), "packets": packets}
+        for name, packets in drops
+    ]

@@ -80,6 +80,12 @@ TRAFFIC = (
     Column("flows", "Flows", "count"),
 )
 
+# Of a virtual server's clients: packets that were dropped where it was known whose they are.
+DROPPED = (
+    Column("dropped_per_second", "Dropped/s", "rate"),
+    Column("dropped", "Dropped", "count"),
+)
+
 # Of a service that is going out of service.
 LEAVES_AT = Column("leaves_at", "Out of service", "until")
 
@@ -149,6 +155,10 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("reason", "Packets", note="note"),
         Column("packets_per_second", "Packets/s", "rate"),
         Column("packets", "Total", "count"),
+    ),
+    "vserver_drops": (
+        Column("reason", "Why"),
+        Column("packets", "Packets", "count"),
     ),
     "transitions": (
         Column("at", "When", "time"),

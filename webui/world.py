@@ -181,7 +181,19 @@ class World:
             bits_per_second=_total(found, "bits_per_second"),
             packets=_total(found, "packets"),
             flows=_total(found, "flows"),
+            dropped=_total(found, "dropped"),
+            dropped_per_second=_total(found, "dropped_per_second"),
         )
+
+    def drops(self, vserver: int) -> dict[str, int]:
+        """Packets of a vserver's clients that were dropped, by reason, on every director that still reports."""
+        sums: dict[str, int] = {}
+        for row in self.counters:
+            if is_stale(row.taken_at, self.now):
+                continue
+            for reason, packets in row.payload.get("vservers", {}).get(str(vserver), {}).get("drops", {}).items():
+                sums[reason] = sums.get(reason, 0) + packets
+        return sums
 
 
 def _total(counters: Iterable[dict[str, Any]], name: str) -> Any:

@@ -48,6 +48,11 @@ static __always_inline int verdict(enum reason reason)
 	return reason <= REASON_PASS_MALFORMED ? XDP_PASS : XDP_DROP;
 }
 
+static __always_inline __u32 arrived_at(const context_t *ctx)
+{
+	return ctx->ingress_ifindex;
+}
+
 /* The frame's own interface sends without the rest of the stack. */
 static __always_inline int send_out(const context_t *ctx, __u32 ifindex)
 {
@@ -84,6 +89,11 @@ static __always_inline __u32 merged_frames(const context_t *ctx)
 static __always_inline __u32 segment_size(const context_t *ctx)
 {
 	return ctx->gso_size;
+}
+
+static __always_inline __u32 arrived_at(const context_t *ctx)
+{
+	return ctx->ifindex;
 }
 
 static __always_inline int verdict(enum reason reason)

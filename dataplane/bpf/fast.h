@@ -65,14 +65,15 @@ static __always_inline int forward_plain_ipv4(context_t *ctx)
 	struct iphdr *ip = data + sizeof(struct ethhdr);
 	__be16 *ports = (void *)(ip + 1);
 	__u32 zero = 0, length = frame_length(ctx), total, index, slot, vserver_id;
+	struct settings *setting = bpf_map_lookup_elem(&settings, &zero);
 	struct counter seen = {.packets = 1, .bytes = length};
 	struct service_value *service;
-	struct settings *setting;
 	struct recent *recent;
 	struct ring *ring;
 	void *inner;
 
-	if ((void *)(ports + 2) > data_end)
+	/* While somebody listens to samples, see events.h, frames go the way where they are told of */
+	if ((void *)(ports + 2) > data_end || !setting || setting->sampled)
 		return UNDECIDED;
 	total = bpf_ntohs(ip->tot_len);
 	if (*(__u8 *)ip != PLAIN_IPV4 || ip->frag_off & (IPV4_FRAGMENT_OFFSET | IPV4_MORE_FRAGMENTS) ||
@@ -90,10 +91,9 @@ static __always_inline int forward_plain_ipv4(context_t *ctx)
 		if (!service)
 			return UNDECIDED;
 	} else {
-		setting = bpf_map_lookup_elem(&settings, &zero);
 		inner = bpf_map_lookup_elem(&rings, &vserver_id);
 		ring = inner ? bpf_map_lookup_elem(inner, &zero) : 0;
-		if (!setting || !ring)
+		if (!ring)
 			return UNDECIDED;
 		slot = ring_slot_ipv4(setting, &recent->value, ip->saddr, ip->daddr, ports[0]);
 		/* Keeps the compiler, which knows the bound, from leaving out the test that the verifier needs */

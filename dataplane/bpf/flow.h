@@ -7,7 +7,7 @@
 #ifndef HALFPIPE_FLOW_H
 #define HALFPIPE_FLOW_H
 
-#include "count.h"
+#include "events.h"
 #include "find.h"
 #include "hash.h"
 #include "maps.h"
@@ -17,12 +17,6 @@
 #define EMBRYO_TIMEOUT (30 * SECOND)
 #define CLOSING_TIMEOUT (30 * SECOND)	/* after FIN or RST; the client still acknowledges the server's FIN */
 #define FRAGMENT_TIMEOUT (30 * SECOND)	/* net.ipv4.ipfrag_time */
-
-#define TCP_FLAGS_OFFSET 13
-#define TCP_FIN 0x01
-#define TCP_SYN 0x02
-#define TCP_RST 0x04
-#define TCP_ACK 0x10
 
 /* What one choice needs, gathered: a function takes five arguments at most. */
 struct chooser {
@@ -123,16 +117,18 @@ static __always_inline void fragment_key(const struct packet *packet, int ipv4, 
 	key->protocol = ipv4 ? packet->key.protocol : 0;
 }
 
-static __always_inline void remember_fragment(const struct packet *packet, const struct chooser *c, int ipv4,
-					      __u32 index, __u32 config_id)
+/* Not inlined, and called when choose() is done: both together would not fit the stack. */
+static __noinline int remember_fragment(const struct packet *packet, __u32 vserver_id, __u32 index, int ipv4)
 {
-	struct flow flow = {
-		.seen = c->now, .service = index, .config_id = config_id, .vserver = c->vserver->vserver_id,
-	};
+	struct service_value *service = bpf_map_lookup_elem(&services, &index);
+	struct flow flow = {.seen = bpf_ktime_get_coarse_ns(), .service = index, .vserver = vserver_id};
 	struct fragment_key key = {};
 
+	if (!service)
+		return 0;
+	flow.config_id = service->config_id;
 	fragment_key(packet, ipv4, &key);
-	bpf_map_update_elem(&fragments, &key, &flow, BPF_ANY);
+	return bpf_map_update_elem(&fragments, &key, &flow, BPF_ANY);
 }
 
 /* Where the first fragment of this packet went: 1 and the ids, or 0. */
@@ -158,7 +154,7 @@ static __always_inline int needs_first_fragment(const struct vserver_value *vser
 	return vserver->hash_fields & HASH_SOURCE_PORT || vserver->flags & (VSERVER_SESSIONS | VSERVER_ROTATE);
 }
 
-/* Service index, or the negative of the reason why there is none. */
+/* Service index, or the negative of the reason why there is none. With CHOSEN_NEW or CHOSEN_OLD. */
 static __always_inline __s32 choose(context_t *ctx, const struct packet *packet,
 				    const struct vserver_value *vserver, const struct ring *ring, int ipv4)
 {
@@ -182,10 +178,8 @@ static __always_inline __s32 choose(context_t *ctx, const struct packet *packet,
 	if (flags & VSERVER_SYN_LIMIT && is_syn(&c)) {
 		enum reason refused = limit_syn(packet, vserver, c.policy);
 
-		if (refused) {
-			count(&syn_drops, id, &(struct counter){.packets = 1, .bytes = frame_length(ctx)});
+		if (refused)
 			return -refused;
-		}
 	}
 	setting = bpf_map_lookup_elem(&settings, &zero);
 	if (!setting)
@@ -198,7 +192,7 @@ static __always_inline __s32 choose(context_t *ctx, const struct packet *packet,
 		session.protocol = packet->key.protocol;
 		index = recall(&session, &c, c.policy->idle_timeout * SECOND, 0);
 		if (index)
-			goto chosen;
+			return index | CHOSEN_OLD;
 	}
 	if (flags & VSERVER_PERSIST) {
 		struct address source = packet->source, row = {{0, 0, 0, vserver->config_id}};
@@ -233,13 +227,7 @@ static __always_inline __s32 choose(context_t *ctx, const struct packet *packet,
 		remember_choice(&session, &c, index, service->config_id);
 	if (flags & VSERVER_PERSIST && !persisted)
 		remember_choice(&persistence, &c, index, service->config_id);
-chosen:
-	if ((packet->flags & (PACKET_FRAGMENT | PACKET_LATER | PACKET_QUOTED)) == PACKET_FRAGMENT) {
-		service = bpf_map_lookup_elem(&services, &index);
-		if (service)
-			remember_fragment(packet, &c, ipv4, index, service->config_id);
-	}
-	return index;
+	return flags & VSERVER_SESSIONS ? index | CHOSEN_NEW : index;
 }
 
 /* Not inlined: the stack and the registers of plain forwarding stay free of this. */

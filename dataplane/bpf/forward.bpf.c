@@ -11,6 +11,7 @@
 
 #include "arp.h"
 #include "count.h"
+#include "events.h"
 #include "fast.h"
 #include "forward.h"
 #include "maps.h"
@@ -85,9 +86,9 @@ int hp_probe(struct __sk_buff *skb)
 	struct packet packet;
 
 	if (skb->protocol == bpf_htons(ETH_P_IP) && parse_ipv4(skb, &packet))
-		return finish(skb, handle_probe(skb, &packet, 1));
+		return finish_for(skb, 0, handle_probe(skb, &packet, 1));
 	if (skb->protocol == bpf_htons(ETH_P_IPV6) && parse_ipv6(skb, &packet))
-		return finish(skb, handle_probe(skb, &packet, 0));
+		return finish_for(skb, 0, handle_probe(skb, &packet, 0));
 	return finish(skb, REASON_DROP_PROBE_UNMAPPED);
 }
 

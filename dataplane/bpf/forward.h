@@ -6,6 +6,7 @@
 #include <linux/if_ether.h>
 
 #include "count.h"
+#include "events.h"
 #include "find.h"
 #include "flow.h"
 #include "hash.h"
@@ -18,17 +19,21 @@
 #include "probe.h"
 #endif
 
-/* To this service, if the frame holds what it must. */
+/* To this service, if the frame holds what it must; `known`: what choose() says of its flow. */
 static __always_inline int send_packet(context_t *ctx, const struct packet *packet, const struct settings *setting,
-				       __u32 vserver_id, __u32 index, int ipv4)
+				       __u32 vserver_id, __u32 index, __u32 known, int ipv4)
 {
 	void *data = (void *)(long)ctx->data;
 	struct counter seen = frames(ctx, packet);
 	struct service_value *service = bpf_map_lookup_elem(&services, &index);
+	int done;
 
 	if (data + IPV4_TTL + 1 > (void *)(long)ctx->data_end)
-		return finish(ctx, REASON_DROP_TABLE);
-	return send_to(ctx, data, setting->flags, vserver_id, index, service, &seen, ipv4);
+		return finish_for(ctx, vserver_id, REASON_DROP_TABLE);
+	done = send_to(ctx, data, setting->flags, vserver_id, index, service, &seen, ipv4);
+	if (setting->sampled && service && done != verdict(REASON_DROP_TABLE))
+		tell(ctx, vserver_id, service->config_id, REASON_FORWARDED, known);
+	return done;
 }
 
 /* To the service that is remembered, or that the ring names. */
@@ -43,25 +48,28 @@ static __always_inline int forward(context_t *ctx, const struct packet *packet,
 
 	inner = bpf_map_lookup_elem(&rings, &vserver_id);
 	if (!setting || !inner)
-		return finish(ctx, REASON_DROP_TABLE);
+		return finish_for(ctx, vserver_id, REASON_DROP_TABLE);
 	ring = bpf_map_lookup_elem(inner, &zero);
 	if (!ring)
-		return finish(ctx, REASON_DROP_TABLE);
+		return finish_for(ctx, vserver_id, REASON_DROP_TABLE);
 	if (vserver->flags || packet->flags & PACKET_FRAGMENT) {
 		chosen = ipv4 ? choose_ipv4(ctx, packet, vserver, ring) : choose_ipv6(ctx, packet, vserver, ring);
 		if (chosen <= 0)
-			return finish(ctx, -chosen);
-		return send_packet(ctx, packet, setting, vserver_id, chosen, ipv4);
+			return finish_for(ctx, vserver_id, -chosen);
+		if ((packet->flags & (PACKET_FRAGMENT | PACKET_LATER | PACKET_QUOTED)) == PACKET_FRAGMENT)
+			remember_fragment(packet, vserver_id, chosen & CHOSEN_INDEX, ipv4);
+		return send_packet(ctx, packet, setting, vserver_id, chosen & CHOSEN_INDEX, chosen & ~CHOSEN_INDEX,
+				   ipv4);
 	}
 	slot = ring_slot(setting, vserver, packet, ipv4);
 	/* Keeps the compiler, which knows the bound, from leaving out the test that the verifier needs */
 	asm volatile("" : "+r"(slot));
 	if (slot >= RING_SLOTS)
-		return finish(ctx, REASON_DROP_TABLE);
+		return finish_for(ctx, vserver_id, REASON_DROP_TABLE);
 	index = ring->slot[slot];
 	if (!index)
-		return finish(ctx, REASON_DROP_NO_SERVICE);
-	return send_packet(ctx, packet, setting, vserver_id, index, ipv4);
+		return finish_for(ctx, vserver_id, REASON_DROP_NO_SERVICE);
+	return send_packet(ctx, packet, setting, vserver_id, index, 0, ipv4);
 }
 
 /* A fragment without ports: where its first one went. */
@@ -72,8 +80,8 @@ static __always_inline int follow_first(context_t *ctx, const struct packet *pac
 	struct settings *setting = bpf_map_lookup_elem(&settings, &zero);
 
 	if (!setting)
-		return finish(ctx, REASON_DROP_TABLE);
-	return send_packet(ctx, packet, setting, vserver_id, index, ipv4);
+		return finish_for(ctx, vserver_id, REASON_DROP_TABLE);
+	return send_packet(ctx, packet, setting, vserver_id, index, 0, ipv4);
 }
 
 /* Not for a VIP, but perhaps the answer to a probe. */
@@ -105,7 +113,7 @@ static __always_inline int handle_ip(context_t *ctx, struct packet *packet, int 
 	if (!vip)
 		return handle_others(ctx, packet, ipv4);
 	if (packet->flags & PACKET_BROKEN)
-		return finish(ctx, REASON_DROP_MALFORMED);
+		return finish_for(ctx, 0, REASON_DROP_MALFORMED);
 	flags = vip->flags;
 	if (packet->key.protocol == (ipv4 ? IPPROTO_ICMP : IPPROTO_ICMPV6) && !(packet->flags & PACKET_LATER)) {
 #ifdef HALFPIPE_XDP
@@ -113,7 +121,7 @@ static __always_inline int handle_ip(context_t *ctx, struct packet *packet, int 
 #else
 		reason = ipv4 ? handle_icmp_ipv4(ctx, packet, flags) : handle_icmp_ipv6(ctx, packet, flags);
 		if (reason != REASON_FORWARDED)
-			return finish(ctx, reason);
+			return finish_for(ctx, 0, reason);
 #endif
 	}
 	if (packet->flags & PACKET_LATER && !(packet->flags & PACKET_QUOTED) &&
@@ -124,12 +132,12 @@ static __always_inline int handle_ip(context_t *ctx, struct packet *packet, int 
 	}
 	vserver = find_vserver(packet, flags);
 	if (vserver && packet->flags & PACKET_LATER && needs_first_fragment(vserver))
-		return finish(ctx, REASON_DROP_FRAGMENT);
+		return finish_for(ctx, vserver->vserver_id, REASON_DROP_FRAGMENT);
 	if (!vserver) {
 		reason = REASON_DROP_NO_VSERVER;
 		if (packet->flags & PACKET_LATER && flags & (VIP_PROTO_PORT | VIP_PORT))
 			reason = REASON_DROP_FRAGMENT;
-		return finish(ctx, reason);
+		return finish_for(ctx, 0, reason);
 	}
 	if (recent)
 		remember(ctx, recent, packet, vserver, number);

@@ -33,6 +33,26 @@
 #define RECENT_BITS 10
 #endif
 
+/* Flows of probes, so that two probe addresses with one VIP and one MAC each get their answers. */
+#ifndef MAX_PROBE_FLOWS
+#define MAX_PROBE_FLOWS 16384
+#endif
+
+/* Who may listen to samples at the same time: the console by its worker, and commands in a shell. */
+#ifndef MAX_SAMPLERS
+#define MAX_SAMPLERS 4
+#endif
+
+/* Bytes of the ring buffer that one of them reads from, a power of two and whole pages. */
+#ifndef EVENTS_SIZE
+#define EVENTS_SIZE 131072
+#endif
+
+/* Bytes of a frame that an event keeps: the headers of TCP over IPv6 with some room. */
+#ifndef EVENT_FRAME
+#define EVENT_FRAME 96
+#endif
+
 /* Flows remembered; 130 bytes each with the table's own. Full, it forgets the one not used for longest. */
 #ifndef MAX_FLOWS
 #define MAX_FLOWS 262144

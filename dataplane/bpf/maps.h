@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
-/* The tables. All but counters, recents, flows, embryos, fragments and turns are written by the control plane only. */
+/* The tables. All but counters, recents, flows, embryos, fragments, turns and
+ * probe_flows are written by the control plane only. */
 #ifndef HALFPIPE_MAPS_H
 #define HALFPIPE_MAPS_H
 
@@ -8,9 +9,10 @@
 
 #include "types.h"
 
-/* Hash key and probe device: one entry. */
+/* Hash key and probe device: one entry. Listeners set its byte `sampled` through memory, without touching the rest. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct settings);
@@ -142,13 +144,56 @@ struct {
 	__type(value, struct bucket);
 } syn_sources SEC(".maps");
 
-/* SYNs dropped by vserver_id: by the vserver's rate, by its sources'. */
+/* Frames dropped by vserver_id, where the vserver is known, and by reason. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, MAX_VSERVERS);
 	__type(key, __u32);
-	__type(value, struct counter);
-} syn_drops SEC(".maps");
+	__type(value, struct vserver_drops);
+} vserver_drops SEC(".maps");
+
+/* The row of each vserver_id, for events. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_VSERVERS);
+	__type(key, __u32);
+	__type(value, __u32);
+} vserver_rows SEC(".maps");
+
+/* What listeners want to be told; each writes its own entry, and settings.sampled. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_SAMPLERS);
+	__type(key, __u32);
+	__type(value, struct sampling);
+} sampling SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_SAMPLERS);
+	__type(key, __u32);
+	__type(value, struct sampled);
+} sampled SEC(".maps");
+
+/* Where a CPU puts an event together. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct event);
+} event_in_hand SEC(".maps");
+
+/* A ring buffer for each listener, which makes it when it begins: a ring buffer has one reader, and nobody listens
+ * most of the time. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, MAX_SAMPLERS);
+	__type(key, __u32);
+	__array(values, struct {
+		__uint(type, BPF_MAP_TYPE_RINGBUF);
+		__uint(max_entries, EVENTS_SIZE);
+	});
+} events SEC(".maps");
 
 /* The next slot in turn, by vserver_id. */
 struct {
@@ -173,6 +218,14 @@ struct {
 	__type(key, struct probe_in_key);
 	__type(value, struct address);
 } probes_in SEC(".maps");
+
+/* Flows of probes. The forwarder's own. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_PROBE_FLOWS);
+	__type(key, struct probe_flow_key);
+	__type(value, struct address);
+} probe_flows SEC(".maps");
 
 /* Whose frames a capture listens to; it writes here itself, and what it forgets to take away ends in time. */
 struct {

@@ -2,7 +2,13 @@
 /* Health probes that take the clients' way: a probe address stands for a VIP on one server.
  *
  * Out: destination probe address -> VIP, to the server's MAC. In: a frame from that VIP and that MAC -> source probe
- * address, handed to the probe device. Sums are corrected by difference, so that checksum offload stays right. */
+ * address, handed to the probe device. Sums are corrected by difference, so that checksum offload stays right.
+ *
+ * Two servers with addresses of their own may turn out to be one machine, with one MAC. Then (VIP, MAC) belongs to two
+ * probe addresses, and only the flow says which one an answer is for; so each probe that leaves is remembered by its
+ * flow. Giving both servers one probe address would need no memory, but probe addresses are given when services are
+ * bound, long before anybody knows a MAC, and must stay when a network card is exchanged. Left over is one case: two TCP
+ * probes that chose the same source port at the same time, to the same port, are one connection to that machine. */
 #ifndef HALFPIPE_PROBE_H
 #define HALFPIPE_PROBE_H
 
@@ -99,12 +105,95 @@ static __always_inline int rewrite_ipv6(struct __sk_buff *skb, const struct pack
 	return bpf_skb_store_bytes(skb, offset, new, sizeof(*new), sum ? BPF_F_RECOMPUTE_CSUM : 0);
 }
 
+/* What tells apart the flows of one protocol: two ports, or the identifier of an ICMP message in the same place as
+ * the echo has it (RFC 792, RFC 4443). `at`: where the transport header is. 0: there is nothing of the kind. */
+static __always_inline __u32 flow_id(struct __sk_buff *skb, __u8 protocol, __u32 at, int swapped)
+{
+	__be16 ports[2];
+
+	if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6)
+		return bpf_skb_load_bytes(skb, at + 4, ports, sizeof(__be16)) ? 0 : ports[0];
+	if (!protocol_has_ports(protocol) || bpf_skb_load_bytes(skb, at, ports, sizeof(ports)))
+		return 0;
+	return swapped ? ports[1] | (__u32)ports[0] << 16 : ports[0] | (__u32)ports[1] << 16;
+}
+
+/* Not inlined, as the next: answers and probes are rare, and the stack is short. */
+static __noinline int remember_probe(struct __sk_buff *skb, const struct packet *packet,
+				     const struct probe_out_value *out)
+{
+	struct probe_flow_key key = {
+		.vip = out->vip, .director = packet->source, .protocol = packet->key.protocol, .kind = PROBE_FLOW,
+	};
+	const struct address *known, *probe = &packet->key.address;
+
+	if (packet->flags & PACKET_LATER)
+		return 0;
+	__builtin_memcpy(key.mac, out->mac, ETH_ALEN);
+	key.id = flow_id(skb, packet->key.protocol, packet->transport, 0);
+	known = bpf_map_lookup_elem(&probe_flows, &key);
+	if (known && !((known->word[0] ^ probe->word[0]) | (known->word[1] ^ probe->word[1]) |
+		       (known->word[2] ^ probe->word[2]) | (known->word[3] ^ probe->word[3])))
+		return 0;
+	return bpf_map_update_elem(&probe_flows, &key, probe, BPF_ANY);
+}
+
+/* An ICMP error answers the probe that it quotes, which left the director as the server saw it. */
+static __always_inline void quoted_flow(struct __sk_buff *skb, const struct packet *packet,
+					struct probe_flow_key *key, int ipv4)
+{
+	__u32 quoted = packet->transport + 8;
+	__u8 type, first;
+
+	if (packet->key.protocol != (ipv4 ? IPPROTO_ICMP : IPPROTO_ICMPV6) ||
+	    bpf_skb_load_bytes(skb, packet->transport, &type, 1) ||
+	    (ipv4 ? type != 3 && type != 11 && type != 12 : type < 1 || type > 4))
+		return;
+	if (bpf_skb_load_bytes(skb, quoted, &first, 1) ||
+	    bpf_skb_load_bytes(skb, quoted + (ipv4 ? 9 : 6), &key->protocol, 1))
+		return;
+	key->id = flow_id(skb, key->protocol, quoted + (ipv4 ? (first & 15) * 4 : sizeof(struct ipv6hdr)), 0);
+}
+
+/* Protocol as in fragment_key() of flow.h */
+static __always_inline void fragment_of(const struct packet *packet, struct probe_flow_key *key, int ipv4)
+{
+	key->kind = PROBE_FRAGMENT;
+	key->protocol = ipv4 ? packet->key.protocol : 0;
+	key->id = packet->fragment_id;
+}
+
+/* Put the probe address of this answer in place of `probe`, which is one of those that (VIP, MAC) has. */
+static __noinline int recall_probe(struct __sk_buff *skb, const struct packet *packet, const struct probe_in_key *in,
+				   struct address *probe, int ipv4)
+{
+	struct probe_flow_key key = {
+		.vip = in->vip, .director = packet->key.address, .protocol = packet->key.protocol, .kind = PROBE_FLOW,
+	};
+	const struct address *known;
+
+	__builtin_memcpy(key.mac, in->mac, ETH_ALEN);
+	if (packet->flags & PACKET_LATER) {
+		fragment_of(packet, &key, ipv4);
+	} else {
+		key.id = flow_id(skb, packet->key.protocol, packet->transport, 1);
+		quoted_flow(skb, packet, &key, ipv4);
+	}
+	known = bpf_map_lookup_elem(&probe_flows, &key);
+	if (known)
+		*probe = *known;
+	if ((packet->flags & (PACKET_FRAGMENT | PACKET_LATER)) != PACKET_FRAGMENT)
+		return 0;
+	fragment_of(packet, &key, ipv4);
+	return bpf_map_update_elem(&probe_flows, &key, probe, BPF_ANY);
+}
+
 /* The frame is not for a VIP: is it the answer to a probe? */
 static __always_inline enum reason handle_answer(struct __sk_buff *skb, const struct packet *packet, int ipv4)
 {
 	struct probe_in_key key = {.vip = packet->source};
+	struct address *found, probe;
 	struct settings *setting;
-	struct address *probe;
 	__u8 mac[ETH_ALEN];
 	__u32 zero = 0, ifindex;
 	int failed;
@@ -114,16 +203,18 @@ static __always_inline enum reason handle_answer(struct __sk_buff *skb, const st
 		return REASON_PASS_NOT_VIP;
 	if (bpf_skb_load_bytes(skb, ETH_ALEN, key.mac, ETH_ALEN))
 		return REASON_PASS_NOT_VIP;
-	probe = bpf_map_lookup_elem(&probes_in, &key);
-	if (!probe)
+	found = bpf_map_lookup_elem(&probes_in, &key);
+	if (!found)
 		return REASON_PASS_NOT_VIP;
+	probe = *found;
+	recall_probe(skb, packet, &key, &probe, ipv4);
 	ifindex = setting->probe_ifindex;
 	__builtin_memcpy(mac, setting->probe_mac, ETH_ALEN);
 	if (ipv4)
-		failed = rewrite_quoted_ipv4(skb, packet, packet->source.word[3], probe->word[3]) ||
-			 rewrite_ipv4(skb, packet, IPV4_SOURCE_OFFSET, packet->source.word[3], probe->word[3]);
+		failed = rewrite_quoted_ipv4(skb, packet, packet->source.word[3], probe.word[3]) ||
+			 rewrite_ipv4(skb, packet, IPV4_SOURCE_OFFSET, packet->source.word[3], probe.word[3]);
 	else
-		failed = rewrite_ipv6(skb, packet, IPV6_SOURCE_OFFSET, &packet->source, probe, 1);
+		failed = rewrite_ipv6(skb, packet, IPV6_SOURCE_OFFSET, &packet->source, &probe, 1);
 	if (failed || bpf_skb_store_bytes(skb, 0, mac, ETH_ALEN, 0))
 		return REASON_DROP_MALFORMED;
 	bpf_redirect(ifindex, BPF_F_INGRESS);
@@ -145,6 +236,7 @@ static __always_inline enum reason handle_probe(struct __sk_buff *skb, const str
 	__builtin_memcpy(macs, probe->mac, ETH_ALEN);
 	__builtin_memcpy(macs + ETH_ALEN, probe->source_mac, ETH_ALEN);
 	ifindex = probe->ifindex;
+	remember_probe(skb, packet, probe);
 	if (ipv4)
 		failed = rewrite_ipv4(skb, packet, IPV4_DESTINATION_OFFSET, packet->key.address.word[3],
 				      probe->vip.word[3]);

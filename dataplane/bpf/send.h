@@ -7,6 +7,7 @@
 
 #include "context.h"
 #include "count.h"
+#include "events.h"
 #include "find.h"
 #include "maps.h"
 #include "parse.h"
@@ -22,16 +23,16 @@ static __always_inline int send_to(context_t *ctx, void *data, __u32 setting_fla
 	__u64 to, own, from;
 
 	if (!service || !service->config_id)
-		return finish(ctx, REASON_DROP_TABLE);
+		return finish_for(ctx, vserver_id, REASON_DROP_TABLE);
 	to = mac_at(service->mac);
 	own = mac_at(service->source_mac);
 	from = mac_at(data + ETH_ALEN);
 	if (to == own)
-		return finish(ctx, REASON_DROP_OWN_MAC);
+		return finish_for(ctx, vserver_id, REASON_DROP_OWN_MAC);
 	if (from == to || from == own || from == mac_at(data))
-		return finish(ctx, REASON_DROP_LOOP);
+		return finish_for(ctx, vserver_id, REASON_DROP_LOOP);
 	if (setting_flags & SETTING_TTL && *((__u8 *)data + (ipv4 ? IPV4_TTL : IPV6_HOP_LIMIT)) <= 1)
-		return finish(ctx, REASON_DROP_TTL);
+		return finish_for(ctx, vserver_id, REASON_DROP_TTL);
 	*(__u64 *)data = to >> 16 | own << 32;
 	*(__u32 *)(data + 8) = own >> 32;
 	count(&vserver_stats, vserver_id, seen);

@@ -163,6 +163,21 @@ struct probe_in_key {
 	__u8 zero[2];
 };
 
+/* probe_flows: what the probe address of an answer is where (VIP, MAC) has several, see probe.h. */
+enum probe_flow_kind {
+	PROBE_FLOW = 0,			/* id: the director's port and the server's, or identifier of an echo and 0 */
+	PROBE_FRAGMENT = 1,		/* id: the fragment's */
+};
+
+struct probe_flow_key {
+	struct address vip;
+	struct address director;	/* address the probe left from */
+	__u32 id;
+	__u8 mac[6];
+	__u8 protocol;
+	__u8 kind;			/* enum probe_flow_kind */
+};
+
 /* interfaces: ifindex -> its own MAC, the answer to a broadcast ARP request or a neighbour solicitation. */
 struct interface_value {
 	__u8 mac[6];
@@ -179,7 +194,8 @@ struct settings {
 	__u64 hash_key[2];		/* SipHash key of the installation: bytes 0-7 and 8-15, little endian */
 	__u32 probe_ifindex;		/* where answers to probes are delivered; 0: no probing */
 	__u8 probe_mac[6];
-	__u8 zero[2];
+	__u8 sampled;			/* not 0: somebody may listen to samples, see events.h */
+	__u8 zero;
 	enum setting_flag flags;
 };
 
@@ -188,6 +204,51 @@ struct tap {
 	__u64 until;			/* CLOCK_MONOTONIC, ns; 0: nobody listens */
 	__u32 vserver;			/* row; 0: all */
 	__u32 zero;
+};
+
+/* sampling: what each listener wants to be told of single frames. Zeros: nothing. */
+enum sample_kind {
+	SAMPLE_DROP = 1 << 0,		/* a frame that was dropped */
+	SAMPLE_FLOW = 1 << 1,		/* the first packet of a flow; without sessions: a SYN */
+	SAMPLE_FORWARDED = 1 << 2,	/* any other that was forwarded, one in so many */
+};
+
+struct sampling {
+	__u64 until;			/* CLOCK_MONOTONIC, ns: it ends by itself if the listener does not renew it */
+	struct address vip;		/* with vserver: packets to this address whose vserver is unknown, too */
+	__u32 vserver;			/* row; 0: all */
+	enum sample_kind kinds;
+	__u32 one_in;			/* of SAMPLE_FORWARDED, at random; 0 counts as 1 */
+	__u32 rate;			/* events a second of each CPU; 0: none */
+	__u32 burst;			/* events that may come at once, at least 1 */
+	__u32 caught;			/* bytes of the frame to keep, up to EVENT_FRAME */
+};
+
+/* sampled: what became of one listener's samples on one CPU. */
+struct sampled {
+	__u64 full;			/* token bucket, as struct bucket */
+	__u64 told;
+	__u64 withheld;			/* over the rate, or the ring buffer was full */
+};
+
+/* events: what a listener reads. The frame is as it came if dropped, as it left if forwarded. */
+struct event {
+	__u64 time;			/* CLOCK_MONOTONIC, ns */
+	struct address source;
+	struct address destination;
+	__be16 source_port;		/* 0 if the packet has none */
+	__be16 port;
+	__u8 protocol;
+	__u8 kind;			/* one of enum sample_kind */
+	__u8 flags;			/* enum packet_flag */
+	__u8 tcp_flags;			/* of the TCP header, else 0 */
+	__u32 reason;			/* enum reason */
+	__u32 ifindex;			/* where it arrived; of a probe: the probe device */
+	__u32 vserver;			/* row, 0: unknown */
+	__u32 service;			/* row, 0: none was chosen */
+	__u32 length;			/* of the whole frame, without FCS */
+	__u32 caught;			/* bytes of it that follow; what is behind them means nothing */
+	__u8 frame[EVENT_FRAME];
 };
 
 struct counter {
@@ -223,6 +284,13 @@ enum reason {
 	REASON_DROP_SYN_RATE,		/* more SYNs than the vserver takes */
 	REASON_DROP_SYN_SOURCE,		/* more SYNs from one network than the vserver takes */
 	REASON_COUNT,
+};
+
+/* vserver_drops: frames that a vserver's clients sent in vain, for each DROP_* in order. */
+#define DROP_REASONS (REASON_COUNT - REASON_DROP_MALFORMED)
+
+struct vserver_drops {
+	__u64 packets[DROP_REASONS];
 };
 
 #endif

@@ -97,6 +97,9 @@ class TestRunOptions(c.Structure):
     ]
 
 
+# int (*ring_buffer_sample_fn)(void *ctx, void *data, size_t size)
+RING_CALLBACK = c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_void_p, c.c_size_t)
+
 _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "bpf_object__open_file": (c.c_void_p, [c.c_char_p, c.c_void_p]),
     "bpf_object__load": (c.c_int, [c.c_void_p]),
@@ -131,6 +134,9 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     ),
     "bpf_prog_test_run_opts": (c.c_int, [c.c_int, c.POINTER(TestRunOptions)]),
     "libbpf_num_possible_cpus": (c.c_int, []),
+    "ring_buffer__new": (c.c_void_p, [c.c_int, RING_CALLBACK, c.c_void_p, c.c_void_p]),
+    "ring_buffer__poll": (c.c_int, [c.c_void_p, c.c_int]),
+    "ring_buffer__free": (None, [c.c_void_p]),
     "libbpf_set_print": (c.c_void_p, [c.c_void_p]),
 }
 for _name, (_restype, _argtypes) in _SIGNATURES.items():

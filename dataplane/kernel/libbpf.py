@@ -16,6 +16,7 @@ from pathlib import Path
 from dataplane.kernel.abi import LoadOptions, MapInfo, OpenOptions, RawProgramInfo, TestRunOptions, lib
 
 MAP_TYPE_ARRAY = 2
+MAP_TYPE_RINGBUF = 27
 INSTRUCTION_SIZE = 8
 LOG_SIZE = 1 << 20
 LOG_SHOWN = 4000
@@ -170,6 +171,12 @@ class Map:
         return cls(
             _check(lib.bpf_map_create(MAP_TYPE_ARRAY, name.encode(), 4, value_size, 1, None), f"creating map {name}")
         )
+
+    @classmethod
+    def create_ring_buffer(cls, name: str, size: int) -> Map:
+        """A new ring buffer of ``size`` bytes: a power of two, and whole pages."""
+        made = lib.bpf_map_create(MAP_TYPE_RINGBUF, name.encode(), 0, 0, size, None)
+        return cls(_check(made, f"creating ring buffer {name}"))
 
     @classmethod
     def by_id(cls, map_id: int) -> Map:

@@ -16,12 +16,21 @@ from pathlib import Path
 
 from dataplane.kernel.libbpf import BpfObject, Map, MapShape, get_pinned, pin, program_info
 from dataplane.layout import OFFSETS, SIZES
-from dataplane.tables import ClosedState, HashField, Reason, ServiceFlag, SettingFlag, VipFlag, VServerFlag
+from dataplane.tables import (
+    ClosedState,
+    HashField,
+    Reason,
+    SampleKind,
+    ServiceFlag,
+    SettingFlag,
+    VipFlag,
+    VServerFlag,
+)
 
 INGRESS = "hp_ingress"
 PROBE = "hp_probe"
 XDP = "hp_xdp"
-_NUMBERS = (VipFlag, HashField, VServerFlag, ServiceFlag, ClosedState, SettingFlag, Reason)
+_NUMBERS = (VipFlag, HashField, VServerFlag, ServiceFlag, ClosedState, SettingFlag, SampleKind, Reason)
 log = logging.getLogger(__name__)
 
 _TEMPORARY = "_new"  # bpffs takes no name with a dot

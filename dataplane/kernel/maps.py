@@ -19,7 +19,8 @@ REASONS = "reasons"
 GENERATION = "generation"
 FLOWS = "flows"
 EMBRYOS = "embryos"
-SYN_DROPS = "syn_drops"
+VSERVER_DROPS = "vserver_drops"
+VSERVER_ROWS = "vserver_rows"
 _SETTINGS_KEY = bytes(4)
 
 _PACK: dict[Table, tuple[Callable[[Any], bytes], Callable[[Any], bytes]]] = {
@@ -47,7 +48,9 @@ class KernelMaps:
     def __init__(self, maps: dict[str, Map]) -> None:
         self._maps = maps
         self._rings = Rings(maps[Table.RINGS])
-        self._stat_size = layout.COUNTER_SIZE * possible_cpus()
+        self._cpus = possible_cpus()
+        self._stat_size = layout.COUNTER_SIZE * self._cpus
+        self._drops_size = layout.VSERVER_DROPS_SIZE * self._cpus
         self._old_vservers = True  # whether a frame on its way may have found a vserver that is no more as it was
         # The process before us may have been killed between a change and its new generation
         self._new_generation()
@@ -98,6 +101,9 @@ class KernelMaps:
         opened = self._maps[step.table]
         key = pack_key(step.key)
         if isinstance(step, Put):
+            if step.table is Table.VSERVERS:  # events name the row, from the vserver's first packet on
+                row = layout.pack_id(step.value.config_id)
+                self._maps[VSERVER_ROWS].update(layout.pack_id(step.value.vserver_id), row)
             opened.update(key, pack_value(step.value))
         elif step.table in _ARRAYS:
             opened.update(key, bytes(opened.value_size))
@@ -130,6 +136,7 @@ class KernelMaps:
             {number: self._count(VSERVER_STATS, number) for number in vservers},
             {number: self._count(SERVICE_STATS, number) for number in services},
             self.reasons(),
+            {number: found for number in vservers if (found := self.drops(number))},
         )
 
     def flows(self) -> dict[tuple[int, int], int]:
@@ -143,10 +150,14 @@ class KernelMaps:
             found.update(layout.live_flows(keys, values, now, idle_timeouts, embryos=name == EMBRYOS))
         return dict(found)
 
-    def syn_drops(self) -> dict[int, Count]:
-        """SYNs that went over a limit, by kernel id of each vserver that has limits. Raises OSError."""
-        ids = layout.policies_in_use(self._maps[Table.POLICIES].dump()[1])
-        return {vserver_id: self._count(SYN_DROPS, vserver_id) for vserver_id in ids}
+    def drops(self, vserver_id: int) -> dict[Reason, int]:
+        """How many packets of a vserver's clients were dropped, by reason; not the reasons that were not seen.
+
+        Packets that belong to no vserver, or whose vserver was not known yet, count in :meth:`reasons` alone.
+        Raises OSError.
+        """
+        data = self._maps[VSERVER_DROPS].lookup(layout.pack_id(vserver_id), self._drops_size)
+        return layout.sum_drops(data) if data else {}
 
     def reasons(self) -> dict[Reason, Count]:
         """What became of every frame. Raises OSError."""
@@ -159,6 +170,8 @@ class KernelMaps:
     def clear_counters(self, *, vservers: Collection[int] = (), services: Collection[int] = ()) -> None:
         """Set the counters of these kernel ids to zero. Raises OSError."""
         zero = bytes(self._stat_size)
-        for name, ids in ((VSERVER_STATS, vservers), (SYN_DROPS, vservers), (SERVICE_STATS, services)):
+        for name, ids in ((VSERVER_STATS, vservers), (SERVICE_STATS, services)):
             for number in ids:
                 self._maps[name].update(layout.pack_id(number), zero, self._stat_size)
+        for number in vservers:
+            self._maps[VSERVER_DROPS].update(layout.pack_id(number), bytes(self._drops_size), self._drops_size)

@@ -18,12 +18,16 @@ from hypothesis import strategies as st
 
 from dataplane import layout
 from dataplane.tables import (
+    EVENT_FRAME,
+    EVENTS_SIZE,
     MAX_CLOSED,
     MAX_EMBRYOS,
     MAX_FLOWS,
     MAX_FRAGMENTS,
     MAX_INTERFACES,
+    MAX_PROBE_FLOWS,
     MAX_PROBES,
+    MAX_SAMPLERS,
     MAX_SERVICES,
     MAX_SYN_SOURCES,
     MAX_VIPS,
@@ -38,6 +42,9 @@ from dataplane.tables import (
     ProbeInKey,
     ProbeOut,
     Reason,
+    Sampled,
+    SampleKind,
+    Sampling,
     ServiceEntry,
     ServiceFlag,
     SettingFlag,
@@ -91,6 +98,7 @@ def test_sizes_and_offsets_are_the_compilers(types: list[dict[str, Any]], name: 
         ("vserver_flag", "VSERVER_", VServerFlag),
         ("service_flag", "SERVICE_", ServiceFlag),
         ("closed_state", "CLOSED_", ClosedState),
+        ("sample_kind", "SAMPLE_", SampleKind),
     ],
 )
 def test_numbers_are_the_compilers(
@@ -120,6 +128,10 @@ def test_limits_are_those_of_limits_h() -> None:
         "MAX_FRAGMENTS": MAX_FRAGMENTS,
         "MAX_SYN_SOURCES": MAX_SYN_SOURCES,
         "RING_SLOTS": RING_SLOTS,
+        "MAX_PROBE_FLOWS": MAX_PROBE_FLOWS,
+        "MAX_SAMPLERS": MAX_SAMPLERS,
+        "EVENTS_SIZE": EVENTS_SIZE,
+        "EVENT_FRAME": EVENT_FRAME,
     }
 
 
@@ -221,3 +233,41 @@ def test_flows_count_until_they_time_out() -> None:
     assert (count(30, embryos=True), count(31, embryos=True)) == (1, 0)
     assert count(0, kind=1) == 0  # a source that is remembered is no flow
     assert count(1, vserver=6) == 0  # its vserver is gone
+
+
+@given(addresses, addresses, words, st.integers(0, 65535), st.sampled_from(Reason), st.sampled_from(SampleKind))
+def test_an_event_is_read_as_the_kernel_writes_it(  # noqa: PLR0917 - a value for each field
+    source: IPv4Address | IPv6Address,
+    destination: IPv4Address | IPv6Address,
+    word: int,
+    port: int,
+    reason: Reason,
+    kind: SampleKind,
+) -> None:
+    ports = struct.pack(">HH", port, 80)
+    middle = struct.pack("<BBBBIIIIII", 6, kind, 2, 0x12, reason, 2, word, 3, word, 10)
+    both = layout.pack_address(source) + layout.pack_address(destination)
+    data = struct.pack("<Q", 5) + both + ports + middle + bytes(range(EVENT_FRAME))
+    event = layout.unpack_event(data)
+    assert (event.source, event.destination, event.source_port, event.port) == (source, destination, port, 80)
+    assert (event.time, event.reason, event.kind, event.tcp_flags, event.fragment) == (5, reason, kind, 0x12, True)
+    assert (event.ifindex, event.vserver, event.service, event.length) == (2, word, 3, word)
+    assert event.frame == bytes(range(10))
+
+
+def test_what_a_listener_asks_for_is_packed_by_name() -> None:
+    wish = Sampling(9, SampleKind.DROP | SampleKind.FLOW, 100, 200, 7, ip_address("192.0.2.1"), 1000, EVENT_FRAME)
+    packed = layout.pack_sampling(wish)
+    assert layout.sampling_until(packed) == 9
+    assert struct.unpack("<Q16sIIIIII", packed)[2:] == (7, 3, 1000, 100, 200, EVENT_FRAME)
+    with pytest.raises(ValueError, match="caught is 97: must be 0 to 96"):
+        layout.pack_sampling(Sampling(0, SampleKind.DROP, 1, 1, caught=EVENT_FRAME + 1))
+
+
+def test_drops_and_samples_of_all_cpus_are_added() -> None:
+    reasons = len(Reason) - Reason.DROP_MALFORMED
+    one, two = [0] * reasons, [0] * reasons
+    one[0], two[0], two[-1] = 1, 2, 5
+    found = layout.sum_drops(struct.pack(f"<{2 * reasons}Q", *one, *two))
+    assert found == {Reason.DROP_MALFORMED: 3, max(Reason): 5}
+    assert layout.sum_sampled(struct.pack("<6Q", 99, 1, 2, 99, 10, 20)) == Sampled(11, 22)

@@ -34,7 +34,14 @@ def counters(packets: int, size: int = 100) -> Counters:
 def test_rates_are_per_second_and_keyed_by_row() -> None:
     rates = report.Rates()
     first = rates.payload(counters(10), tables(), 100.0)
-    assert first["vservers"]["5"] == {"packets": 10, "bytes": 1000, "packets_per_second": 0.0, "bits_per_second": 0.0}
+    assert first["vservers"]["5"] == {
+        "packets": 10,
+        "bytes": 1000,
+        "packets_per_second": 0.0,
+        "bits_per_second": 0.0,
+        "dropped": 0,
+        "dropped_per_second": 0.0,
+    }
     second = rates.payload(counters(30), tables(), 102.0)
     assert second["vservers"]["5"]["packets_per_second"] == 10.0
     assert second["services"]["7"]["bits_per_second"] == 8000.0

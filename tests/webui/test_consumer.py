@@ -30,8 +30,8 @@ COUNTERS: live.CountersEvent = {
 class Browser:
     """The browser's end of a websocket; ``channels.testing`` would do, but its package imports daphne."""
 
-    def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
-        scope = {"type": "websocket", "path": "/ws/live/", "query_string": b"", "headers": headers, "subprotocols": []}
+    def __init__(self, headers: list[tuple[bytes, bytes]], path: str = "/ws/live/") -> None:
+        scope = {"type": "websocket", "path": path, "query_string": b"", "headers": headers, "subprotocols": []}
         communicator: Any = ApplicationCommunicator  # asgiref leaves it without types
         self.wire = communicator(application, scope)
 
@@ -60,11 +60,11 @@ def _session_of(make_user: Any) -> str:
     return client.cookies[settings.SESSION_COOKIE_NAME].value
 
 
-def _browser(session: str = "", origin: bytes = b"http://127.0.0.1") -> Browser:
+def _browser(session: str = "", origin: bytes = b"http://127.0.0.1", path: str = "/ws/live/") -> Browser:
     headers = [(b"origin", origin), (b"host", b"127.0.0.1")]
     if session:
         headers.append((b"cookie", f"{settings.SESSION_COOKIE_NAME}={session}".encode()))
-    return Browser(headers)
+    return Browser(headers, path)
 
 
 async def _connected(make_user: Any = factories.outsider) -> Browser:

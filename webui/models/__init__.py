@@ -7,6 +7,7 @@ from webui.models.monitor import Monitor
 from webui.models.server import Server
 from webui.models.service import Service, ServiceMonitorBinding
 from webui.models.vserver import VServer, VServerServiceBinding
+from webui.models.watch import FlowWatch
 
 __all__ = [
     "Alarm",
@@ -17,6 +18,7 @@ __all__ = [
     "DirectorEvent",
     "EventDelivery",
     "EventTarget",
+    "FlowWatch",
     "HealthState",
     "HealthTransition",
     "Installation",

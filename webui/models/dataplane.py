@@ -39,8 +39,9 @@ class DataplaneStatus(models.Model):
 class DirectorCounters(models.Model):
     """Latest counters of a director, one row each, rewritten every second.
 
-    ``payload``: {"vservers": {row id: {"packets", "bytes", "packets_per_second", "bits_per_second"}}, "services": …,
-    "reasons": {name: {"packets", "packets_per_second"}}}.
+    ``payload``: {"vservers": {row id: {"packets", "bytes", "packets_per_second", "bits_per_second", "dropped",
+    "dropped_per_second", "drops": {reason: packets}}}, "services": … without drops, "reasons": {name: {"packets",
+    "packets_per_second"}}}. Dropped are packets too; "drops" is missing when there are none.
     """
 
     director = models.CharField(max_length=64, unique=True)

@@ -149,6 +149,7 @@ class VServer(Timestamped):
 
     class Meta:
         ordering = ["name"]
+        permissions = [("watch_vserver", "Can watch the flows of a virtual server")]
         constraints = [
             models.UniqueConstraint(Lower("name"), name="vserver_name_unique"),
             models.UniqueConstraint(fields=["address", "service_type", "port"], name="vserver_endpoint_unique"),
