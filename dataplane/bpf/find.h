@@ -10,6 +10,7 @@
 
 #include "maps.h"
 #include "parse.h"
+#include "ranges.h"
 
 #define KEY_WORDS (sizeof(struct vserver_key) / sizeof(__u32))
 
@@ -55,6 +56,8 @@ static __always_inline struct vserver_value *find_vserver(const struct packet *p
 
 	if (flags & VIP_PROTO_PORT && packet->flags & PACKET_PORTS)
 		vserver = bpf_map_lookup_elem(&vservers, &key);
+	if (!vserver && flags & VIP_PROTO_RANGE && packet->flags & PACKET_PORTS)
+		vserver = find_range(packet, key.protocol);
 	if (!vserver && flags & VIP_PROTO) {
 		key.port = 0;
 		vserver = bpf_map_lookup_elem(&vservers, &key);
@@ -64,6 +67,8 @@ static __always_inline struct vserver_value *find_vserver(const struct packet *p
 		key.port = packet->key.port;
 		vserver = bpf_map_lookup_elem(&vservers, &key);
 	}
+	if (!vserver && flags & VIP_RANGE && packet->flags & PACKET_PORTS)
+		vserver = find_range(packet, 0);
 	if (!vserver && flags & VIP_ANY) {
 		key.port = 0;
 		vserver = bpf_map_lookup_elem(&vservers, &key);

@@ -11,6 +11,7 @@
 #include "hash.h"
 #include "maps.h"
 #include "parse.h"
+#include "reject.h"
 #include "types.h"
 #ifndef HALFPIPE_XDP
 #include "icmp.h"
@@ -74,6 +75,8 @@ static __always_inline int forward(context_t *ctx, const struct packet *packet,
 		return finish(ctx, REASON_DROP_TABLE);
 	if (vserver->flags || packet->flags & PACKET_FRAGMENT) {
 		chosen = ipv4 ? choose_ipv4(ctx, packet, vserver, ring) : choose_ipv6(ctx, packet, vserver, ring);
+		if (chosen == -REASON_DROP_NO_SERVICE)
+			return no_service(ctx, packet, vserver_id, ipv4);
 		if (chosen <= 0)
 			return finish(ctx, -chosen);
 		return send_to(ctx, packet, setting, vserver_id, chosen, ipv4);
@@ -85,7 +88,7 @@ static __always_inline int forward(context_t *ctx, const struct packet *packet,
 		return finish(ctx, REASON_DROP_TABLE);
 	index = ring->slot[slot];
 	if (!index)
-		return finish(ctx, REASON_DROP_NO_SERVICE);
+		return no_service(ctx, packet, vserver_id, ipv4);
 	return send_to(ctx, packet, setting, vserver_id, index, ipv4);
 }
 
@@ -164,7 +167,7 @@ static __always_inline int handle_ip(context_t *ctx, struct packet *packet, int 
 		return finish(ctx, REASON_DROP_FRAGMENT);
 	if (!vserver) {
 		reason = REASON_DROP_NO_VSERVER;
-		if (packet->flags & PACKET_LATER && flags & (VIP_PROTO_PORT | VIP_PORT))
+		if (packet->flags & PACKET_LATER && flags & VIP_BY_PORT)
 			reason = REASON_DROP_FRAGMENT;
 		return finish(ctx, reason);
 	}

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from dataplane.kernel.libbpf import BpfObject, Map, MapShape, get_pinned, pin, program_info
 from dataplane.layout import OFFSETS, SIZES
-from dataplane.tables import ClosedState, HashField, Reason, ServiceFlag, SettingFlag, VipFlag, VServerFlag
+from dataplane.tables import ClosedState, HashField, Reason, ServiceFlag, SettingFlag, VipFlag, VServerFlag, WhenDown
 
 INGRESS = "hp_ingress"
 PROBE = "hp_probe"
-_NUMBERS = (VipFlag, HashField, VServerFlag, ServiceFlag, ClosedState, SettingFlag, Reason)
+_NUMBERS = (VipFlag, HashField, VServerFlag, ServiceFlag, ClosedState, WhenDown, SettingFlag, Reason)
 _TEMPORARY = "_new"  # bpffs takes no name with a dot
 
 

@@ -23,6 +23,7 @@ from dataplane.tables import (
     MAX_FLOWS,
     MAX_FRAGMENTS,
     MAX_INTERFACES,
+    MAX_PORT_PREFIXES,
     MAX_PROBES,
     MAX_SERVICES,
     MAX_SYN_SOURCES,
@@ -46,6 +47,7 @@ from dataplane.tables import (
     VServerEntry,
     VServerFlag,
     VServerKey,
+    WhenDown,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -91,6 +93,7 @@ def test_sizes_and_offsets_are_the_compilers(types: list[dict[str, Any]], name: 
         ("vserver_flag", "VSERVER_", VServerFlag),
         ("service_flag", "SERVICE_", ServiceFlag),
         ("closed_state", "CLOSED_", ClosedState),
+        ("when_down", "WHEN_DOWN_", WhenDown),
     ],
 )
 def test_numbers_are_the_compilers(
@@ -112,6 +115,7 @@ def test_limits_are_those_of_limits_h() -> None:
         "MAX_VSERVERS": MAX_VSERVERS,
         "MAX_VIPS": MAX_VIPS,
         "MAX_SERVICES": MAX_SERVICES,
+        "MAX_PORT_PREFIXES": MAX_PORT_PREFIXES,
         "MAX_PROBES": MAX_PROBES,
         "MAX_INTERFACES": MAX_INTERFACES,
         "MAX_CLOSED": MAX_CLOSED,
