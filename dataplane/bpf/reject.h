@@ -21,8 +21,8 @@ static __always_inline int rejects(__u32 vserver_id)
 
 #ifdef HALFPIPE_XDP
 
-/* tc answers. Not inlined, like the other one: forwarding stays free of it. */
-static __noinline int no_service(context_t *ctx, const struct packet *packet, __u32 vserver_id, int ipv4)
+/* tc answers. Not static, like the other one: so the verifier looks at it once, not at each call. */
+__noinline int no_service(context_t *ctx, const struct packet *packet, __u32 vserver_id, int ipv4)
 {
 	(void)packet;
 	(void)ipv4;
@@ -301,10 +301,11 @@ static __always_inline enum reason reject(struct __sk_buff *skb, const struct pa
 	}
 }
 
-/* Not inlined: forwarding stays free of it. */
-static __noinline int no_service(context_t *ctx, const struct packet *packet, __u32 vserver_id, int ipv4)
+/* Not inlined: forwarding stays free of it. Not static: so the verifier looks at it once, not at each call, but does
+ * not know then that there is a packet. */
+__noinline int no_service(context_t *ctx, const struct packet *packet, __u32 vserver_id, int ipv4)
 {
-	if (!rejects(vserver_id))
+	if (!packet || !rejects(vserver_id))
 		return finish(ctx, REASON_DROP_NO_SERVICE);
 	return finish(ctx, ipv4 ? reject(ctx, packet, 1) : reject(ctx, packet, 0));
 }
