@@ -59,8 +59,8 @@ _CLOSED_KEY = struct.Struct("<II")
 _CLOSED = struct.Struct("<I")
 # flow.h: EMBRYO_TIMEOUT and CLOSING_TIMEOUT, seconds
 SHORT_TIMEOUT = 30
-FLOW_SESSION = 0
-_FLOW_KEY = struct.Struct(">16s16sHHBB2x")
+FLOW_PERSISTENCE = 1
+_FLOW_KEY = struct.Struct(">8sHHBB2x")
 _FLOW = struct.Struct("<QIIII")
 _PROBE_OUT = struct.Struct("<16sI6s6s")
 _PROBE_IN = struct.Struct("<16s6s2x")
@@ -286,7 +286,7 @@ def idle_timeout(policy: bytes) -> tuple[int, int]:
 def live_flows(
     keys: bytes, values: bytes, now: int, idle_timeouts: Mapping[int, int], *, embryos: bool
 ) -> Iterator[tuple[int, int]]:
-    """Vserver row and service id of each session among flow_key and flow, 40 and 24 bytes each, that has not timed out.
+    """Vserver row and service id of each session among flow_key and flow, 16 and 24 bytes each, that has not timed out.
 
     ``now`` is CLOCK_MONOTONIC in ns, ``idle_timeouts`` are seconds by vserver row. The kernel itself finds out only
     when the next packet of a flow comes, or when another flow needs the room.
@@ -294,9 +294,9 @@ def live_flows(
     for key, (seen, service, _config_id, vserver, closing) in zip(
         _FLOW_KEY.iter_unpack(keys), _FLOW.iter_unpack(values), strict=True
     ):
-        kind = key[5]
+        kind = key[4]
         limit = SHORT_TIMEOUT if closing or embryos else idle_timeouts.get(vserver, 0)
-        if kind == FLOW_SESSION and now - seen <= limit * 1_000_000_000:
+        if not kind & FLOW_PERSISTENCE and now - seen <= limit * 1_000_000_000:
             yield vserver, service
 
 
@@ -421,7 +421,7 @@ OFFSETS = {
     "bucket": {"full": 0},
     "closed_key": {"vserver": 0, "service": 4},
     "closed_value": {"state": 0},
-    "flow_key": {"source": 0, "destination": 16, "source_port": 32, "port": 34, "protocol": 36, "kind": 37, "zero": 38},
+    "flow_key": {"addresses": 0, "source_port": 8, "port": 10, "protocol": 12, "kind": 13, "zero": 14},
     "flow": {"seen": 0, "service": 8, "config_id": 12, "vserver": 16, "closing": 20},
     "probe_out_value": {"vip": 0, "ifindex": 16, "mac": 20, "source_mac": 26},
     "probe_in_key": {"vip": 0, "mac": 16, "zero": 22},

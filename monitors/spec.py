@@ -37,6 +37,11 @@ class Params(Mapping[str, ParamValue]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Params) and self._items == other._items
 
+    @property
+    def secret_values(self) -> frozenset[str]:
+        """Values that must appear nowhere."""
+        return frozenset(str(self._items[name]) for name in self._secret & self._items.keys() if self._items[name])
+
     def __repr__(self) -> str:
         shown = (f"{name}={'•••' if name in self._secret else repr(value)}" for name, value in self._items.items())
         return f"Params({', '.join(shown)})"

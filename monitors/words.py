@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 
@@ -56,6 +57,15 @@ def failure(spec: ProbeSpec, error: OSError, duration: float) -> ProbeResult:
     code = error.errno
     sent = code not in _NOT_SENT
     return ProbeResult(success=False, message=_words(spec, code), duration=duration, sent=sent)
+
+
+def why(error: BaseException) -> str:
+    """Why a step of a trace was not completed."""
+    if isinstance(error, asyncio.CancelledError | TimeoutError):  # how asyncio ends what takes too long
+        return "no answer until the time was over"
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno).lower()
+    return "broken off"
 
 
 def milliseconds(duration: float) -> str:

@@ -26,7 +26,8 @@ PURE = tuple(
 
 # The console reads what kinds of monitors there are (monitors.registry), and nothing of how they are run.
 RUNNING_CHECKS = tuple(
-    f"monitors.{name}" for name in ("machine", "question", "runner", "schedule", "store", "tasks", "wire")
+    f"monitors.{name}"
+    for name in ("machine", "question", "runner", "schedule", "store", "tasks", "trace", "trying", "wire")
 )
 
 
@@ -55,7 +56,7 @@ RULES = (
     Rule(("webui.live",), ("webui.models",), "an event is a hint; the row is the truth"),
     Rule(
         ("webui.views", "webui.api", "webui.forms", "webui.monitor_form", "webui.consumers"),
-        ("dataplane.kernel", "dataplane.worker", "pyroute2", "monitors.tasks"),
+        ("dataplane.kernel", "dataplane.worker", "pyroute2", "monitors.tasks", "monitors.trying"),
         "pages do no privileged work",
     ),
     Rule(("webui.preview",), ("dataplane.apply", "dataplane.kernel"), "a preview applies nothing"),
@@ -63,12 +64,13 @@ RULES = (
         (
             *("monitors.spec", "monitors.kind", "monitors.kinds", "monitors.parameters", "monitors.registry"),
             *("monitors.wire", "monitors.words", "monitors.machine", "monitors.schedule"),
+            *("monitors.trace", "monitors.masking"),
         ),
         ("django", "celery", "redis", "webui", "dataplane"),
         "probing can be tested without rows and brokers",
     ),
     Rule(
-        ("monitors.store", "monitors.question", "monitors.tasks"),
+        ("monitors.store", "monitors.question", "monitors.tasks", "monitors.trying"),
         ("dataplane",),
         "monitors and data plane meet in the rows",
     ),

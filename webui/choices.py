@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from django.db import models
 
 
@@ -108,6 +110,10 @@ class ConnFailover(models.TextChoices):
 
     DISABLED = "DISABLED", "disabled"
     STATELESS = "STATELESS", "stateless"
+
+
+# What the audit calls an attempt that changes nothing; its own word when shown, and no choice of the column.
+PROBED: Final = "probed"
 
 
 class Interface(models.TextChoices):

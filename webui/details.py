@@ -257,10 +257,17 @@ def _health_row(health: HealthState | None, binding: ServiceMonitorBinding, vip:
         "checked_at": iso(health.checked_at) if health else None,
         "recent": health.recent[-16:] if health else "",
         "command": probe_command(binding, health.target.address) if health else "",
+        "probe": "Probe now" if health else "",
+        "probe_url": probe_url(binding.monitor_id, service.pk, health.target_id) if health else "",
     }
     if health and health.response_time is not None:
         row["response"] += f" ({health.response_time * 1000:.1f} ms)"
     return row
+
+
+def probe_url(monitor: int, service: int, target: int) -> str:
+    """The page that tries a monitor on a service at a VIP."""
+    return f"{reverse('probe', args=[monitor])}?choice={service}-{target}"
 
 
 def probe_command(binding: ServiceMonitorBinding, address: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import connection
 
-from webui.choices import STATE_ORDER, AuditVerb
+from webui.choices import PROBED, STATE_ORDER, AuditVerb
 from webui.guards import guard_problems
 from webui.models import AuditEntry, DirectorEvent, HealthTransition, Service
 from webui.payloads import (
@@ -57,8 +57,8 @@ def change_rows(kind: str = "", object_id: int | None = None, limit: int = LATES
     """Latest audit entries, newest first; of one object when ``kind`` (model name) is given."""
     # Logins are no changes, and what someone typed as a name may have been a password.
     found = AuditEntry.objects.exclude(kind="user")
-    if kind:
-        found = found.filter(kind=kind, object_id=object_id)
+    # An attempt is no change; it is in the history of its own object alone.
+    found = found.filter(kind=kind, object_id=object_id) if kind else found.exclude(verb=PROBED)
     return [
         ChangeRow(
             key=str(row.pk),
@@ -75,7 +75,7 @@ def change_rows(kind: str = "", object_id: int | None = None, limit: int = LATES
 def _deed(entry: AuditEntry) -> str:
     """What was done, in words: “bound service web1 to vserver web”."""
     verb, about = entry.get_verb_display(), f"{entry.kind} {entry.object_name}"
-    joint = {AuditVerb.BIND: "to", AuditVerb.UNBIND: "from"}.get(AuditVerb(entry.verb))
+    joint = {str(AuditVerb.BIND): "to", str(AuditVerb.UNBIND): "from"}.get(entry.verb)
     bound: dict[str, Any] = entry.after or entry.before or {}
     for kind in ("service", "monitor"):
         if joint and kind in bound:
@@ -85,6 +85,9 @@ def _deed(entry: AuditEntry) -> str:
 
 def _difference(entry: AuditEntry) -> str:
     """Which fields changed, or how it was bound, in words."""
+    if entry.verb == PROBED:
+        probed: dict[str, Any] = entry.after or {}
+        return f"{probed.get('service')} at {probed.get('vip')}"
     if entry.verb == AuditVerb.BIND:
         bound: dict[str, Any] = entry.after or {}
         return ", ".join(f"{name} {value}" for name, value in bound.items() if name not in {"service", "monitor"})

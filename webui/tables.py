@@ -165,6 +165,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("checked_at", "Last check", "time"),
         Column("recent", "Recent", "code"),
         Column("command", "On the director", "code"),
+        Column("probe", "By hand", link="probe_url"),
     ),
     "service_monitors": (
         Column("name", "Monitor", link="url"),

@@ -4,7 +4,7 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import URLPattern, URLResolver, path, register_converter
 
 from webui.forms import LoginForm
-from webui.views import bindings, objects, pages
+from webui.views import bindings, objects, pages, probing
 from webui.views.kinds import KindConverter
 
 register_converter(KindConverter, "kind")
@@ -24,6 +24,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("vservers/<int:pk>/services/", bindings.bind_service, name="bind-service"),
     path("vservers/<int:pk>/services/<int:service_pk>/weight/", bindings.set_weight, name="set-weight"),
     path("vservers/<int:pk>/services/<int:service_pk>/unbind/", bindings.unbind_service, name="unbind-service"),
+    path("monitors/<int:pk>/probe/", probing.probe, name="probe"),
+    path("monitors/<int:pk>/probe/<slug:ticket>/", probing.probe_result, name="probe-result"),
     path("<kind:kind>/", objects.object_list, name="list"),
     path("<kind:kind>/add/", objects.object_add, name="add"),
     path("<kind:kind>/<int:pk>/", objects.object_detail, name="detail"),

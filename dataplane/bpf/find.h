@@ -3,16 +3,17 @@
  *
  * A look-up in a hash table costs more than all the rest of forwarding, so each CPU remembers what it found last for
  * each address, protocol and port, in a table indexed by a cheap mix of them. What is remembered counts only for the
- * generation it was found in, and the control plane starts a new one after each change of vips or vservers. The
+ * generation it was found in, and the control plane starts a new one after each change of what is remembered. The
  * generation is read before the look-up: a change in between makes the entry old, never wrong. */
 #ifndef HALFPIPE_FIND_H
 #define HALFPIPE_FIND_H
 
+#include "context.h"
 #include "maps.h"
 #include "parse.h"
 #include "ranges.h"
 
-#define KEY_WORDS (sizeof(struct vserver_key) / sizeof(__u32))
+#define SECOND 1000000000ULL
 
 static __always_inline __u32 current_generation(void)
 {
@@ -21,35 +22,114 @@ static __always_inline __u32 current_generation(void)
 	return number ? *number : 0;
 }
 
+/* The six octets at `at` as a number, without the two behind them, which must be readable too. */
+static __always_inline __u64 mac_at(const void *at)
+{
+	return *(const __u64 *)at << 16;
+}
+
+static __always_inline struct recent *recent_slot(__u32 address, __u32 port_and_protocol)
+{
+	/* Knuth's golden ratio */
+	__u32 index = (address + port_and_protocol * 5) * 0x9e3779b1 >> (32 - RECENT_BITS);
+
+	return bpf_map_lookup_elem(&recents, &index);
+}
+
 /* Where this packet's vserver is remembered. NULL: it has no ports, and is looked up each time. */
 static __always_inline struct recent *recent_entry(const struct packet *packet)
 {
 	const __u32 *key = (const void *)&packet->key;
-	__u32 index = (key[3] + key[4] * 5) * 0x9e3779b1 >> (32 - RECENT_BITS);	/* Knuth's golden ratio */
 
-	if (!(packet->flags & PACKET_PORTS))
-		return 0;
-	return bpf_map_lookup_elem(&recents, &index);
+	return packet->flags & PACKET_PORTS ? recent_slot(key[3], key[4]) : 0;
 }
 
-static __always_inline int is_recent(const struct recent *recent, const struct packet *packet, __u32 number)
+/* Did XDP see a frame to this MAC come in there? The kernel tells tc so itself. */
+static __always_inline int is_same_place(context_t *ctx, const struct recent *recent, const void *data)
 {
+#ifdef HALFPIPE_XDP
+	return recent->ifindex == ctx->ingress_ifindex && recent->own_mac == mac_at(data);
+#else
+	(void)ctx;
+	(void)recent;
+	(void)data;
+	return 1;
+#endif
+}
+
+/* What is remembered for a frame by IPv4, or NULL. `data` is readable beyond the Ethernet header. */
+static __always_inline struct recent *recent_ipv4(context_t *ctx, const void *data, __be32 address, __be16 port,
+						  __u8 protocol)
+{
+	__u32 port_and_protocol = port | (__u32)protocol << 16;
+	struct recent *recent = recent_slot(address, port_and_protocol);
+	const __u64 *there = (const void *)recent;
+
+	if (!recent || there[0] | (there[1] ^ (bpf_htonl(0xffff) | (__u64)address << 32)) ||
+	    there[2] != (port_and_protocol | (__u64)current_generation() << 32) || !is_same_place(ctx, recent, data))
+		return 0;
+	return recent;
+}
+
+static __always_inline int is_recent(context_t *ctx, const struct recent *recent, const struct packet *packet,
+				     __u32 number)
+{
+	void *data = (void *)(long)ctx->data;
 	const __u32 *key = (const void *)&packet->key, *there = (const void *)&recent->key;
 
+	if (data + sizeof(struct ethhdr) > (void *)(long)ctx->data_end || !is_same_place(ctx, recent, data))
+		return 0;
 	return !((key[3] ^ there[3]) | (key[4] ^ there[4]) | (key[0] ^ there[0]) | (key[1] ^ there[1]) |
 		 (key[2] ^ there[2]) | (recent->generation ^ number));
 }
 
-static __always_inline void remember(struct recent *recent, const struct packet *packet,
+static __always_inline void remember(context_t *ctx, struct recent *recent, const struct packet *packet,
 				     const struct vserver_value *vserver, __u32 number)
 {
+	__u32 id = vserver->vserver_id, zero = 0;
+	struct settings *setting;
+	struct policy *policy;
+#ifdef HALFPIPE_XDP
+	void *data = (void *)(long)ctx->data;
+
+	if (data + sizeof(__u64) > (void *)(long)ctx->data_end)
+		return;
+	recent->ifindex = ctx->ingress_ifindex;
+	recent->own_mac = mac_at(data);
+#else
+	(void)ctx;
+	recent->ifindex = 0;
+#endif
+	setting = bpf_map_lookup_elem(&settings, &zero);
+	recent->settings = setting ? setting->flags : 0;
+	recent->idle_timeout = 0;
+	if (vserver->flags) {
+		policy = bpf_map_lookup_elem(&policies, &id);
+		if (policy)
+			recent->idle_timeout = policy->idle_timeout * SECOND;
+	}
 	recent->key = packet->key;
 	recent->value = *vserver;
 	recent->generation = number;
 }
 
+/* Does a capture listen to this vserver? Only XDP needs to know: packet sockets hear the frames of tc. */
+static __always_inline int is_tapped(const struct vserver_value *vserver)
+{
+#ifdef HALFPIPE_XDP
+	__u32 zero = 0;
+	struct tap *tap = bpf_map_lookup_elem(&taps, &zero);
+
+	return tap && tap->until && (!tap->vserver || tap->vserver == vserver->config_id) &&
+	       bpf_ktime_get_ns() < tap->until;
+#else
+	(void)vserver;
+	return 0;
+#endif
+}
+
 /* In order of precedence; the VIP's flags say which look-ups can match. */
-static __always_inline struct vserver_value *find_vserver(const struct packet *packet, __u32 flags)
+static __always_inline struct vserver_value *look_up(const struct packet *packet, __u32 flags)
 {
 	struct vserver_key key = packet->key;
 	struct vserver_value *vserver = 0;
@@ -74,6 +154,18 @@ static __always_inline struct vserver_value *find_vserver(const struct packet *p
 		vserver = bpf_map_lookup_elem(&vservers, &key);
 	}
 	return vserver;
+}
+
+/* Copies the packet's vserver, if there is one. Not static: so the verifier looks at it once, and what comes after it is
+ * the same wherever the vserver was found. */
+__noinline int find_vserver(const struct packet *packet, __u32 flags, struct vserver_value *found)
+{
+	struct vserver_value *vserver = packet ? look_up(packet, flags) : 0;
+
+	if (!vserver || !found)
+		return 0;
+	*found = *vserver;
+	return 1;
 }
 
 #endif

@@ -8,12 +8,12 @@
 #define HALFPIPE_FLOW_H
 
 #include "count.h"
+#include "find.h"
 #include "hash.h"
 #include "maps.h"
 #include "parse.h"
 #include "syn.h"
 
-#define SECOND 1000000000ULL
 #define EMBRYO_TIMEOUT (30 * SECOND)
 #define CLOSING_TIMEOUT (30 * SECOND)	/* after FIN or RST; the client still acknowledges the server's FIN */
 #define FRAGMENT_TIMEOUT (30 * SECOND)	/* net.ipv4.ipfrag_time */
@@ -164,6 +164,7 @@ static __always_inline __s32 choose(context_t *ctx, const struct packet *packet,
 {
 	struct chooser c = {.vserver = vserver, .now = bpf_ktime_get_coarse_ns()};
 	__u32 zero = 0, id = vserver->vserver_id, flags = vserver->flags, index = 0, slot;
+	__u8 family = ipv4 ? 0 : FLOW_IPV6;
 	struct flow_key session = {}, persistence = {};
 	struct service_value *service;
 	struct settings *setting;
@@ -186,9 +187,12 @@ static __always_inline __s32 choose(context_t *ctx, const struct packet *packet,
 			return -refused;
 		}
 	}
+	setting = bpf_map_lookup_elem(&settings, &zero);
+	if (!setting)
+		return -REASON_DROP_TABLE;
 	if (flags & VSERVER_SESSIONS) {
-		session.source = packet->source;
-		session.destination = packet->key.address;
+		session.addresses = address_pair(setting, &packet->source, &packet->key.address, ipv4);
+		session.kind = family;
 		session.source_port = packet->source_port;
 		session.port = packet->key.port;
 		session.protocol = packet->key.protocol;
@@ -197,19 +201,18 @@ static __always_inline __s32 choose(context_t *ctx, const struct packet *packet,
 			goto chosen;
 	}
 	if (flags & VSERVER_PERSIST) {
-		persistence.source.word[0] = packet->source.word[0] & c.policy->persist_mask.word[0];
-		persistence.source.word[1] = packet->source.word[1] & c.policy->persist_mask.word[1];
-		persistence.source.word[2] = packet->source.word[2] & c.policy->persist_mask.word[2];
-		persistence.source.word[3] = packet->source.word[3] & c.policy->persist_mask.word[3];
-		persistence.destination.word[0] = vserver->config_id;
-		persistence.kind = FLOW_PERSISTENCE;
+		struct address source = packet->source, row = {{0, 0, 0, vserver->config_id}};
+
+		source.word[0] &= c.policy->persist_mask.word[0];
+		source.word[1] &= c.policy->persist_mask.word[1];
+		source.word[2] &= c.policy->persist_mask.word[2];
+		source.word[3] &= c.policy->persist_mask.word[3];
+		persistence.addresses = address_pair(setting, &source, &row, ipv4);
+		persistence.kind = FLOW_PERSISTENCE | family;
 		index = recall(&persistence, &c, c.policy->persist_timeout * SECOND, 1);
 		persisted = index != 0;
 	}
 	if (!index) {
-		setting = bpf_map_lookup_elem(&settings, &zero);
-		if (!setting)
-			return -REASON_DROP_TABLE;
 		/* A connection that nobody here saw begin: another director with these tables may hash it the same */
 		hashed = !(flags & VSERVER_ROTATE) || packet->flags & PACKET_QUOTED ||
 			 (flags & VSERVER_SESSIONS && packet->key.protocol == IPPROTO_TCP && !is_syn(&c));

@@ -11,6 +11,7 @@
 
 #include "arp.h"
 #include "count.h"
+#include "fast.h"
 #include "forward.h"
 #include "maps.h"
 #include "nd.h"
@@ -21,9 +22,13 @@
 static __always_inline int handle_ipv4(struct __sk_buff *skb)
 {
 	struct packet packet;
+	int done;
 
 	if (skb->pkt_type != PACKET_HOST)
 		return finish(skb, REASON_PASS_NOT_TO_US);
+	done = forward_plain_ipv4(skb);
+	if (done != UNDECIDED)
+		return done;
 	if (!parse_ipv4(skb, &packet))
 		return finish(skb, REASON_PASS_MALFORMED);
 	return handle_ip(skb, &packet, 1);

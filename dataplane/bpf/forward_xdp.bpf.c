@@ -10,6 +10,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "count.h"
+#include "fast.h"
 #include "forward.h"
 #include "maps.h"
 #include "parse.h"
@@ -34,8 +35,16 @@ int hp_xdp(struct xdp_md *ctx)
 	void *data = (void *)(long)ctx->data, *data_end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = data;
 	struct packet packet;
+	int done;
 
-	if ((void *)(eth + 1) > data_end || !is_to_us(ctx, eth))
+	if ((void *)(eth + 1) > data_end)
+		return XDP_PASS;
+	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+		done = forward_plain_ipv4(ctx);
+		if (done != UNDECIDED)
+			return done;
+	}
+	if (!is_to_us(ctx, eth))
 		return XDP_PASS;
 	if (eth->h_proto == bpf_htons(ETH_P_IP))
 		return parse_ipv4(ctx, &packet) ? handle_ip(ctx, &packet, 1) : XDP_PASS;

@@ -57,7 +57,8 @@ struct {
 	__type(value, struct port_range);
 } port_prefixes SEC(".maps");
 
-/* Number of the present content of vips and of the three tables of vservers: one more with each change of them. */
+/* Number of the present content of settings, interfaces, vips, policies and the three tables of vservers: one more with
+ * each change of them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -70,6 +71,10 @@ struct recent {
 	struct vserver_key key;
 	__u32 generation;
 	struct vserver_value value;
+	__u32 ifindex;			/* XDP saw a frame to own_mac, this interface's; 0: XDP did not look */
+	__u32 settings;			/* flags */
+	__u64 idle_timeout;		/* of the vserver's policy, ns */
+	__u64 own_mac;			/* as mac_at() reads it */
 };
 
 struct {

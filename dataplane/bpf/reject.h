@@ -21,8 +21,8 @@ static __always_inline int rejects(__u32 vserver_id)
 
 #ifdef HALFPIPE_XDP
 
-/* tc answers. Not static, like the other one: so the verifier looks at it once, not at each call. */
-__noinline int no_service(context_t *ctx, const struct packet *packet, __u32 vserver_id, int ipv4)
+/* tc answers. Not inlined: forwarding stays free of it. */
+static __noinline int no_service(context_t *ctx, const struct packet *packet, __u32 vserver_id, int ipv4)
 {
 	(void)packet;
 	(void)ipv4;

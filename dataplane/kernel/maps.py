@@ -38,7 +38,14 @@ _PACK: dict[Table, tuple[Callable[[Any], bytes], Callable[[Any], bytes]]] = {
 # Entries of an array cannot be removed; zeros mean "not in use".
 _ARRAYS = {Table.SETTINGS, Table.SERVICES, Table.POLICIES}
 # The forwarder remembers look-ups in these (bpf/find.h)
-_REMEMBERED = {Table.VIPS, Table.VSERVERS, Table.PORT_PREFIXES}
+_REMEMBERED = {
+    Table.SETTINGS,
+    Table.INTERFACES,
+    Table.VIPS,
+    Table.VSERVERS,
+    Table.PORT_PREFIXES,
+    Table.POLICIES,
+}
 
 
 class KernelMaps:

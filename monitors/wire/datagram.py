@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from time import perf_counter
 from typing import Final
 
-from monitors import words
+from monitors import trace, words
 from monitors.spec import ProbeResult, ProbeSpec
 from monitors.wire.stream import WrongAnswer
 
@@ -25,6 +25,7 @@ class Datagrams:
     def __init__(self, spec: ProbeSpec) -> None:
         self.spec = spec
         self.strangers: list[str] = []
+        self.made_of_secrets = ""  # what is told in a trace instead of bytes that a secret went into
         self._packets = 0
         version = ip_address(spec.address).version
         self._socket = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
@@ -38,6 +39,7 @@ class Datagrams:
         """Send to a port of the probe address, the spec's unless given. Raises OSError."""
         target = (self.spec.address, port or self.spec.port)
         await asyncio.get_running_loop().sock_sendto(self._socket, data, target)
+        trace.sent(data, self, self.made_of_secrets)
 
     async def receive(self, port: int = 0) -> tuple[bytes, int]:
         """The next datagram from the probe address and its port; from that ``port`` alone, if one is given.
@@ -52,7 +54,9 @@ class Datagrams:
             if self._packets > PACKETS_LIMIT:
                 raise WrongAnswer(f"more than {PACKETS_LIMIT} datagrams of answer")
             if ip_address(sender[0]) == wanted and port in {0, sender[1]}:
+                trace.received(data, self, self.made_of_secrets)
                 return data, int(sender[1])
+            trace.note("stranger", f"{len(data)} bytes from {sender[0]} port {sender[1]}, passed over")
             if len(self.strangers) < 8:
                 self.strangers.append(f"{sender[0]} port {sender[1]}")
 

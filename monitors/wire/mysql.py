@@ -11,6 +11,7 @@ from pymysql.charset import charset_by_name
 from pymysql.constants import CLIENT, COMMAND
 from pymysql.err import MySQLError
 
+from monitors import trace
 from monitors.wire.stream import Conversation, WrongAnswer, shown
 from monitors.wire.tls import Tls
 
@@ -63,6 +64,8 @@ class Client(Connection):  # type: ignore[misc]  # aiomysql has no types
     async def login(self) -> str:
         """Shake hands; returns the server's version. Raises WrongAnswer, OSError, ssl.SSLError."""
         self._conversation.waiting_for = "no greeting"
+        # The answer to the server's challenge is made from the password, which could be guessed from the two.
+        self._conversation.made_of_secrets = "message of the login (not shown)"
         try:
             await self._get_server_information()
             if self._login.secure:
@@ -74,11 +77,14 @@ class Client(Connection):  # type: ignore[misc]  # aiomysql has no types
             raise WrongAnswer(f"login: {_words(error)}") from error
         except _MALFORMED as error:
             raise WrongAnswer("connected, but what came is not MySQL's protocol") from error
+        self._conversation.made_of_secrets = ""
+        trace.note("login", f"accepted by {shown(str(self.server_version))}")
         return shown(str(self.server_version))
 
     async def ask(self, sql: str) -> Rows:
         """Run a query. Raises WrongAnswer, OSError."""
         self._conversation.waiting_for = "logged in, no answer to the query"
+        trace.note("query", sql)
         try:
             await self.query(sql)
             result: Any = self._result

@@ -12,15 +12,26 @@ import os
 import socket
 import struct
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from time import perf_counter
 from typing import Final
 
-from monitors import words
+from monitors import trace, words
 from monitors.spec import ProbeResult, ProbeSpec
 
 INCOMPLETE, REACHABLE, STALE, DELAY, PROBE, FAILED, NOARP, PERMANENT = (1 << bit for bit in range(8))
 _NAMES: Final = {STALE: "stale", DELAY: "about to be asked"}
+_STATES: Final = {
+    INCOMPLETE: "being asked for the first time",
+    REACHABLE: "reachable",
+    STALE: "stale",
+    DELAY: "about to be asked",
+    PROBE: "being asked",
+    FAILED: "failed",
+    NOARP: "needs none",
+    PERMANENT: "permanent",
+}
 _POLL: Final = 0.05  # seconds
 _DISCARD: Final = 9  # port; RFC 863
 _GET, _NEW, _DONE, _ERROR = 30, 28, 3, 2  # RTM_GETNEIGH, RTM_NEWNEIGH, NLMSG_DONE, NLMSG_ERROR
@@ -56,7 +67,9 @@ async def check(spec: ProbeSpec, version: int) -> ProbeResult:
     try:
         async with asyncio.timeout(spec.timeout):
             while True:
-                found = lookup(address)
+                before, found = found, lookup(address)
+                if found is None or before is None or (found.state, found.mac) != (before.state, before.mac):
+                    trace.note("neighbour", partial(_entry_in_words, address, found))
                 if found is not None and found.state & (REACHABLE | PERMANENT | NOARP):
                     return result(_in_words(address, found), success=True)
                 _nudge(address)
@@ -133,6 +146,13 @@ def _nudge(address: IPv4Address | IPv6Address) -> None:
             sock.sendto(b"", (str(address), _DISCARD))
         except BlockingIOError:
             return  # datagrams wait for the MAC already
+
+
+def _entry_in_words(address: IPv4Address | IPv6Address, found: Entry | None) -> str:
+    if found is None:
+        return f"{address} is not in the kernel's table; it is told to ask"
+    mac = found.mac.hex(":") if found.mac else "no MAC"
+    return f"{address}: {mac}, {_STATES.get(found.state, 'no state')}, confirmed {found.age:.0f} s ago"
 
 
 def _in_words(address: IPv4Address | IPv6Address, found: Entry) -> str:

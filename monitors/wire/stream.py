@@ -14,9 +14,9 @@ from ipaddress import ip_address
 from time import perf_counter
 from typing import Final
 
-from monitors import words
+from monitors import trace, words
 from monitors.spec import ProbeResult, ProbeSpec
-from monitors.wire.tls import CertificateError, Tls, context, failure_in_words
+from monitors.wire.tls import CertificateError, Tls, context, failure_in_words, handshake_in_words
 
 LINE_LIMIT: Final = 8192  # bytes of one line
 TOTAL_LIMIT: Final = 262_144  # bytes read in one probe; nothing that a probe asks for comes near
@@ -38,6 +38,7 @@ class Conversation:
         self.waiting_for = "no answer"
         self.connected = False
         self.received = 0
+        self.made_of_secrets = ""  # what is told in a trace instead of bytes that a secret went into
         self._reader = asyncio.StreamReader()
         self._writer: asyncio.StreamWriter | None = None
 
@@ -50,16 +51,24 @@ class Conversation:
             await asyncio.get_running_loop().sock_connect(sock, (self.spec.address, port))
             self.connected = True
             self._reader, self._writer = await asyncio.open_connection(sock=sock, limit=_BUFFER)
-        except BaseException:
+        except BaseException as error:
             sock.close()
+            trace.note(trace.CONNECT, f"{self.spec.address} port {port}: {words.why(error)}")
             raise
+        trace.note(trace.CONNECT, f"{self.spec.address} port {port}: TCP handshake done")
         if tls is not None:
             await self.start_tls(tls)
 
     async def start_tls(self, tls: Tls) -> None:
         """Shake hands on the open connection. Raises OSError, ssl.SSLError."""
         before, self.waiting_for = self.waiting_for, "no TLS handshake"
-        await self._open().start_tls(context(tls), server_hostname=tls.server_name or None)
+        try:
+            await self._open().start_tls(context(tls), server_hostname=tls.server_name or None)
+        except ssl.SSLError as error:
+            trace.note(trace.TLS, failure_in_words(error))
+            raise
+        if trace.recorder() is not None:
+            trace.note(trace.TLS, handshake_in_words(self._open().get_extra_info("ssl_object"), tls))
         self.waiting_for = before
 
     @property
@@ -78,16 +87,21 @@ class Conversation:
         """Send all of it."""
         self._open().write(data)
         await self._open().drain()
+        trace.sent(data, self, self.made_of_secrets)
 
     async def read(self) -> bytes:
         """What came, at least a byte; empty when the server has closed. Raises WrongAnswer after TOTAL_LIMIT bytes."""
-        return self._counted(await self._reader.read(_CHUNK))
+        data = await self._reader.read(_CHUNK)
+        if not data:
+            trace.note(trace.CLOSED, "by the server")
+        return self._counted(data)
 
     async def read_exactly(self, size: int) -> bytes:
         """``size`` bytes. Raises WrongAnswer when the server closes before, or after TOTAL_LIMIT bytes."""
         try:
             return self._counted(await self._reader.readexactly(size))
         except asyncio.IncompleteReadError as error:
+            self._ended(error.partial)
             raise WrongAnswer("connection closed in the middle of an answer") from error
 
     async def line(self) -> str:
@@ -95,6 +109,7 @@ class Conversation:
         try:
             data = await self._reader.readuntil(b"\n")
         except asyncio.IncompleteReadError as error:
+            self._ended(error.partial)
             rest = f" after “{shown(error.partial)}”" if error.partial else f", {self.waiting_for}"
             raise WrongAnswer(f"connection closed by the server{rest}") from error
         except asyncio.LimitOverrunError as error:
@@ -114,8 +129,15 @@ class Conversation:
         if self._writer is not None:
             self._writer.transport.abort()
 
+    def _ended(self, partial: bytes) -> None:
+        if partial:
+            trace.received(partial, self, self.made_of_secrets)
+        trace.note(trace.CLOSED, "by the server")
+
     def _counted(self, data: bytes) -> bytes:
         self.received += len(data)
+        if data:
+            trace.received(data, self, self.made_of_secrets)
         if self.received > TOTAL_LIMIT:
             raise WrongAnswer(f"more than {TOTAL_LIMIT} bytes of answer")
         return data

@@ -56,6 +56,23 @@ def failure_in_words(error: ssl.SSLError) -> str:
     return f"TLS failed: {reason}"
 
 
+def handshake_in_words(found: ssl.SSLObject, tls: Tls) -> str:
+    """What a handshake came to: version, cipher, protocol, and whose certificate it is for how long."""
+    cipher = found.cipher()
+    parts = [found.version() or "TLS", cipher[0] if cipher else "no cipher"]
+    parts.append(f"SNI {tls.server_name}" if tls.server_name else "no SNI")
+    if protocol := found.selected_alpn_protocol():
+        parts.append(f"ALPN {protocol}")
+    der = found.getpeercert(binary_form=True) or b""
+    try:
+        subject = x509.load_der_x509_certificate(der).subject.rfc4514_string()
+        parts += [f"certificate of {subject or 'nobody'}", check_dates(der, warn_days=0, fail_days=0)]
+    except (CertificateError, ValueError) as error:
+        parts.append(str(error) if isinstance(error, CertificateError) else "certificate cannot be read")
+    parts.append("verified against the CA" if tls.authorities else "chain not looked at")
+    return ", ".join(parts)
+
+
 def check_dates(der: bytes, *, warn_days: int, fail_days: int, now: datetime | None = None) -> str:
     """What to say about the days that a certificate (DER) has left.
 

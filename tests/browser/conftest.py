@@ -62,21 +62,26 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def console_url(
+def environment(
     redis_url: str, django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    """Address of the console, without a slash at the end."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+) -> dict[str, str]:
+    """What the processes of this run get to know."""
     with django_db_blocker.unblock():
         name = connection.settings_dict["NAME"]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("HALFPIPE_")} | {
+    return {key: value for key, value in os.environ.items() if not key.startswith("HALFPIPE_")} | {
         "HALFPIPE_DATABASE_URL": f"sqlite:///{name}",
         "HALFPIPE_REDIS_URL": redis_url,
         "HALFPIPE_SECRET_KEY_FILE": str(tmp_path_factory.mktemp("secret") / "key"),
         "HALFPIPE_ALLOWED_HOSTS": "127.0.0.1",
     }
+
+
+@pytest.fixture(scope="session")
+def console_url(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of the console, without a slash at the end."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     command = [sys.executable, "-m", "uvicorn", "webui.asgi:application", "--host", "127.0.0.1", "--port", str(port)]
     log = (tmp_path_factory.mktemp("uvicorn") / "log").open("w+")
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)

@@ -249,6 +249,29 @@ def requests_running(lab: RunningLab) -> Iterator[Counter[str]]:
         thread.join()
 
 
+def test_a_probe_by_hand_reaches_each_servers_vip_by_curl_and_by_the_command(lab: RunningLab) -> None:
+    director = ["ip", "netns", "exec", lab.namespace("director")]
+    rows = lab.rows("""SELECT s.name, t.address, p.mac FROM webui_probetarget t
+                       JOIN webui_server s ON s.id = t.server_id JOIN webui_serverpath p ON p.server_id = s.id
+                       WHERE t.vip = '10.77.0.10' ORDER BY s.name""")
+    assert len(rows) == 3
+    before = lab.rows("SELECT count(*) FROM webui_healthtransition")
+    for server, address, mac in rows:
+        curl = [*director, "curl", "--silent", "--max-time", "5", f"http://{address}/"]
+        answer = subprocess.run(curl, capture_output=True, text=True, timeout=10, check=True).stdout
+        assert answer.strip().lower() == str(server).lower()
+        made = Processes(lab.paths, lab.topology, lab.port).manage("probe", "tcp-80", f"service_{server}_ANY")
+        done = subprocess.run(
+            [*director, *made.argv], env=made.environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        steps = done.stdout.splitlines()
+        assert f"resolve: 10.77.0.10 by way of {address}: frames go to MAC {mac} of {server}" in steps[0]
+        assert f"connect: {address} port 80: TCP handshake done" in steps[1]
+        assert "verdict: passed: connected in " in steps[2]
+    assert lab.rows("SELECT count(*) FROM webui_healthtransition") == before
+
+
 def test_200_requests_from_60_sources_reach_all_servers_and_each_source_always_the_same(lab: RunningLab) -> None:
     answers: dict[str, set[str]] = {}
     for number in range(200):

@@ -139,6 +139,12 @@ def require(actor: Actor, model: type[Changeable], deed: str, name: str) -> None
     raise PermissionRefused(reason)
 
 
+def note_attempt(actor: Actor, verb: str, row: Configured, after: Mapping[str, Any]) -> None:
+    """Write to the audit what the actor does with ``row`` without a change of it; no revision, no wake."""
+    kind = kind_of(type(row))
+    _entry(actor, verb, kind=kind, object_id=row.pk, object_name=row.name, after=dict(after)).save()
+
+
 def lock_installation() -> int:
     """Lock the configuration until the transaction ends; returns its revision."""
     # SQLite has no row locks: there the transaction took the write lock when it began (see the settings).
@@ -203,7 +209,7 @@ def _in_words(entry: AuditEntry) -> str:
     return f"{entry.get_verb_display()} by {entry.actor_name} at {entry.at:%H:%M:%S} UTC ({', '.join(parts)})"
 
 
-def _entry(actor: Actor, verb: AuditVerb, **values: Any) -> AuditEntry:
+def _entry(actor: Actor, verb: str, **values: Any) -> AuditEntry:
     user = actor.user if isinstance(actor.user, User) else None
     return AuditEntry(
         actor=user,

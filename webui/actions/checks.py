@@ -33,21 +33,21 @@ def sync_checks() -> None:
     Runs inside an action's transaction, in at most eleven queries (more only where thousands of rows go in batches).
     Raises ValidationError when a probe network has no address left.
     """
-    bound = _bound()
-    targets = _sync_targets(list(dict.fromkeys((vip, server) for vip, server, _service in bound)))
+    bindings = bound()
+    targets = _sync_targets(list(dict.fromkeys((vip, server) for vip, server, _service in bindings)))
     monitors: dict[int, list[int]] = {}
     for service, monitor in ServiceMonitorBinding.objects.order_by("pk").values_list("service", "monitor"):
         monitors.setdefault(service, []).append(monitor)
     _sync_states(
         dict.fromkeys(
             (targets[vip, server], service, monitor)
-            for vip, server, service in bound
+            for vip, server, service in bindings
             for monitor in monitors.get(service, [])
         )
     )
 
 
-def _bound() -> list[tuple[str, int, int]]:
+def bound() -> list[tuple[str, int, int]]:
     """VIP, server and service of each binding, also of those that are there as a backup."""
     rows = {
         pk: (address, backup) for pk, address, backup in VServer.objects.values_list("pk", "address", "backup_vserver")

@@ -15,9 +15,10 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from webui import departures, details, queries
 from webui.forms import BindMonitorForm, BindServiceForm, DisableForm, ErrorsFromActions, ObjectForm
-from webui.models import Server, Service, VServer
+from webui.models import Monitor, Server, Service, VServer
 from webui.models.fields import port_text
 from webui.tables import COLUMNS, BindForm, Table
+from webui.views import probing
 from webui.views.change import Outcome, actor_of, attempt, attempt_button
 from webui.views.kinds import Kind
 
@@ -79,14 +80,21 @@ def render_detail(
             found,
             tables=[replace(table, bind=bind) if table.name == bind.table else table for table in found.tables],
         )
+    if not request.user.has_perm(probing.PERMISSION):
+        found = replace(found, tables=[_without_probes(table) for table in found.tables])
     context = {
         "kind": kind,
         "pk": pk,
+        "probe": probing.panel(request, Monitor.objects.get(pk=pk)) if kind.model is Monitor else None,
         "detail": found,
         "may": may,
         "disabled_by_admin": found.disabled,
     }
     return render(request, "generic/detail.html", context, status=status)
+
+
+def _without_probes(table: Table) -> Table:
+    return replace(table, columns=[column for column in table.columns if column.name != "probe"])
 
 
 def _bind_form(kind: Kind, pk: int, form: Any) -> BindForm | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+from monitors import trace
 from monitors.parameters import read
 from monitors.spec import ProbeResult, ProbeSpec
 from monitors.wire import dns
@@ -19,12 +20,14 @@ async def probe(spec: ProbeSpec) -> ProbeResult:
     async def talk(conversation: Conversation) -> str:
         query = dns.question(given)
         wire = query.to_wire()
+        trace.note("query", f"{given.query}, {given.query_type}, identifier {query.id}")
         conversation.waiting_for = f"no answer for {given.query}"
         await conversation.send(_LENGTH.pack(len(wire)) + wire)
         (size,) = _LENGTH.unpack(await conversation.read_exactly(_LENGTH.size))
         message = dns.answer_to(query, await conversation.read_exactly(size))
         if message is None:
             raise WrongAnswer("answered another question than the one that was asked")
+        trace.note("answer", message.to_text)
         return dns.verdict(given, message)
 
     return await converse(spec, talk)

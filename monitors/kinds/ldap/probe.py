@@ -11,6 +11,7 @@ from ldap3.operation.search import search_operation
 from ldap3.protocol.rfc4511 import LDAPMessage, MessageID, ProtocolOp
 from ldap3.utils.asn1 import decode_message_fast, encode, ldap_result_to_dict_fast
 
+from monitors import trace
 from monitors.kinds.ldap.kind import Parameters
 from monitors.parameters import read
 from monitors.spec import ProbeResult, ProbeSpec
@@ -43,6 +44,7 @@ async def probe(spec: ProbeSpec) -> ProbeResult:
 async def _bind(conversation: Conversation, given: Parameters) -> None:
     conversation.waiting_for = "no answer to the bind"
     how = SIMPLE if given.bind_dn else ANONYMOUS
+    trace.note("bind", f"simple bind as {given.bind_dn}" if given.bind_dn else "anonymous bind")
     request = bind_operation(3, how, given.bind_dn, given.password or None, auto_encode=True)
     await conversation.send(_message(1, "bindRequest", request))
     payload = await _answer(conversation, 1, _BIND_RESPONSE)
@@ -53,6 +55,7 @@ async def _search(conversation: Conversation, given: Parameters) -> str:
     """What to say of the entry that was found."""
     conversation.waiting_for = "bound, no answer to the search"
     wanted = f"(&{given.filter}({given.attribute}=*))" if given.attribute else given.filter
+    trace.note("search", f"{wanted} below {given.base_dn}, one entry")
     request = search_operation(given.base_dn, wanted, "SUBTREE", "NEVER", [_NO_ATTRIBUTES], 1, 0, True, True, True)
     await conversation.send(_message(2, "searchRequest", request))
     entry = ""
@@ -60,6 +63,7 @@ async def _search(conversation: Conversation, given: Parameters) -> str:
         operation, payload = await _message_from(conversation, 2)
         if operation == _ENTRY:
             entry = _name_of(payload)
+            trace.note("answer", f"entry {entry}")
         elif operation == _DONE:
             _expect(payload, f"search below {shown(given.base_dn)}", _SUCCESS, _SIZE_LIMIT_EXCEEDED)
             if not entry:
@@ -106,6 +110,7 @@ def _expect(payload: Any, what: str, *wanted: int) -> None:
         code, name, said = result["result"], result["description"], result["message"]
     except (LDAPExceptionError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise WrongAnswer("answered, but what came is no LDAP message") from error
+    trace.note("answer", f"{what}: {name} ({code}){f', {said}' if said else ''}")
     if code not in wanted:
         raise WrongAnswer(f"{what}: {name} ({code}){f', {shown(said)}' if said else ''}")
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from time import perf_counter
 
-from monitors import words
+from monitors import trace, words
 from monitors.spec import ProbeResult, ProbeSpec
 
 _HEADER = struct.Struct("!BBHHH")  # type, code, checksum, identifier, sequence number
@@ -71,10 +71,13 @@ async def _echo(sock: socket.socket, family: _Family, address: str, strangers: l
     loop = asyncio.get_running_loop()
     payload = secrets.token_bytes(_PAYLOAD_SIZE)
     sock.connect((address, 0))  # so that ICMP errors reach this socket; it sends nothing, hence never blocks
-    await loop.sock_sendall(sock, _HEADER.pack(family.request, 0, 0, 0, _SEQUENCE) + payload)
+    request = _HEADER.pack(family.request, 0, 0, 0, _SEQUENCE) + payload
+    await loop.sock_sendall(sock, request)
+    trace.sent(request, sock)
     wanted = ip_address(address)
     while True:
         packet, sender = await loop.sock_recvfrom(sock, _RECEIVE_SIZE)
+        trace.received(packet, sock)
         if ip_address(sender[0]) == wanted and is_reply(packet, family.reply, payload):
             return
         strangers.append(str(sender[0]))

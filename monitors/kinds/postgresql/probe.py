@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import struct
+from functools import partial
 from ipaddress import ip_address
 from time import perf_counter
 from typing import Final
@@ -19,7 +20,7 @@ from psycopg import pq
 from psycopg.conninfo import make_conninfo
 from psycopg.errors import OperationalError
 
-from monitors import words
+from monitors import trace, words
 from monitors.kinds.postgresql.kind import Parameters
 from monitors.parameters import read
 from monitors.spec import ProbeResult, ProbeSpec
@@ -30,6 +31,12 @@ _TCP_INFO_SIZE, _BYTES_RECEIVED = 136, struct.Struct("@Q")
 _RECEIVED_AT: Final = 128
 # What libpq puts before the reason.
 _PREFIX = re.compile(r'^connection to server at "[^"]*"(?: \([^)]*\))?, port \d+ failed: ')
+_PROGRESS: Final = {
+    pq.ConnStatus.MADE: "TCP handshake done",
+    pq.ConnStatus.SSL_STARTUP: "asked for TLS",
+    pq.ConnStatus.AWAITING_RESPONSE: "startup message sent",
+    pq.ConnStatus.AUTH_OK: "password accepted",
+}
 _ERRNOS: Final = (
     errno.ECONNREFUSED,
     errno.ECONNRESET,
@@ -80,6 +87,7 @@ class _Session:
         self.connected = False
         self._pg = pq.PGconn.connect_start(_conninfo(spec, given))
         self._pg.notice_handler = _ignore
+        self._told = pq.ConnStatus.STARTED
 
     async def login(self) -> None:
         """Raises WrongAnswer, OSError."""
@@ -93,22 +101,35 @@ class _Session:
                 raise self._failure()
             self.connected = self.connected or self._pg.status not in {pq.ConnStatus.STARTED, pq.ConnStatus.NEEDED}
             self._check_received()
+            self._tell_progress()
         self._pg.nonblocking = 1
+        version = self._pg.server_version
+        tls = "through TLS" if self._pg.ssl_in_use else "without TLS"
+        trace.note("login", f"accepted by PostgreSQL {version // 10_000}.{version % 10_000}, {tls}")
 
     async def ask(self, sql: str) -> str:
         """Run a query; returns what to say of it. Raises WrongAnswer, OSError."""
         self.waiting_for = "logged in, no answer to the query"
         try:
+            trace.note("query", sql)
             self._pg.send_query(sql.encode())
             while self._pg.flush():
                 await self._wait(writing=True)
             message = ""
             while (result := await self._result()) is not None:
+                trace.note("answer", partial(_told, result))
                 message = self._verdict(result)  # of several statements, the last one's
         except OperationalError as error:
             raise WrongAnswer(f"logged in, {shown(str(error))}") from error
         version = self._pg.server_version
         return f"PostgreSQL {version // 10_000}.{version % 10_000}, {message}"
+
+    def _tell_progress(self) -> None:
+        """What the library is about now, each once; what it sends and reads is known to it alone."""
+        status = pq.ConnStatus(self._pg.status)
+        if status != self._told and status in _PROGRESS:
+            trace.note("libpq", _PROGRESS[status])
+        self._told = status
 
     def close(self) -> None:
         """Say goodbye if there is a connection, and close it; never blocks."""
@@ -195,6 +216,14 @@ def _conninfo(spec: ProbeSpec, given: Parameters) -> bytes:
         application_name="halfpipe",
         options="",
     ).encode()
+
+
+def _told(result: pq.abc.PGresult) -> str:
+    status = pq.ExecStatus(result.status).name
+    rows = f", {result.ntuples} rows" if result.status == pq.ExecStatus.TUPLES_OK else ""
+    first = ", ".join(_text(result.get_value(0, column)) for column in range(result.nfields)) if result.ntuples else ""
+    said = first or (result.command_status or result.error_message or b"").decode(errors="replace").strip()
+    return f"{status}{rows}{f': {said}' if said else ''}"
 
 
 def _text(value: bytes | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pyrad import packet
 
+from monitors import trace
 from monitors.kinds.radius.kind import Parameters, parse_codes
 from monitors.parameters import read
 from monitors.spec import ProbeResult, ProbeSpec
@@ -29,17 +30,30 @@ async def probe(spec: ProbeSpec) -> ProbeResult:
 
     async def talk(datagrams: Datagrams) -> str:
         nonlocal answered
+        trace.note("request", lambda: _told(given, request))
+        # User-Password and authenticators are made from the secrets, which could be guessed from them.
+        datagrams.made_of_secrets = "RADIUS message (not shown)"
         await datagrams.send(request.RequestPacket())
         while True:
             data, _port = await datagrams.receive(spec.port)
             answered = True
             reply = _reply(request, data)
             if reply is not None:
+                trace.note("answer", f"{_NAMES.get(reply.code, 'code')} ({reply.code}), signed with the shared secret")
                 return _verdict(given, reply)
 
     result = await exchange(spec, talk)
     silent = result.message.startswith("no answer") and not answered
     return replace(result, message=result.message + _HINT) if silent else result
+
+
+def _told(given: Parameters, request: Any) -> str:
+    nas = given.rad_nas_id or DEFAULT_NAS_ID
+    where = f", NAS-IP-Address {given.rad_nas_ip}" if given.rad_nas_ip else ""
+    return (
+        f"Access-Request {request.id}: User-Name {given.user_name}, User-Password, NAS-Identifier {nas}{where}, "
+        "Message-Authenticator"
+    )
 
 
 def _request(given: Parameters) -> Any:

@@ -12,6 +12,7 @@ from pysnmp.proto import api
 from pysnmp.proto.error import ProtocolError
 from pysnmp.proto.rfc1905 import EndOfMibView, NoSuchInstance, NoSuchObject
 
+from monitors import trace
 from monitors.kinds.snmp.kind import V1, Parameters
 from monitors.parameters import read
 from monitors.spec import ProbeResult, ProbeSpec
@@ -28,11 +29,13 @@ async def probe(spec: ProbeSpec) -> ProbeResult:
 
     async def talk(datagrams: Datagrams) -> str:
         number = secrets.randbelow((1 << 31) - 1) + 1
+        trace.note("query", f"{given.snmp_version} GET {given.snmp_oid}, request {number}")
         await datagrams.send(request(given, number))
         pdu = None
         while pdu is None:  # answers to other requests are passed over
             data, _port = await datagrams.receive(spec.port)
             pdu = answer_to(given, number, data)
+        trace.note("answer", pdu.prettyPrint)
         return _verdict(given, pdu)
 
     return await exchange(spec, talk)

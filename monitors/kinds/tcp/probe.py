@@ -10,7 +10,7 @@ import socket
 from ipaddress import ip_address
 from time import perf_counter
 
-from monitors import words
+from monitors import trace, words
 from monitors.spec import ProbeResult, ProbeSpec
 from monitors.wire.stream import Conversation, converse
 
@@ -31,9 +31,12 @@ async def probe(spec: ProbeSpec) -> ProbeResult:
             async with asyncio.timeout(spec.timeout):
                 await asyncio.get_running_loop().sock_connect(sock, (spec.address, spec.port))
             duration = perf_counter() - start
-    except TimeoutError:  # ours, or the kernel's when it gave up first
+            trace.note(trace.CONNECT, f"{spec.address} port {spec.port}: TCP handshake done")
+    except TimeoutError as error:  # ours, or the kernel's when it gave up first
+        trace.note(trace.CONNECT, f"{spec.address} port {spec.port}: {words.why(error)}")
         return words.no_answer(spec, perf_counter() - start)
     except OSError as error:
+        trace.note(trace.CONNECT, f"{spec.address} port {spec.port}: {words.why(error)}")
         return words.failure(spec, error, perf_counter() - start)
     return ProbeResult(success=True, message=f"connected in {words.milliseconds(duration)}", duration=duration)
 

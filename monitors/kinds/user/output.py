@@ -28,6 +28,13 @@ def read_output(output: str, secrets: Set[str] = frozenset()) -> str:
     return f"{said} [{_clean(', '.join(values), DATA_LIMIT)}]".strip() if values else said
 
 
+def performance(output: str) -> list[str]:
+    """All performance data as it was written, one entry each."""
+    first, _newline, rest = output.strip().partition("\n")
+    data = first.partition("|")[2] + " " + rest.partition("|")[2]
+    return [match[0] for match in _DATA.finditer(data)]
+
+
 def _clean(text: str, limit: int) -> str:
     clean = "".join(one if one.isprintable() else "·" for one in text.strip())
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"

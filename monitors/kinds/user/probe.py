@@ -16,9 +16,10 @@ from ipaddress import ip_address
 from time import perf_counter
 from typing import Final
 
+from monitors import trace
 from monitors.kinds.user import folder
 from monitors.kinds.user.kind import Parameters
-from monitors.kinds.user.output import read_output
+from monitors.kinds.user.output import performance, read_output
 from monitors.kinds.user.process import FloodError, Process
 from monitors.parameters import read
 from monitors.spec import ProbeResult, ProbeSpec
@@ -60,18 +61,26 @@ async def probe(spec: ProbeSpec) -> ProbeResult:
     except TimeoutError:
         return result(f"{given.script_name} was not started: {AT_ONCE} programs are running already", sent=False)
     _places.taken += 1
+    command, surroundings = [str(path), *arguments(spec, given)], environment(spec, given)
+    _tell_start(command, surroundings, given)
     try:
-        process = Process([str(path), *arguments(spec, given)], environment(spec, given))
+        process = Process(command, surroundings)
     except OSError as error:
         _places.taken -= 1
         return result(f"{given.script_name} cannot be started: {error.strerror}", sent=False)
     try:
         async with asyncio.timeout_at(asyncio.get_running_loop().time() + spec.timeout - (perf_counter() - start)):
             code = await process.ended()
+        _tell_output(process)
+        trace.note("exit", f"ended by {_signal_name(-code)}" if code < 0 else f"exit code {code}")
     except TimeoutError:
+        _tell_output(process)
+        trace.note("exit", "killed: the time is over")
         said = _said(process, given)
         return result(f"{given.script_name} did not end within {spec.timeout:g} s{f': {said}' if said else ''}")
     except FloodError as error:
+        _tell_output(process)
+        trace.note("exit", f"killed: {error}")
         return result(f"{given.script_name} was ended: {error}")
     finally:
         process.kill()
@@ -79,6 +88,32 @@ async def probe(spec: ProbeSpec) -> ProbeResult:
     success, message = verdict(code, process.output.decode(errors="replace"), _said(process, given))
     # UNKNOWN is about the program, not the server; a reversed monitor must not pass by it.
     return result(f"{given.script_name}: {message}", success=success, sent=code != _UNKNOWN)
+
+
+def _tell_start(command: list[str], surroundings: dict[str, str], given: Parameters) -> None:
+    if (recorder := trace.recorder()) is not None:
+        recorder.hide({*_words(given.secure_args)})
+        recorder.note("program", shlex.join(command))
+        told = {name: value for name, value in surroundings.items() if name.startswith("PROBE_")}
+        recorder.note("environment", "\n".join(f"{name}={value}" for name, value in told.items()))
+
+
+def _tell_output(process: Process) -> None:
+    if (recorder := trace.recorder()) is None:
+        return
+    for name, data in (("output", process.output), ("errors", process.errors)):
+        if data:
+            recorder.data(name, data, id(process))
+    if found := performance(process.output.decode(errors="replace")):
+        trace.note("performance data", "\n".join(found))
+
+
+def _words(secret: str) -> list[str]:
+    """A secret of several words may be used one by one."""
+    try:
+        return [*secret.split(), *shlex.split(secret)]
+    except ValueError:  # a quote without its end: programs take it apart as they like
+        return secret.split()
 
 
 def verdict(code: int, output: str, said: str) -> tuple[bool, str]:

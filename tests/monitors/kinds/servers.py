@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import socket
 import subprocess
@@ -20,8 +19,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from monitors.registry import KINDS, run
+from monitors.registry import KINDS
 from monitors.spec import Params, ProbeResult, ProbeSpec
+from monitors.trace import Trace
+from tests.monitors.kinds.tracing import traced_run
 
 VIP = "10.0.0.10"
 LOOPBACK = "127.0.0.1"
@@ -43,8 +44,15 @@ def spec(
 def probe(
     kind: str, port: int, timeout: float = 2.0, *, secure: bool = False, address: str = LOOPBACK, **given: Any
 ) -> ProbeResult:
-    """Run one probe."""
-    return asyncio.run(run(spec(kind, port, timeout, secure=secure, address=address, **given)))
+    """Run one probe; its trace is looked at too."""
+    return trace(kind, port, timeout, secure=secure, address=address, **given).result
+
+
+def trace(
+    kind: str, port: int, timeout: float = 2.0, *, secure: bool = False, address: str = LOOPBACK, **given: Any
+) -> Trace:
+    """Run one probe and return its trace."""
+    return traced_run(spec(kind, port, timeout, secure=secure, address=address, **given))
 
 
 def passed(result: ProbeResult) -> str:

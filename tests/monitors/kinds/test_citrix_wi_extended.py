@@ -32,7 +32,9 @@ from tests.monitors.kinds.servers import (
     probe,
     silent,
     spec,
+    trace,
 )
+from tests.monitors.kinds.tracing import steps, texts
 
 PASSWORD = "s3cret+ä&"
 FORM = """<html><form action="/search"><input name=q></form>
@@ -118,6 +120,12 @@ def test_a_wrong_password_user_or_domain_is_refused(site: int) -> None:
         given: dict[str, Any] = {name: value}
         words = failed(login(site, **given))
         assert words == "login refused: /Citrix/XenApp/auth/login.aspx asks for the password again"
+
+
+def test_the_trace_hides_the_password_in_the_form(site: int) -> None:
+    found = trace("CITRIX-WI-EXTENDED", site, user_name="halfpipe", password=PASSWORD, domain="corp")
+    assert steps(found).count("connect") == 4
+    assert "password=•••&domain=corp" in texts(found, "sent")
 
 
 def test_pages_that_are_no_login_are_told(site: int) -> None:

@@ -13,17 +13,8 @@ import dns.rrset
 import pytest
 
 from monitors.registry import KINDS
-from tests.monitors.kinds.servers import (
-    by_hand,
-    drip,
-    failed,
-    flood,
-    free_port,
-    hang_up,
-    passed,
-    probe,
-    process,
-)
+from tests.monitors.kinds.servers import by_hand, drip, failed, flood, free_port, hang_up, passed, probe, process, trace
+from tests.monitors.kinds.tracing import steps, texts
 from tests.monitors.kinds.udp import Peer, datagrams, mute, noise
 
 BOTH = pytest.mark.parametrize("kind", ["DNS", "DNS-TCP"])
@@ -65,6 +56,15 @@ def test_all_query_types_find_their_records(bind: int, kind: str) -> None:
     assert passed(probe(kind, bind, query="www.example.test", query_type="AAAA", ip_address="2001:DB8:0::1"))
     assert "hostmaster" in passed(probe(kind, bind, query="example.test", query_type="Zone"))
     assert "192.0.2.1" in passed(probe(kind, bind, query="alias.example.test"))
+
+
+@BOTH
+def test_the_trace_shows_question_and_answer_in_dns_words(bind: int, kind: str) -> None:
+    found = trace(kind, bind, query="ns.example.test")
+    connect = ["connect"] if kind == "DNS-TCP" else []
+    assert steps(found) == [*connect, "query", "sent", "received", "answer", "verdict"]
+    assert texts(found, "query").startswith("ns.example.test, Address, identifier ")
+    assert "ns.example.test. 60 IN A 192.0.2.53" in texts(found, "answer")
 
 
 @BOTH

@@ -12,7 +12,8 @@ from pyftpdlib.handlers import FTPHandler
 from pyftpdlib.ioloop import IOLoop
 from pyftpdlib.servers import FTPServer
 
-from tests.monitors.kinds.servers import LOOPBACK, by_hand, failed, passed, probe, says
+from tests.monitors.kinds.servers import LOOPBACK, by_hand, failed, passed, probe, says, trace
+from tests.monitors.kinds.tracing import steps, texts
 
 PASSWORD = "correct horse"
 
@@ -71,6 +72,13 @@ def test_ftp_logs_in_anonymously_or_by_name(server: int) -> None:
 def test_ftp_with_a_wrong_password_says_so_without_it(server: int) -> None:
     words = failed(probe("FTP", server, user_name="probe", password="hunter2"))
     assert words == "PASS: 530 Authentication failed."
+
+
+def test_the_trace_shows_both_connections_and_hides_the_password(server: int) -> None:
+    found = trace("FTP-EXTENDED", server, user_name="probe", password=PASSWORD, file_name="there.txt")
+    assert steps(found).count("connect") == 2
+    assert "PASS •••\\r\\n" in texts(found, "sent")
+    assert "content" in texts(found, "received").splitlines()
 
 
 def test_the_file_is_fetched_from_the_probe_address_whatever_the_server_says(server: int, old_server: int) -> None:

@@ -34,7 +34,9 @@ from tests.monitors.kinds.servers import (
     process,
     silent,
     spec,
+    trace,
 )
+from tests.monitors.kinds.tracing import steps, texts
 
 BASE, ADMIN, PASSWORD = "dc=example,dc=test", "cn=admin,dc=example,dc=test", "s3cret"
 CONFIGURATION = """include /etc/ldap/schema/core.schema
@@ -110,6 +112,13 @@ def test_an_anonymous_bind_and_a_search_pass(slapd: Slapd, address: str) -> None
 def test_a_bind_with_a_password_passes(slapd: Slapd) -> None:
     words = passed(ask(slapd.plain, bind_dn=ADMIN, password=PASSWORD, base_dn=BASE))
     assert words == f"bound as {ADMIN}, found {BASE}"
+
+
+def test_the_trace_tells_bind_search_and_answers(slapd: Slapd) -> None:
+    found = trace("LDAP", slapd.plain, bind_dn=ADMIN, password=PASSWORD, base_dn=BASE)
+    assert steps(found)[:5] == ["connect", "bind", "sent", "received", "answer"]
+    assert f"{ADMIN}\\x80\\x06•••" in texts(found, "sent")
+    assert texts(found, "answer") == f"bind: success (0)\nentry {BASE}\nsearch below {BASE}: sizeLimitExceeded (4)"
 
 
 def test_a_search_that_matches_several_entries_passes(slapd: Slapd) -> None:

@@ -26,7 +26,9 @@ from tests.monitors.kinds.servers import (
     probe,
     process,
     says,
+    trace,
 )
+from tests.monitors.kinds.tracing import texts
 
 USER, PASSWORD = "probe", 'p"ä\\ss {word}'
 PLAIN_PASSWORD = "secret-word"
@@ -81,6 +83,13 @@ def test_smtp_logs_in_after_starttls(smtp: int) -> None:
     assert "perhaps only after STARTTLS" in failed(probe("SMTP", smtp, **given))
 
 
+def test_the_trace_hides_what_is_encoded_with_the_password(smtp: int) -> None:
+    found = trace("SMTP", smtp, start_tls=True, user_name=USER, password=PASSWORD)
+    assert texts(found, "TLS").startswith("TLSv1.3, TLS_AES_")
+    assert "certificate of CN=mail.example, certificate ends in 89 days" in texts(found, "TLS")
+    assert "AUTH PLAIN •••\\r\\n" in texts(found, "sent")  # RFC 4616: user and password in one
+
+
 def test_smtp_through_tls_from_the_start(smtps: int) -> None:
     assert passed(probe("SMTP", smtps, secure=True)).startswith("greeted: 220 ")
     assert failed(probe("SMTP", smtps, 0.4)) == "connected, no banner within 0.4 s"
@@ -90,6 +99,15 @@ def test_smtp_logs_in_by_login_where_plain_is_not_offered() -> None:
     answers = (b"250-me\r\n250 AUTH LOGIN\r\n", b"334 VXNlcm5hbWU6\r\n", b"334 UGFzc3dvcmQ6\r\n", b"235 in\r\n")
     with by_hand(says(*answers, first=b"220 ready\r\n")) as port:
         assert passed(probe("SMTP", port, user_name="a", password="b")) == "logged in: 235 in"
+
+
+def test_the_trace_of_auth_login_hides_the_password_alone() -> None:
+    answers = (b"250-me\r\n250 AUTH LOGIN\r\n", b"334 VXNlcm5hbWU6\r\n", b"334 UGFzc3dvcmQ6\r\n", b"235 in\r\n")
+    with by_hand(says(*answers, first=b"220 ready\r\n")) as port:
+        found = trace("SMTP", port, user_name="somebody", password=PLAIN_PASSWORD)
+    assert texts(found, "sent").splitlines()[2:4] == ["AUTH LOGIN\\r\\n", ""]
+    assert "c29tZWJvZHk=\\r\\n" in texts(found, "sent")
+    assert "\n•••\\r\\n" in texts(found, "sent")
 
 
 def test_smtp_that_refuses_says_why() -> None:
@@ -194,6 +212,15 @@ def test_pop3_greets_and_logs_in(mail: Mail) -> None:
     given: dict[str, Any] = {"user_name": USER, "password": PLAIN_PASSWORD}
     assert passed(probe("POP3", mail.pop3, 15, **given)).startswith("logged in: +OK")
     assert passed(probe("POP3", mail.pop3s, 15, secure=True, **given)).startswith("logged in: +OK")
+
+
+@pytest.mark.parametrize("kind", ["POP3", "IMAP"])
+def test_the_trace_of_a_login_hides_the_password(mail: Mail, kind: str) -> None:
+    port = mail.pop3 if kind == "POP3" else mail.imap
+    found = trace(kind, port, 15, user_name=USER, password=PLAIN_PASSWORD)
+    assert found.passed, found.message
+    assert "•••" in texts(found, "sent")
+    assert texts(found, "received").count("OK") >= 2
 
 
 def test_pop3_with_a_wrong_password_says_so_without_it(mail: Mail) -> None:

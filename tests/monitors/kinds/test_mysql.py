@@ -33,7 +33,9 @@ from tests.monitors.kinds.servers import (
     process,
     silent,
     spec,
+    trace,
 )
+from tests.monitors.kinds.tracing import steps, texts
 
 USER, PASSWORD = "halfpipe", "s3cret-päss"
 SQL = f"""
@@ -102,6 +104,19 @@ def test_a_query_of_a_database_passes(mariadb: int) -> None:
     assert words.endswith(", 2 rows: kettle, 3")
     assert passed(ask(mariadb, database="shop", sql_query="SELECT * FROM items WHERE number = 9")).endswith("no rows")
     assert passed(ask(mariadb, sql_query="SET @a = 1")).endswith("query succeeded, no rows")
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_the_trace_shows_the_query_and_nothing_of_the_login(mariadb: int, secure: bool) -> None:
+    given: dict[str, Any] = {"user_name": USER, "password": PASSWORD, "database": "shop"}
+    found = trace("MYSQL", mariadb, secure=secure, sql_query="SELECT name FROM items", **given)
+    assert ("TLS" in steps(found)) is secure
+    before, after = steps(found).index("login"), texts(found, "query")
+    assert {step.text for step in found.steps[:before] if step.what in {"sent", "received"}} == {
+        "message of the login (not shown)"
+    }
+    assert after == "SELECT name FROM items"
+    assert "kettle" in texts(found, "received")
 
 
 def test_tls_is_used_when_wanted_and_never_given_up(mariadb: int) -> None:

@@ -13,7 +13,9 @@ import pytest
 
 from monitors.registry import KINDS, run
 from monitors.spec import ProbeResult
+from monitors.trace import Trace
 from tests.monitors.kinds.servers import failed, passed, spec
+from tests.monitors.kinds.tracing import texts, traced_run
 from tests.monitors.test_in_namespace import in_namespace, ip
 
 SERVERS = {"ARP": "10.77.0.2", "ND6": "2001:db8:77::2"}
@@ -67,6 +69,18 @@ def test_a_server_that_answers_passes_with_its_mac(kind: str, server: str) -> No
         return first_answer(kind)
 
     assert passed(in_namespace(body)) == f"{SERVERS[kind]} has MAC {MAC}, which answered 0 s ago"
+
+
+@BOTH
+def test_the_trace_tells_what_the_kernel_knows(kind: str, server: str) -> None:
+    def body() -> Trace:
+        link(server)
+        first_answer(kind)
+        return traced_run(replace(spec(kind, 0, 1.5), server=SERVERS[kind]))
+
+    found = in_namespace(body)
+    assert found.passed, found.message
+    assert f"{SERVERS[kind]}: {MAC}, reachable, confirmed 0 s ago" in texts(found, "neighbour")
 
 
 @BOTH

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.monitors.kinds.servers import LOOPBACK, by_hand, failed, free_port, passed, probe, process, says
+from tests.monitors.kinds.servers import LOOPBACK, by_hand, failed, free_port, passed, probe, process, says, trace
+from tests.monitors.kinds.tracing import steps, texts
 
 PASSWORD = "secret-word"
 
@@ -43,6 +44,15 @@ def test_redis_with_a_password_needs_it(tmp_path: Path) -> None:
         words = failed(probe("REDIS", port, password="hunter2"))
         assert words.startswith("AUTH: WRONGPASS")
         assert "hunter2" not in words
+
+
+def test_the_trace_of_redis_hides_the_password_even_in_an_echo(tmp_path: Path) -> None:
+    with redis(tmp_path, "--requirepass", PASSWORD) as port:
+        found = trace("REDIS", port, password=PASSWORD, role="MASTER")
+    assert steps(found) == ["connect", *("sent", "received") * 3, "verdict"]
+    assert texts(found, "sent").splitlines()[4] == "•••\\r\\n"
+    with by_hand(says(b"-ERR no", b"", first=f"-ERR your password {PASSWORD[:4]}".encode())) as port:
+        assert "•••" not in texts(trace("REDIS", port, password=PASSWORD), "received")  # half of it is not it
 
 
 def test_a_replica_that_lost_its_master_fails_a_check_of_its_role(tmp_path: Path) -> None:
@@ -89,6 +99,13 @@ def test_tftp_fetches_the_first_block(tftp: int) -> None:
 
 def test_tftp_without_the_file_says_so(tftp: int) -> None:
     assert failed(probe("TFTP", tftp, file_name="gone")) == "gone: error 1, File not found"
+
+
+def test_the_trace_of_tftp_shows_three_datagrams(tftp: int) -> None:
+    found = trace("TFTP", tftp, file_name="small")
+    assert steps(found) == ["sent", "received", "sent", "verdict"]
+    assert texts(found, "sent") == "\\x00\\x01small\\x00octet\\x00\n\\x00\\x04\\x00\\x01"
+    assert [step.size for step in found.steps] == [14, 104, 4, None]
 
 
 def test_a_refused_udp_port_fails_at_once() -> None:
@@ -179,6 +196,11 @@ def test_nntp_greets_logs_in_and_finds_the_group(news: int) -> None:
     assert passed(probe("NNTP", news)) == "greeted: 200 news.example ready"
     assert passed(probe("NNTP", news, **login)) == "logged in: 281 welcome"
     assert passed(probe("NNTP", news, group="misc.test", **login)) == "misc.test: 211 3 1 3 misc.test"
+
+
+def test_the_trace_of_nntp_hides_the_password(news: int) -> None:
+    found = trace("NNTP", news, user_name="probe", password=PASSWORD)
+    assert "AUTHINFO PASS •••\\r\\n" in texts(found, "sent")
 
 
 def test_nntp_without_login_or_group_says_so(news: int) -> None:

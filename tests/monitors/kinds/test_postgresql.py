@@ -34,7 +34,9 @@ from tests.monitors.kinds.servers import (
     process,
     silent,
     spec,
+    trace,
 )
+from tests.monitors.kinds.tracing import steps, texts
 
 ROLE, PASSWORD = "half pipe", "s3cret' \\päss"
 SQL = """
@@ -113,6 +115,17 @@ def test_a_login_and_a_query_pass(postgresql: int) -> None:
     assert words.endswith(", 2 rows: kettle, 3")
     assert passed(ask(postgresql, sql_query="SELECT 1 WHERE false")).endswith("query succeeded, no rows")
     assert passed(ask(postgresql, sql_query="SET timezone = 'UTC'")).endswith("query succeeded (SET)")
+
+
+def test_the_trace_tells_what_the_library_does(postgresql: int) -> None:
+    given: dict[str, Any] = {"user_name": ROLE, "database": "shop", "sql_query": "SELECT name FROM items"}
+    found = trace("POSTGRESQL", postgresql, secure=True, password=PASSWORD, **given)
+    assert texts(found, "login").endswith(", through TLS")
+    assert texts(found, "query") == "SELECT name FROM items"
+    assert texts(found, "answer") == "TUPLES_OK, 2 rows: kettle"
+    assert "libpq" in steps(found)
+    wrong = trace("POSTGRESQL", postgresql, password="another", **given)
+    assert "login" not in steps(wrong)
 
 
 def test_tls_is_used_when_wanted(postgresql: int) -> None:

@@ -17,7 +17,8 @@ from monitors.kinds.radius.kind import Parameters
 from monitors.kinds.radius.probe import _reply, _request
 from monitors.registry import KINDS
 from monitors.wire.stream import WrongAnswer
-from tests.monitors.kinds.servers import failed, free_port, passed, probe, process, spec
+from tests.monitors.kinds.servers import failed, free_port, passed, probe, process, spec, trace
+from tests.monitors.kinds.tracing import steps, texts
 from tests.monitors.kinds.udp import Peer, datagrams, mute, noise
 
 KEY, PASSWORD = "s3cret-key", "s3cret-password"
@@ -98,6 +99,14 @@ def test_the_nas_is_told(server: int) -> None:
     words = passed(login(server, user_name="nas", rad_nas_id="director-1", rad_nas_ip="192.0.2.7"))
     assert words == "Access-Accept (2): Known NAS"
     assert failed(login(server, user_name="nas", rad_nas_ip="192.0.2.7")) == "Access-Reject (3), wanted 2"
+
+
+def test_the_trace_shows_no_bytes_that_the_secrets_went_into(server: int) -> None:
+    found = trace("RADIUS", server, user_name="halfpipe", password=PASSWORD, rad_key=KEY)
+    assert steps(found) == ["request", "sent", "received", "answer", "verdict"]
+    assert "User-Name halfpipe, User-Password, NAS-Identifier Halfpipe" in texts(found, "request")
+    assert texts(found, "sent") == texts(found, "received") == "RADIUS message (not shown)"
+    assert texts(found, "answer") == "Access-Accept (2), signed with the shared secret"
 
 
 def test_a_wrong_password_is_rejected_unless_a_reject_is_wanted(server: int) -> None:

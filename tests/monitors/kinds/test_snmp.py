@@ -16,7 +16,8 @@ from monitors.kinds.snmp.kind import Parameters
 from monitors.kinds.snmp.probe import answer_to, request
 from monitors.registry import KINDS
 from monitors.wire.stream import WrongAnswer
-from tests.monitors.kinds.servers import failed, free_port, passed, probe, process, spec
+from tests.monitors.kinds.servers import failed, free_port, passed, probe, process, spec, trace
+from tests.monitors.kinds.tracing import steps, texts
 from tests.monitors.kinds.udp import Peer, datagrams, mute, noise
 
 CONTACT, SERVICES, NOTHING = "1.3.6.1.2.1.1.4.0", "1.3.6.1.2.1.1.7.0", "1.3.6.1.2.1.1.4.7"
@@ -48,6 +49,14 @@ def test_the_threshold_is_the_largest_value_that_passes(agent: int) -> None:
     assert failed(ask(agent, snmp_oid=SERVICES, snmp_threshold="71")) == f"{SERVICES} = 72, more than 71"
     words = failed(ask(agent, snmp_oid=CONTACT, snmp_threshold="1"))
     assert words == f"{CONTACT} = somebody, which is no number to compare with 1"
+
+
+def test_the_trace_hides_the_community(agent: int) -> None:
+    found = trace("SNMP", agent, snmp_community="halfpipe", snmp_oid=SERVICES)
+    assert steps(found) == ["query", "sent", "received", "answer", "verdict"]
+    assert "\\x04\\x08•••\\xa0" in texts(found, "sent")
+    assert "\\x04\\x08•••\\xa2" in texts(found, "received")
+    assert "72" in texts(found, "answer")
 
 
 def test_an_object_that_is_not_there_is_told_in_each_versions_way(agent: int) -> None:

@@ -10,7 +10,8 @@ from time import perf_counter
 import pytest
 
 from monitors.registry import KINDS
-from tests.monitors.kinds.servers import failed, free_port, passed, probe, process
+from tests.monitors.kinds.servers import failed, free_port, passed, probe, process, trace
+from tests.monitors.kinds.tracing import steps, texts
 from tests.monitors.kinds.udp import Peer, datagrams, echo, mute, noise
 
 
@@ -41,6 +42,16 @@ def test_without_an_expected_text_silence_passes_and_says_so() -> None:
         words = passed(probe("UDP-ECV", port, 0.4, send="hello"))
         assert words == "no ICMP error within 0.36 s (no answer is expected)"
         assert 0.3 < perf_counter() - start < 0.9
+
+
+def test_the_trace_shows_what_came_escaped() -> None:
+    def answer(server: socket.socket, _data: bytes, peer: Peer) -> None:
+        server.sendto(b"\xff\x00 \xc3\xa4\x1b[31m\\", peer)
+
+    with datagrams(answer) as port:
+        found = trace("UDP-ECV", port, send="ping", recv="/./")
+    assert steps(found) == ["sent", "received", "verdict"]
+    assert texts(found, "received") == "\\xff\\x00 ä\\x1b[31m" + "\\" * 2
 
 
 def test_without_an_expected_text_an_answer_ends_the_check_early() -> None:

@@ -19,8 +19,10 @@ from monitors.kinds.user.probe import arguments, environment
 from monitors.parameters import read
 from monitors.registry import KINDS
 from monitors.spec import ProbeResult
+from monitors.trace import as_text
 from tests.monitors.kinds.places import public_folder
-from tests.monitors.kinds.servers import VIP, by_hand, failed, free_port, passed, probe, says, spec
+from tests.monitors.kinds.servers import VIP, by_hand, failed, free_port, passed, probe, says, spec, trace
+from tests.monitors.kinds.tracing import steps, texts
 
 PLUGINS = Path("/usr/lib/nagios/plugins")
 Write = Callable[..., str]
@@ -99,6 +101,20 @@ def test_exit_codes_mean_what_the_guidelines_say(script: Write) -> None:
     assert failed(run(script("exit 2"))) == "check.sh: exit code 2 (CRITICAL)"
     assert failed(run(script("exit 7"))) == "check.sh: exit code 7"
     assert failed(run(script("kill -SEGV $$"))) == "check.sh: ended by SIGSEGV"
+
+
+def test_the_trace_shows_command_output_and_exit_code_without_secrets(script: Write) -> None:
+    body = 'echo "OK $PROBE_SECURE_ARGS| load=0.5;1;2 users=3"; echo "token=$PROBE_SECURE_ARGS" >&2; exit 2'
+    found = trace("USER", 80, script_name=script(body), script_args="-H %a", secure_args="--token 'top secret'")
+    assert steps(found) == ["program", "environment", "output", "errors", "performance data", "exit", "verdict"]
+    assert texts(found, "program").endswith("/check.sh -H 127.0.0.1")
+    assert "PROBE_SECURE_ARGS=•••" in texts(found, "environment")
+    assert "top" not in as_text(found)
+    assert texts(found, "performance data") == "load=0.5;1;2\\n\nusers=3"
+    assert texts(found, "exit") == "exit code 2"
+    late = trace("USER", 80, 0.3, script_name=script("echo started; sleep 5"))
+    assert texts(late, "output") == "started\\n\n"
+    assert texts(late, "exit") == "killed: the time is over"
 
 
 def test_unknown_says_nothing_about_the_server(script: Write) -> None:

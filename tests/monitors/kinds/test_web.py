@@ -11,17 +11,8 @@ from typing import Any
 import pytest
 
 from monitors.registry import KINDS
-from tests.monitors.kinds.servers import (
-    VIP,
-    Authority,
-    by_hand,
-    failed,
-    free_port,
-    passed,
-    probe,
-    process,
-    says,
-)
+from tests.monitors.kinds.servers import VIP, Authority, by_hand, failed, free_port, passed, probe, process, says, trace
+from tests.monitors.kinds.tracing import steps, texts
 
 DAY = timedelta(days=1)
 CONFIGURATION = """
@@ -102,6 +93,26 @@ def test_http_with_another_status_says_both(web: Web) -> None:
     assert failed(probe("HTTP", web.plain, http_request="GET /down")) == "HTTP 503, wanted 200"
     words = failed(probe("HTTP", web.plain, http_request="GET /moved", resp_code="200-299"))
     assert words == "HTTP 301, wanted 200-299"  # not followed
+
+
+def test_the_trace_of_http_shows_request_and_answer(web: Web) -> None:
+    found = trace("HTTP-ECV", web.plain, recv="nobody", address="::1")
+    assert steps(found) == ["connect", "sent", "received", "verdict"]
+    assert texts(found, "connect") == f"::1 port {web.plain}: TCP handshake done"
+    assert texts(found, "sent").startswith(f"GET / HTTP/1.1\\r\\n\nHost: {VIP}:{web.plain}\\r\\n\n")
+    assert f"hello from {VIP}:{web.plain}" in texts(found, "received")
+    assert texts(found, "verdict").startswith("failed: HTTP 200, “nobody” not found")
+
+
+def test_the_trace_of_tls_tells_version_cipher_name_and_days(web: Web) -> None:
+    found = trace("TLS", web.secure, secure=True, sni="soon.example", verify="CA", ca_certificates=web.authority.pem)
+    assert steps(found) == ["connect", "TLS", "verdict"]
+    for words in ("TLSv1.3, TLS_", "SNI soon.example", "certificate of CN=soon.example, certificate ends in 9 days"):
+        assert words in texts(found, "TLS")
+    refused = trace(
+        "TLS", web.secure, secure=True, sni="nobody.example", verify="CA", ca_certificates=web.authority.pem
+    )
+    assert texts(refused, "TLS").startswith("certificate refused: ")
 
 
 def test_the_host_is_the_vip_unless_a_header_says_otherwise(web: Web) -> None:
