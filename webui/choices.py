@@ -92,6 +92,13 @@ class PingResponse(models.TextChoices):
     DROP = "DROP", "dropped"
 
 
+class WhenDown(models.TextChoices):
+    """What becomes of packets while no service of a vserver can take them."""
+
+    DROP = "DROP", "dropped: clients try again until they give up"
+    REJECT = "REJECT", "rejected: clients are told at once"
+
+
 class RedirectionMode(models.TextChoices):
     """How a request reaches the server (``-m``)."""
 

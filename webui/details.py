@@ -22,7 +22,7 @@ from webui.world import World, load_world
 
 BY_HAND_WITH_TLS = "openssl s_client -connect {endpoint}"
 HIDDEN_FACTS = frozenset(
-    {"id", "name", "state", "version", "built_in", "params", "secrets", "out_of_service_at", "graceful"}
+    {"id", "name", "state", "version", "built_in", "params", "secrets", "out_of_service_at", "graceful", "port_end"}
 )
 
 
@@ -76,7 +76,7 @@ def consequences(kind: str, pk: int) -> list[str]:
 
 def _without_vserver(world: World, vserver: VServer) -> list[str]:
     names = [binding.service.name for binding in world.bindings_of_vserver[vserver.pk]]
-    told = [f"Clients of {endpoint(vserver.address, vserver.port)} get no answer any more, at once."]
+    told = [f"Clients of {endpoint(vserver.address, vserver.port, vserver.port_end)} get no answer any more, at once."]
     if names:
         told.append(f"Its services are unbound and stay: {', '.join(names)}.")
     primaries = [one.name for one in world.vservers.values() if one.backup_vserver_id == vserver.pk]
@@ -117,8 +117,10 @@ def _facts(obj: Server | Service | VServer | Monitor) -> list[tuple[str, str]]:
         value = getattr(obj, one.name)
         if one.name in {"created_at", "updated_at"}:
             value = f"{value:%Y-%m-%d %H:%M:%S} UTC"
-        elif one.name in {"port", "dest_port"}:
-            value = "the service's" if one.name == "dest_port" and not value else port_text(value)
+        elif one.name == "port":
+            value = port_text(value, getattr(obj, "port_end", 0))
+        elif one.name == "dest_port":
+            value = port_text(value) if value else "the service's"
         elif isinstance(value, bool):
             value = "yes" if value else "no"
         elif one.name == "monitor_type" and value in KINDS:

@@ -105,7 +105,7 @@ def _bind_form(kind: Kind, pk: int, form: Any) -> BindForm | None:
     if kind.model is VServer:
         vserver = VServer.objects.get(pk=pk)
         form = form or BindServiceForm(vserver=vserver)
-        port = port_text(vserver.port)
+        port = f"of {vserver.ports}" if vserver.port_end else vserver.ports
         ports, types = (
             " or ".join(dict.fromkeys((port, "*"))),
             " or ".join(dict.fromkeys((vserver.service_type, "ANY"))),
