@@ -16,6 +16,7 @@ from dataplane import snapshot
 from dataplane.tables import WhenDown
 from webui.actions import servers, services, vservers
 from webui.actions.base import Actor
+from webui.choices import Interface
 from webui.details import detail
 from webui.models import AuditEntry, VServer
 from webui.models.fields import parse_ports, port_text
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def actor() -> Actor:
-    return Actor(User.objects.create_superuser("owner"))
+    return Actor(User.objects.create_superuser("owner"), Interface.API)
 
 
 def make(actor: Actor, port: Any, name: str = "v1", **more: Any) -> VServer:

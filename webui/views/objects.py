@@ -16,7 +16,6 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from webui import departures, details, queries
 from webui.forms import BindMonitorForm, BindServiceForm, DisableForm, ErrorsFromActions, ObjectForm
 from webui.models import Monitor, Server, Service, VServer
-from webui.models.fields import port_text
 from webui.tables import COLUMNS, BindForm, Table
 from webui.views import probing
 from webui.views.change import Outcome, actor_of, attempt, attempt_button
