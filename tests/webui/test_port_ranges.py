@@ -154,6 +154,7 @@ def test_pages_take_and_show_the_range_in_one_box(client: Client, actor: Actor) 
     assert ("Port", "80-90") in detail("vservers", made.pk).facts
     assert "10.77.0.10:80-90" in client.get(reverse("list", args=["vservers"])).content.decode()
     entry = AuditEntry.objects.filter(verb="create").get()
+    assert entry.after is not None
     assert (entry.after["port"], entry.after["port_end"]) == (80, 90)
     refused = client.post(reverse("add", args=["vservers"]), values | {"name": "x", "port": "90-80"})
     assert "the first is the lower one" in refused.content.decode()
