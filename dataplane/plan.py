@@ -121,6 +121,8 @@ def plan(wanted: Tables, observed: Tables) -> list[Step]:
     prefix_puts = [*_puts(Table.PORT_PREFIXES, wanted, observed)]
     new_prefixes = [step for step in prefix_puts if _range_of(step.key, step.value) in appearing]
     ring_puts = [*_puts(Table.RINGS, wanted, observed)]
+    reviving = {step.key for step in ring_puts if not observed.rings.get(step.key, b"\1").strip(b"\0")}
+    policy_puts = [*_puts(Table.POLICIES, wanted, observed)]
     vip_puts = [*_widened_vips(wanted, observed)]
     removals = {table: [*_deletes(table, wanted, observed, unless=hidden)] for table in _LIMITS}
     look_up_removals = sorted(
@@ -138,13 +140,15 @@ def plan(wanted: Tables, observed: Tables) -> list[Step]:
         # A service that comes back must not lose the flows that the ring gives it next.
         *(step for step in closed_deletes if step.key.service in wanted.services),
         *_puts(Table.SERVICES, wanted, observed),
-        *_puts(Table.POLICIES, wanted, observed),
+        *(step for step in policy_puts if step.key not in reviving),
         *(step for step in ring_puts if step.key not in rings_in_use),
         *(step for step in vip_puts if step.key in observed.vips),
         *sorted([*new_vservers, *new_prefixes], key=_look_up_order),
         *(step for step in vip_puts if step.key not in observed.vips),
         *(step for step in vserver_puts if step.key not in appearing),
         *(step for step in ring_puts if step.key in rings_in_use),
+        # Not before there are services again: nobody is to be rejected by a rule that is new with them.
+        *(step for step in policy_puts if step.key in reviving),
         # No ring names these services any more: flows that are flushed find another one.
         *_puts(Table.CLOSED, wanted, observed),
         # The way back before the way out: an answer never finds its probe address missing.

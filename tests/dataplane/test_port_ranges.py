@@ -106,5 +106,5 @@ def test_the_same_range_twice_is_refused() -> None:
 def test_more_prefixes_than_the_table_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compile_module, "MAX_PORT_PREFIXES", 3)
     assert len(compiled(desired(vserver(1, S1, protocol=6, port=80, port_end=90))).port_prefixes) == 3
-    with pytest.raises(CapacityError, match="make 4 port prefixes; the forwarder holds at most 3"):
+    with pytest.raises(CapacityError, match="make 5 port prefixes; the forwarder holds at most 3"):
         compiled(desired(vserver(1, S1, protocol=6, port=81, port_end=90)))

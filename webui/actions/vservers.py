@@ -49,11 +49,13 @@ def _converted(values: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(backup, str):
         given["backup_vserver"] = None if backup.strip().upper() in {"", "NONE"} else find(VServer, backup)
     port = given.get("port")
-    if isinstance(port, str) or (isinstance(port, int) and not isinstance(port, bool) and "port_end" not in given):
+    if isinstance(port, str):
         try:
             given["port"], given["port_end"] = parse_ports(port)
         except ValueError as error:
             raise ValidationError({"port": str(error)}) from error
+    elif port is not None:
+        given.setdefault("port_end", 0)
     return given
 
 
