@@ -15,7 +15,7 @@ CLANG_FLAGS := -O2 -g -Wall -Wextra -Werror -target bpf -I/usr/include/$(ARCH)-l
 PYTHON_PACKAGES := ca-certificates python3 python3-venv
 BPF_PACKAGES := clang libbpf1 libbpf-dev bpftool
 LAB_PACKAGES := redis-server iproute2 iputils-ping curl tcpdump tftpd-hpa util-linux mount
-TEST_PACKAGES := chromium fonts-dejavu-core nginx-light dovecot-pop3d dovecot-imapd bind9 freeradius snmpd slapd mariadb-server postgresql monitoring-plugins-basic
+TEST_PACKAGES := chromium fonts-dejavu-core nginx-light dovecot-pop3d dovecot-imapd bind9 freeradius snmpd slapd mariadb-server postgresql monitoring-plugins-basic vsftpd postfix chrony
 INSTALL := dataplane/lab/install-packages.sh
 # A stamp in the environment itself: it goes when the environment goes.
 SYNCED := $(VENV)/.synced
@@ -88,7 +88,7 @@ test-fast: $(SYNCED) ## Run the tests that need neither root nor a browser
 	@$(BIN)/pytest -p no:playwright -m "not browser and not kernel"
 
 .PHONY: bench
-bench: setup bpf build/bench.bpf.o ## Measure the forwarder against its goals (root), into build/bench.json
+bench: setup bpf build/bench.bpf.o build/loss.bpf.o ## Measure forwarder and checks against their goals (root), into build/bench.json
 	@$(INSTALL) nftables
 	@exec $(BIN)/python -m dataplane.bench
 
@@ -97,6 +97,10 @@ build/ring.so: dataplane/ring.c
 	clang -O2 -Wall -Wextra -Werror -shared -fPIC -o $@.tmp $< && mv $@.tmp $@
 
 build/bench.bpf.o: dataplane/bench/bpf/harness.bpf.c
+	@mkdir -p build
+	clang $(CLANG_FLAGS) -c $< -o $@.tmp && mv $@.tmp $@
+
+build/loss.bpf.o: dataplane/bench/bpf/loss.bpf.c
 	@mkdir -p build
 	clang $(CLANG_FLAGS) -c $< -o $@.tmp && mv $@.tmp $@
 

@@ -41,7 +41,12 @@ def resolve_change(before: Configuration, state: DesiredState, after: Configurat
             return None
         vservers.append(again)
     changed = replace(
-        state, revision=after.revision, hash_key=after.hash_key, vservers=tuple(vservers), rules=after.rules
+        state,
+        revision=after.revision,
+        hash_key=after.hash_key,
+        vservers=tuple(vservers),
+        rules=after.rules,
+        mode=after.mode,
     )
     return state if changed == state else changed
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from dataplane.forwarding import Mode
 from dataplane.ports import Interface, Neighbour
 from dataplane.tables import NO_RULES, HashField, IPAddress, SettingFlag, WhenDown
 
@@ -115,7 +116,7 @@ class Configuration:
     """All rows that the forwarder follows, as of ``revision``. ``hash_key`` is 16 bytes.
 
     ``servers`` are addresses whose path is wanted although no vserver may use them yet. ``rules`` are those of the
-    whole director.
+    whole director, and so is ``mode``: whether XDP forwards where it can.
     """
 
     revision: int
@@ -124,6 +125,7 @@ class Configuration:
     probes: tuple[ProbeTarget, ...]
     servers: tuple[IPAddress, ...] = ()
     rules: SettingFlag = NO_RULES
+    mode: Mode = Mode.AUTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +203,7 @@ class DesiredState:
     targets: tuple[tuple[int, IPAddress], ...]
     servers: tuple[tuple[IPAddress, Path], ...] = ()
     rules: SettingFlag = NO_RULES
+    mode: Mode = Mode.AUTO
 
 
 def resolve(
@@ -234,6 +237,7 @@ def resolve(
         finder.targets(),
         servers,
         configuration.rules,
+        configuration.mode,
     )
 
 

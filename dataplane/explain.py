@@ -30,6 +30,7 @@ _TTL, _HOP_LIMIT = 22, 21  # offsets in an untagged frame
 _TRANSPORT = {IPV4: 34, IPV6: 54}
 _TCP_FLAGS, _RST = 13, 0x04
 PASS, DROP, REDIRECT = "pass", "drop", "redirect"
+XDP, TC = "xdp", "tc"
 METHODS = {
     HashField.SOURCE: "SOURCEIPHASH",
     HashField.DESTINATION: "DESTINATIONIPHASH",
@@ -66,6 +67,19 @@ class Ran:
 
 
 @dataclass(frozen=True, slots=True)
+class Stages:
+    """The runs of both programs; ``xdp`` is None where that one is not attached."""
+
+    tc: Ran
+    xdp: Ran | None = None
+
+    @property
+    def deciding(self) -> Ran:
+        """The run whose outcome a real frame has: that of XDP, unless it leaves the frame to tc."""
+        return self.tc if self.xdp is None or self.xdp.verdict == PASS else self.xdp
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """What the tables say should happen. ``unsure``: why this cannot be told from the frame and the tables alone."""
 
@@ -83,7 +97,8 @@ class Explanation:
 
     ``reasons`` has one member when the reason is known, else those that other traffic left possible. ``agrees`` is
     None when Python cannot predict such a frame. ``service_ids`` has more than one member only where services share a
-    server and no slot tells them apart.
+    server and no slot tells them apart. ``finished_by`` is "xdp" or "tc"; ``stages_agree`` is None unless XDP finished
+    the frame and both programs must do the same with it.
     """
 
     interface: str
@@ -102,6 +117,9 @@ class Explanation:
     egress: str
     agrees: bool | None
     notes: tuple[str, ...] = ()
+    finished_by: str = TC
+    has_xdp: bool = False
+    stages_agree: bool | None = None
 
     @property
     def service_ids(self) -> tuple[int, ...]:
@@ -231,7 +249,7 @@ def _guard(tables: Tables, frame: bytes, packet: Packet, service: ServiceEntry) 
 
 def conclude(  # noqa: PLR0913 - question, answer and what is known, all of them plain values
     frame: bytes,
-    ran: Ran,
+    stages: Stages,
     tables: Tables,
     *,
     interface: Interface,
@@ -240,12 +258,13 @@ def conclude(  # noqa: PLR0913 - question, answer and what is known, all of them
     notes: Sequence[str] = (),
 ) -> Explanation:
     """Put together what the run showed and what the tables hold."""
-    names = names or Names()
+    names, ran = names or Names(), stages.deciding
     predicted = predict(tables, frame, interface.mac)
     reasons = _reasons(frame, ran, predicted)
     services = _services(ran, tables, predicted) if reasons == (Reason.FORWARDED,) else {}
     expected = tables.services.get(predicted.service_id)
     agrees = _agrees(ran, reasons, predicted, expected)
+    stages_agree = _stages_agree(stages, predicted)
     egress = {entry.ifindex for entry in services.values()}
     known = {item.ifindex: item.name for item in interfaces}
     entry = predicted.entry
@@ -270,7 +289,10 @@ def conclude(  # noqa: PLR0913 - question, answer and what is known, all of them
         },
         egress=" or ".join(known.get(index, f"interface {index}") for index in sorted(egress)),
         agrees=agrees,
-        notes=(*notes, *_notes(frame, predicted, agrees, reasons, interface.mac)),
+        notes=(*notes, *_notes(frame, predicted, agrees, reasons, interface.mac), *_stage_notes(stages_agree)),
+        finished_by=TC if ran is stages.tc else XDP,
+        has_xdp=stages.xdp is not None,
+        stages_agree=stages_agree,
     )
 
 
@@ -313,6 +335,22 @@ def _agrees(ran: Ran, reasons: Collection[Reason], predicted: Prediction, expect
     if predicted.reason is not Reason.FORWARDED:
         return True
     return expected is not None and ran.frame[:12] == expected.mac + expected.source_mac
+
+
+def _stages_agree(stages: Stages, predicted: Prediction) -> bool | None:
+    """Whether tc would have done what XDP did; turns, flows and limits may answer differently the second time."""
+    if stages.xdp is None or stages.xdp.verdict == PASS or predicted.unsure:
+        return None
+    return (stages.xdp.verdict, stages.xdp.frame) == (stages.tc.verdict, stages.tc.frame)
+
+
+def _stage_notes(agree: bool | None) -> list[str]:
+    if agree is not False:
+        return []
+    return [
+        "XDP and tc treat this frame differently. A change of the tables at this moment explains that; otherwise it is "
+        "a fault of the forwarder."
+    ]
 
 
 def _notes(

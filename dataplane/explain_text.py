@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataplane.dissect import Packet
-from dataplane.explain import PROTOCOL_NAMES, Explanation
+from dataplane.explain import PROTOCOL_NAMES, XDP, Explanation
 from dataplane.tables import RING_SLOTS, ServiceEntry, VServerKey
 
 _WORDS = {True: "tables and program agree", False: "tables and program DISAGREE", None: "not compared"}
@@ -15,6 +15,7 @@ def text(found: Explanation) -> str:
     lines = [
         ("frame", f"{_packet(found.packet)}, {len(found.frame)} bytes, arrives at {found.interface}"),
         ("verdict", f"{found.verdict}: {_reason(found)}"),
+        ("finished by", _stage(found)),
         ("vserver", _vserver(found)),
         ("method", _method(found)),
         ("slot", f"{found.slot} of {RING_SLOTS}" if found.slot is not None else ""),
@@ -47,6 +48,9 @@ def as_dict(found: Explanation) -> dict[str, object]:
         "verdict": found.verdict,
         "reason": found.reasons[0].name if len(found.reasons) == 1 else None,
         "possible_reasons": [reason.name for reason in found.reasons],
+        "finished_by": found.finished_by,
+        "xdp_attached": found.has_xdp,
+        "xdp_and_tc_agree": found.stages_agree,
         "vserver": {
             "name": found.vserver_name or None,
             "config_id": entry.config_id,
@@ -102,6 +106,13 @@ def _packet(packet: Packet) -> str:
 def _reason(found: Explanation) -> str:
     names = [reason.name.lower().replace("_", " ") for reason in found.reasons]
     return " or ".join(names) or "reason unknown"
+
+
+def _stage(found: Explanation) -> str:
+    if found.finished_by == XDP:
+        agreement = {True: ", and tc would do the same", False: ", but tc would NOT do the same", None: ""}
+        return f"XDP, in the driver{agreement[found.stages_agree]}"
+    return "tc; XDP leaves such frames to it" if found.has_xdp else "tc; XDP is not attached here"
 
 
 def _vserver(found: Explanation) -> str:

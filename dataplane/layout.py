@@ -363,6 +363,12 @@ def pack_tap(until: int, vserver: int) -> bytes:
     return _TAP.pack(_number("until", until, 1 << 64), _number("vserver", vserver, 1 << 32))
 
 
+def unpack_tap(data: bytes) -> tuple[int, int]:
+    """The inverse of :func:`pack_tap`."""
+    until, vserver = _TAP.unpack(data)
+    return until, vserver
+
+
 def sum_counters(data: bytes) -> Count:
     """Sum of the ``struct counter`` of each CPU, 16 bytes each."""
     packets = octets = 0

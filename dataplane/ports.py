@@ -7,8 +7,9 @@ from ipaddress import IPv4Interface, IPv6Interface
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
+    from dataplane.forwarding import Forwarding, Wish
     from dataplane.plan import Step
     from dataplane.tables import Counters, IPAddress, Tables
 
@@ -67,6 +68,12 @@ class Links(Protocol):
 
     def ensure_attached(self, ifindexes: Collection[int]) -> list[str]:
         """Attach the forwarder there (and nowhere else); return a line for each thing that had to be done."""
+
+    def ensure_modes(self, ifindexes: Collection[int], wish: Wish) -> tuple[list[str], Mapping[int, Forwarding]]:
+        """Have XDP forward on these interfaces (and no others) where it is wished and possible.
+
+        A line for each thing that had to be done, and the mode of each interface.
+        """
 
     def ensure_probe_device(self, routes: Collection[ProbeRoute]) -> Interface:
         """Make the probe device, its program and its routes if they are missing or differ."""

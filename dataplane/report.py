@@ -10,6 +10,7 @@ from typing import Any
 from django.utils import timezone
 
 from dataplane.desired import DesiredState, Path
+from dataplane.forwarding import Forwarding
 from dataplane.ports import Interface
 from dataplane.tables import Count, Counters, IPAddress, Reason, Tables
 from webui import live
@@ -21,7 +22,9 @@ def save_status(director: str, **values: Any) -> None:
     DataplaneStatus.objects.update_or_create(director=director, defaults={**values, "heartbeat_at": timezone.now()})
 
 
-def interface_rows(interfaces: tuple[Interface, ...], attached: frozenset[int]) -> list[dict[str, Any]]:
+def interface_rows(
+    interfaces: tuple[Interface, ...], attached: frozenset[int], forwarding: Mapping[int, Forwarding]
+) -> list[dict[str, Any]]:
     """Interfaces in the JSON form of :class:`webui.models.DataplaneStatus`."""
     return [
         {
@@ -32,8 +35,13 @@ def interface_rows(interfaces: tuple[Interface, ...], attached: frozenset[int]) 
             "addresses": [str(entry) for entry in item.addresses],
             "attached": item.ifindex in attached,
         }
+        | (_mode(forwarding[item.ifindex]) if item.ifindex in attached and item.ifindex in forwarding else {})
         for item in interfaces
     ]
+
+
+def _mode(found: Forwarding) -> dict[str, Any]:
+    return {"mode": str(found.mode), "mode_reason": found.reason, "mode_refused": found.refused}
 
 
 def save_paths(

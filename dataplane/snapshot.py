@@ -8,16 +8,20 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from ipaddress import IPv6Address, ip_address
+from statistics import fmean
 
-from django.db.models import Avg, F, Max, Min
+from django.db.models import F, Max, Min
 from django.utils import timezone
 
 from dataplane import desired
 from dataplane.balance import Measure
+from dataplane.forwarding import Mode
 from dataplane.tables import HashField, IPAddress, SettingFlag, WhenDown
+from webui import freshness
 from webui.backups import chain, primaries
 from webui.choices import PROTOCOL_NUMBER, TURNS, AdminState, LbMethod, Persistence, State
-from webui.effective import Verdict, flushes, sessionless, takes_clients, verdict_of
+from webui.effective import Verdict, flushes, sessionless, takes_clients, verdict_of, with_fail_open
+from webui.fallen import fallen
 from webui.models import (
     HealthState,
     HealthTransition,
@@ -73,11 +77,20 @@ class Checks:
     rows: Rows
     health: Health
     now: datetime
+    fallen: frozenset[int] = frozenset()
 
-    def verdict(self, service: Service, vip: str) -> Verdict:
-        """State of a service at a VIP."""
+    def verdicts(self, vserver: VServer, owner: int) -> dict[int, Verdict]:
+        """States, at the VIP of ``vserver`` and by its rules, of the services bound to the vserver ``owner``.
+
+        The two differ where the owner is a backup.
+        """
+        services = [binding.service for binding in self.rows.bindings_of.get(owner, ())]
+        alone = {service.pk: self._verdict(service, vserver.address) for service in services}
+        return with_fail_open(alone, vserver.fail_open)
+
+    def _verdict(self, service: Service, vip: str) -> Verdict:
         found = self.health.get((vip, service.pk), {})
-        return verdict_of(service, self.rows.monitors_of.get(service.pk, ()), found, self.now)
+        return verdict_of(service, self.rows.monitors_of.get(service.pk, ()), found, self.now, fallen=self.fallen)
 
 
 def mark() -> Mark:
@@ -134,7 +147,7 @@ class Reader:
         for row in HealthState.objects.filter(service__in=services).select_related("target"):
             self._health.setdefault((row.target.vip, row.service_id), {})[row.monitor_id] = row
         concerned = {pk for service in services for pk in self._users.get(service, ())}
-        checks = Checks(self._rows, self._health, now)
+        checks = self._checks(now)
         return replace(
             self._configuration,
             vservers=tuple(
@@ -146,7 +159,7 @@ class Reader:
     def _read(self, revision: int, now: datetime) -> desired.Configuration:
         installation, _made = Installation.objects.get_or_create(pk=1)
         self._health, self._rows = health_by_vip(), _rows()
-        checks = Checks(self._rows, self._health, now)
+        checks = self._checks(now)
         vservers = self._rows.vservers.values()
         behind = primaries({row.pk: row.backup_vserver_id for row in vservers})
         self._users = {}
@@ -165,7 +178,12 @@ class Reader:
             ),
             servers=tuple(ip_address(server.address) for server in self._rows.servers.values()),
             rules=SettingFlag.TTL if installation.ttl_rule else SettingFlag(0),
+            mode=Mode[installation.forwarding_mode],
         )
+
+    def _checks(self, now: datetime) -> Checks:
+        fails_open = any(vserver.fail_open for vserver in self._rows.vservers.values())
+        return Checks(self._rows, self._health, now, fallen() if fails_open else frozenset())
 
 
 def next_departure(now: datetime) -> datetime | None:
@@ -189,18 +207,23 @@ def measures() -> dict[int, Measure]:
 
 
 def response_times(vservers: Collection[int]) -> dict[tuple[int, int], float]:
-    """Mean response time in seconds of the monitors that are UP, by row ids of vserver and service. One query."""
-    rows = (
-        HealthState.objects.filter(
-            service__vserver_bindings__vserver__in=list(vservers),
-            target__vip=F("service__vserver_bindings__vserver__address"),
-            state=State.UP,
-            response_time__isnull=False,
-        )
-        .values_list("service__vserver_bindings__vserver", "service")
-        .annotate(mean=Avg("response_time"))
-    )
-    return {(vserver, service): mean for vserver, service, mean in rows}
+    """Mean response time in seconds of the monitors that are UP, by row ids of vserver and service.
+
+    One query, and one question to Redis: without it these are the times at the last changes of state.
+    """
+    rows = HealthState.objects.filter(
+        service__vserver_bindings__vserver__in=list(vservers),
+        target__vip=F("service__vserver_bindings__vserver__address"),
+        state=State.UP,
+    ).values_list("service__vserver_bindings__vserver", "service", "pk", "edition", "response_time")
+    known = freshness.figures({pk for _vserver, _service, pk, _edition, _time in rows})
+    times: dict[tuple[int, int], list[float]] = {}
+    for vserver, service, pk, edition, at_last_change in rows:
+        new = known.get(pk)
+        time = new.response_time if new is not None and new.edition == edition else at_last_change
+        if time is not None:
+            times.setdefault((vserver, service), []).append(time)
+    return {pair: fmean(found) for pair, found in times.items()}
 
 
 def _rows() -> Rows:
@@ -266,7 +289,7 @@ def _options(row: VServer, version: int) -> desired.VServerOptions:
 
 def _services(row: VServer, checks: Checks) -> tuple[desired.ServiceConfig, ...]:
     """The vserver's own services, or those of the first of its backups that can serve while it cannot."""
-    own = tuple(_service(binding, row, checks) for binding in checks.rows.bindings_of.get(row.pk, ()))
+    own = _services_of(row.pk, row, checks)
     if not row.backup_vserver_id or any(service.eligible for service in own):
         return own
     backup_of = {pk: one.backup_vserver_id for pk, one in checks.rows.vservers.items()}
@@ -274,10 +297,16 @@ def _services(row: VServer, checks: Checks) -> tuple[desired.ServiceConfig, ...]
         if checks.rows.vservers[pk].state != AdminState.ENABLED:
             continue
         # At the primary's VIP, by its rules: its are the packets.
-        services = tuple(_service(binding, row, checks) for binding in checks.rows.bindings_of.get(pk, ()))
+        services = _services_of(pk, row, checks)
         if any(service.eligible for service in services):
             return services
     return own
+
+
+def _services_of(owner: int, vserver: VServer, checks: Checks) -> tuple[desired.ServiceConfig, ...]:
+    verdicts = checks.verdicts(vserver, owner)
+    bindings = checks.rows.bindings_of.get(owner, ())
+    return tuple(_service(binding, vserver, verdicts[binding.service_id]) for binding in bindings)
 
 
 def _mask(version: int, mask: str, length: int) -> IPAddress:
@@ -286,9 +315,8 @@ def _mask(version: int, mask: str, length: int) -> IPAddress:
     return IPv6Address(((1 << length) - 1) << (128 - length))
 
 
-def _service(binding: VServerServiceBinding, vserver: VServer, checks: Checks) -> desired.ServiceConfig:
+def _service(binding: VServerServiceBinding, vserver: VServer, verdict: Verdict) -> desired.ServiceConfig:
     service = binding.service
-    verdict = checks.verdict(service, vserver.address)
     identity = f"id {service.hash_id}" if service.hash_id else f"{service.server.address} {service.port}"
     return desired.ServiceConfig(
         config_id=service.pk,

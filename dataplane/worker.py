@@ -33,12 +33,14 @@ from django.utils import timezone  # noqa: E402
 from dataplane import balance, report, snapshot  # noqa: E402
 from dataplane.balance import Balancer, Measure  # noqa: E402
 from dataplane.desired import Configuration  # noqa: E402
+from dataplane.forwarding import summary  # noqa: E402
 from dataplane.kernel.assemble import Kernel, open_kernel, remove_everything  # noqa: E402
 from dataplane.reconcile import Reconciler, Round  # noqa: E402
 from webui import live  # noqa: E402
 from webui.wake import CHANNEL  # noqa: E402
 
 TICK_SECONDS = 1.0
+WAKE = "wake"  # the event that says: look at the rows
 
 log = logging.getLogger("dataplane.worker")
 
@@ -65,13 +67,16 @@ class Worker:
     _reported: tuple[object, ...] = ()
     _old_removed: bool = False
 
-    def look(self) -> None:
-        """One round, whatever the reason for it. An error is reported and the next round tries again."""
+    def look(self, *, same_network: bool = False) -> None:
+        """One round, whatever the reason for it. An error is reported and the next round tries again.
+
+        ``same_network``: the rows alone are the reason.
+        """
         self._read_configuration()
         if self.configuration is None or self.balanced is None:
             return
         try:
-            done = self.reconciler.round(self.balanced)
+            done = self.reconciler.round(self.balanced, same_network=same_network)
         except OSError as error:
             log.exception("the kernel could not be asked")
             self._save(wanted_revision=self.configuration.revision, last_error=f"kernel: {error}")
@@ -178,14 +183,17 @@ class Worker:
     def _report(self, done: Round) -> None:
         """Write status rows when they would differ; the heartbeat goes with the counters."""
         desired = done.desired
-        state = (desired, done.error, self.drift, self.reconciler.attached, self.mark)
+        state = (desired, done.error, self.drift, self.reconciler.attached, self.reconciler.forwarding, self.mark)
         if not done.summary and state == self._reported:
             return
         values: dict[str, object] = {
             "wanted_revision": desired.revision,
             "drift": self.drift,
             "last_error": done.error,
-            "interfaces": report.interface_rows(self.kernel.links.interfaces(), self.reconciler.attached),
+            "mode": summary(self.reconciler.forwarding.values()),
+            "interfaces": report.interface_rows(
+                self.kernel.links.interfaces(), self.reconciler.attached, self.reconciler.forwarding
+            ),
         }
         if not done.error:
             values |= {"applied_revision": desired.revision, "applied_at": timezone.now()}
@@ -226,7 +234,7 @@ class WakeListener(threading.Thread):
                     pubsub.subscribe(CHANNEL)
                     for message in pubsub.listen():
                         if message["type"] == "message":
-                            self.events.put("wake")
+                            self.events.put(WAKE)
             except redis.RedisError as error:
                 log.warning("Redis is away (%s): changes are seen at the next tick", error)
             time.sleep(1)
@@ -236,14 +244,15 @@ def run(worker: Worker, events: queue.SimpleQueue[str], stop: threading.Event) -
     """Look at each event and each tick until ``stop`` is set. Many events at once make one round."""
     next_tick = time.monotonic()
     while not stop.is_set():
+        heard = set()
         try:
-            events.get(timeout=max(0.0, min(next_tick - time.monotonic(), worker.seconds_left())))
+            heard.add(events.get(timeout=max(0.0, min(next_tick - time.monotonic(), worker.seconds_left()))))
             while not events.empty():
-                events.get_nowait()
+                heard.add(events.get_nowait())
         except queue.Empty:
             if time.monotonic() >= next_tick:
                 next_tick = time.monotonic() + TICK_SECONDS
-        worker.look()
+        worker.look(same_network=heard == {WAKE})
         worker.count()
 
 

@@ -7,9 +7,12 @@ Rules: NetScaler's command reference 12.0 (``add lb monitor``) and CTX937:
   ``retries`` checks; the same rule leads from UNKNOWN to DOWN, since the reference names no other;
 * UP after ``success_retries`` successes in a row, from DOWN and from UNKNOWN;
 * checks are ``interval`` seconds apart, and ``down_time`` seconds while DOWN;
-* the ``alert_retries``-th failure in a row is an alert (NetScaler's trap monProbeFailed) and changes no state.
+* the ``alert_retries``-th failure in a row is an alert (NetScaler's trap monProbeFailed) and changes no state;
+* a check that takes longer than ``slow_after`` is an alert too, once, and so is the first that is faster again (traps
+  monRespTimeoutAboveThresh and monRespTimeoutBelowThresh);
+* an answer that says the server is under maintenance (``-trofsCode``, ``-trofsString``) makes it GOING OUT OF SERVICE.
 
-Two points that the reference leaves open:
+Points that the reference leaves open:
 
 * While DOWN with a row of successes under way, checks are ``interval`` apart: otherwise coming back would take
   ``success_retries`` × ``down_time``, minutes at the defaults, on a server that answers.
@@ -28,24 +31,28 @@ from monitors.spec import ProbeResult
 UP: Final = "UP"
 DOWN: Final = "DOWN"
 UNKNOWN: Final = "UNKNOWN"
-STATES: Final = frozenset({UP, DOWN, UNKNOWN})
+LEAVING: Final = "GOING OUT OF SERVICE"
+STATES: Final = frozenset({UP, DOWN, UNKNOWN, LEAVING})
 
+# Letters of results; those of checks that were slow are small.
 PASSED: Final = "P"
 FAILED: Final = "F"
+MAINTENANCE: Final = "T"
 RECENT_LIMIT: Final = 127  # results kept: the largest value of retries
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """Thresholds and times of a monitor; ``interval`` and ``down_time`` are in seconds."""
+    """Thresholds and times of a monitor; ``interval``, ``down_time`` and ``slow_after`` (0: never) are in seconds."""
 
-    interval: int
+    interval: float
     retries: int
     failure_retries: int
     success_retries: int
-    down_time: int
+    down_time: float
     reverse: bool
     alert_retries: int = 0
+    slow_after: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,39 +66,95 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a result led to; ``spacing`` is the time from this check to the next, in seconds."""
+    """What a result led to; ``spacing`` is the time from this check to the next, in seconds.
+
+    ``alert`` and ``slow_alert`` go into the history; they change no state.
+    """
 
     state: str
     recent: str
     passed: bool
     response: str
-    spacing: int
+    spacing: float
     transition: Transition | None
     alert: Transition | None = None
+    slow_alert: Transition | None = None
 
 
 def step(state: str, recent: str, parameters: Parameters, result: ProbeResult) -> Step:
-    """The step from ``state`` with the latest results ``recent`` (P and F, newest last).
+    """The step from ``state`` with the latest results ``recent`` (P, F and T, small when slow; newest last).
 
     Raises ValueError when ``state`` is not one of STATES.
     """
     if state not in STATES:
         msg = f"State {state!r} is not one of {', '.join(sorted(STATES))}."
         raise ValueError(msg)
-    passed = result.sent and result.success != parameters.reverse
-    response = _response(result, parameters, passed=passed)
-    recent = (recent + (PASSED if passed else FAILED))[-RECENT_LIMIT:]
-    reason = _up_reason(recent, parameters) if passed else _down_reason(recent, parameters)
-    new = state if reason is None else (UP if passed else DOWN)
+    leaving = result.sent and result.leaving
+    passed = leaving or (result.sent and result.success != parameters.reverse)
+    was_slow = recent[-1:].islower()
+    slow = _is_slow(result, parameters, was_slow=was_slow)
+    letter = MAINTENANCE if leaving else PASSED if passed else FAILED
+    recent = (recent + (letter.lower() if slow else letter))[-RECENT_LIMIT:]
+    response = result.message if leaving else _response(result, parameters, passed=passed)
+    new, reason = _verdict(state, recent.upper(), parameters)
     transition = None
-    if reason is not None and new != state:
+    if new != state:
         transition = Transition(state, new, f"{reason}: {response}")
-        if new == UP:
-            recent = recent[-parameters.success_retries :]
-    alert = None
-    if not passed and parameters.alert_retries and _failures_in_a_row(recent) == parameters.alert_retries:
-        alert = Transition(new, new, f"alert: {_alert_reason(parameters)}: {response}")
-    return Step(new, recent, passed, response, _spacing(new, parameters, passed=passed), transition, alert)
+        recent = recent[-_kept(new, parameters) :]
+    return Step(
+        state=new,
+        recent=recent,
+        passed=passed,
+        response=response,
+        spacing=_spacing(new, parameters, passed=passed),
+        transition=transition,
+        alert=_alert(new, recent.upper(), parameters, response),
+        slow_alert=_slow_alert(new, parameters, result) if parameters.slow_after and slow != was_slow else None,
+    )
+
+
+def _verdict(state: str, recent: str, parameters: Parameters) -> tuple[str, str]:
+    """The new state, and why it is another one; ``recent`` is in capitals."""
+    if recent.endswith(MAINTENANCE):
+        return LEAVING, "the server is under maintenance"
+    if recent.endswith(PASSED):
+        reason = _up_reason(recent, parameters)
+        return (state, "") if reason is None else (UP, reason)
+    reason = _down_reason(recent, parameters)
+    return (state, "") if reason is None else (DOWN, reason)
+
+
+def _kept(state: str, parameters: Parameters) -> int:
+    """How many results count on after a change to a state."""
+    return {UP: parameters.success_retries, LEAVING: 1}.get(state, RECENT_LIMIT)
+
+
+def _alert(state: str, recent: str, parameters: Parameters, response: str) -> Transition | None:
+    if not parameters.alert_retries or _failures_in_a_row(recent) != parameters.alert_retries:
+        return None
+    return Transition(state, state, f"alert: {_alert_reason(parameters)}: {response}")
+
+
+def _is_slow(result: ProbeResult, parameters: Parameters, *, was_slow: bool) -> bool:
+    if not parameters.slow_after:
+        return False
+    if result.sent and result.duration >= parameters.slow_after:
+        return True
+    return was_slow and not (result.sent and (result.success or result.leaving))
+
+
+def _slow_alert(state: str, parameters: Parameters, result: ProbeResult) -> Transition:
+    limit = f"{parameters.slow_after:g} s"
+    if result.duration >= parameters.slow_after:
+        text = f"the response time {result.duration:.3g} s has reached {limit}"
+    else:
+        text = f"the response time {result.duration:.3g} s is below {limit} again"
+    return Transition(state, state, f"alert: {text}: {result.message}")
+
+
+def spacing_of(state: str, recent: str, parameters: Parameters) -> float:
+    """The time from the last check to the next, in seconds."""
+    return _spacing(state, parameters, passed=recent[-1:].upper() in {PASSED, MAINTENANCE})
 
 
 def _failures_in_a_row(recent: str) -> int:
@@ -132,5 +195,5 @@ def _down_reason(recent: str, parameters: Parameters) -> str | None:
     return f"{failures} of the last {min(retries, len(recent))} checks failed, the last"
 
 
-def _spacing(state: str, parameters: Parameters, *, passed: bool) -> int:
+def _spacing(state: str, parameters: Parameters, *, passed: bool) -> float:
     return parameters.down_time if state == DOWN and not passed else parameters.interval

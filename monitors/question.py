@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from monitors import machine
+from monitors.kind import Kind
 from monitors.registry import KINDS
 from monitors.spec import Params, ProbeSpec
 from webui.models import Monitor, ProbeTarget, Service
@@ -16,28 +17,41 @@ LEARNING: Final = 0.125
 
 
 @dataclass(frozen=True, slots=True)
-class Learned:
-    """What a monitor that learns response times knows of one server: ``average`` in seconds, None before the first."""
+class Learning:
+    """How a monitor goes by the response times that it has learned; all in seconds.
 
-    learns: bool = False
-    average: float | None = None
+    ``deviation`` above the average is the response timeout, ``longest`` at most; 0: ``longest`` alone.
+    """
 
-    def after(self, duration: float) -> float | None:
-        """The average with one more answer."""
+    learns: bool
+    deviation: float
+    longest: float
+
+    def after(self, average: float | None, duration: float) -> float | None:
+        """The average with one more answer; None before the first, and for a monitor that does not learn."""
         if not self.learns:
             return None
-        return duration if self.average is None else self.average + LEARNING * (duration - self.average)
+        return duration if average is None else average + LEARNING * (duration - average)
+
+    def timeout(self, average: float | None) -> float:
+        """The response timeout of the next probe."""
+        if not (self.learns and self.deviation) or average is None:
+            return self.longest
+        # In steps of 10 ms: rows that ask the same question of one server then still share a probe, as a rule.
+        return min(self.longest, max(0.01, round(average + self.deviation, 2)))
 
 
-NOT_LEARNING: Final = Learned()
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The parameters of a monitor as its probes get them; secrets are decrypted, for this process's memory alone."""
+
+    kind: Kind
+    params: Params
+    problem: str = ""
 
 
-def spec_of(monitor: Monitor, service: Service, target: ProbeTarget, average: float | None = None) -> ProbeSpec:
-    """What to ask of a service's VIP on its server; secrets are decrypted here, for this process's memory alone.
-
-    With a deviation, the learned ``average`` response time (seconds) and the deviation are the response timeout.
-    Raises KeyError for a type of monitor that does not exist.
-    """
+def asked_by(monitor: Monitor) -> Asked:
+    """Raises KeyError for a type of monitor that does not exist."""
     kind = KINDS[monitor.monitor_type]
     secrets, problem = {}, ""
     try:
@@ -45,9 +59,25 @@ def spec_of(monitor: Monitor, service: Service, target: ProbeTarget, average: fl
     except CannotOpenError as error:
         problem = str(error)
     try:
-        params = Params(monitor.params | secrets, secret=kind.secrets)
+        return Asked(kind, Params(monitor.params | secrets, secret=kind.secrets), problem)
     except TypeError:  # no check may stop the others, whatever is in its row
-        params, problem = Params(), "The stored parameters are damaged: save the monitor anew."
+        return Asked(kind, Params(), "The stored parameters are damaged: save the monitor anew.")
+
+
+def spec_of(
+    monitor: Monitor,
+    service: Service,
+    target: ProbeTarget,
+    average: float | None = None,
+    asked: Asked | None = None,
+) -> ProbeSpec:
+    """What to ask of a service's VIP on its server; ``asked`` is what :func:`asked_by` found, if that is known.
+
+    With a deviation, the learned ``average`` response time (seconds) and the deviation are the response timeout.
+    Raises KeyError for a type of monitor that does not exist.
+    """
+    asked = asked or asked_by(monitor)
+    kind = asked.kind
     secure = kind.is_secure(monitor.secure)
     return ProbeSpec(
         kind=kind.name,
@@ -59,29 +89,28 @@ def spec_of(monitor: Monitor, service: Service, target: ProbeTarget, average: fl
             service_type=service.service_type,
             secure=secure,
         ),
-        timeout=_timeout(monitor, average),
-        params=params,
+        timeout=learning_of(monitor).timeout(average),
+        params=asked.params,
         secure=secure,
-        problem=problem,
+        problem=asked.problem,
         server=str(service.server.address) if kind.looks_at_server else "",
     )
 
 
-def _timeout(monitor: Monitor, average: float | None) -> float:
-    if not (monitor.lrtm and monitor.deviation) or average is None:
-        return float(monitor.resp_timeout)
-    # In steps of 10 ms: rows that ask the same question of one server then still share a probe, as a rule.
-    return min(float(monitor.resp_timeout), round(average + monitor.deviation, 2))
+def learning_of(monitor: Monitor) -> Learning:
+    """How the monitor learns response times."""
+    return Learning(monitor.lrtm, monitor.seconds("deviation"), monitor.seconds("resp_timeout"))
 
 
 def thresholds_of(monitor: Monitor) -> machine.Parameters:
     """What the state machine goes by."""
     return machine.Parameters(
-        interval=monitor.interval,
+        interval=monitor.seconds("interval"),
         retries=monitor.retries,
         failure_retries=monitor.failure_retries,
         success_retries=monitor.success_retries,
-        down_time=monitor.down_time,
+        down_time=monitor.seconds("down_time"),
         reverse=monitor.reverse,
         alert_retries=monitor.alert_retries,
+        slow_after=monitor.seconds("resp_timeout") * monitor.resp_timeout_thresh / 100,
     )

@@ -73,10 +73,11 @@ class ProbeResult:
     """``message`` says in words what was seen; ``duration`` is in seconds.
 
     ``sent`` is False when nothing could leave the director (no route, no permission): that says nothing about the
-    server, so it fails a reversed monitor too.
+    server, so it fails a reversed monitor too. ``leaving``: the server answered that it is under maintenance.
     """
 
     success: bool
     message: str
     duration: float
     sent: bool = True
+    leaving: bool = False

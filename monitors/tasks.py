@@ -1,56 +1,27 @@
-"""Celery: one small task a second that hands due checks to the runner of this process."""
+"""Celery: one small task a second that keeps the checks of this process going."""
 
 from __future__ import annotations
 
-import logging
-import threading
-from datetime import timedelta
 from typing import Final
 
 from celery.signals import worker_shutdown
-from django.db import DatabaseError, InterfaceError
-from django.utils import timezone
 
-from monitors import registry, store
-from monitors.runner import Runner
+from monitors import registry
+from monitors.keeper import Keeper
 from webui.celery import app
 
-# Checks due before the next tick are taken too and wait until their moment, so that none is up to a second late;
-# a second of the schedule and half a second for a tick that is late itself.
-AHEAD: Final = timedelta(seconds=1.5)
 PATIENCE: Final = 3.0  # seconds that a stopping worker waits for its probes
 
-log = logging.getLogger(__name__)
-
-runner = Runner(registry.run, store.record)
-_sweeping = threading.Lock()
+keeper = Keeper(registry.run)
 
 
 @app.task(name="monitors.tasks.sweep")  # type: ignore[untyped-decorator]  # Celery has no types
 def sweep() -> int:
-    """Claim what is due and start it; returns the number of claims.
-
-    Overlapping sweeps of several workers share the work; in one process a second one has nothing to do.
-    """
-    if not _sweeping.acquire(blocking=False):
-        return 0
-    try:
-        claims = store.claim(timezone.now(), runner.free(), AHEAD)
-        if claims:
-            runner.submit(claims)
-    except (DatabaseError, InterfaceError) as error:
-        log.warning("Due checks could not be claimed (%s); the next sweep takes them.", error)
-        return 0
-    finally:
-        _sweeping.release()
-    return len(claims)
+    """Renew the leases of this worker, take what is free; returns the number of checks that it runs."""
+    return keeper.sweep()
 
 
 @worker_shutdown.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def stop(**_kwargs: object) -> None:
-    """Record what is under way and give the rest back, when a worker stops in order."""
-    left = runner.stop(PATIENCE)
-    try:
-        store.release(left)
-    except (DatabaseError, InterfaceError) as error:
-        log.warning("%d claims were not given back (%s); they expire.", len(left), error)
+    """Write what is under way and give the rest back, when a worker stops in order."""
+    keeper.stop(PATIENCE)

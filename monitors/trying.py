@@ -18,7 +18,7 @@ from monitors import machine, registry
 from monitors.question import spec_of, thresholds_of
 from monitors.spec import ProbeResult, ProbeSpec
 from monitors.trace import RESOLVE, Trace, traced
-from webui import tries
+from webui import freshness, tries
 from webui.celery import app
 from webui.models import HealthState, Monitor, ProbeTarget, ServerPath, Service
 
@@ -48,11 +48,14 @@ def attempt_of(monitor: Monitor, service: Service, target: ProbeTarget) -> Attem
     """
     _ = registry.KINDS[monitor.monitor_type].probe  # loaded now, so that the first step's time is the network's
     health = HealthState.objects.filter(monitor=monitor, service=service, target=target).first()
+    if health is not None:
+        freshness.refresh([health])
     spec = spec_of(monitor, service, target, health.average_time if health else None)
     before = [(RESOLVE, words) for words in _paths(spec, service)]
     if spec.timeout > tries.LONGEST:
         spec = replace(spec, timeout=tries.LONGEST)
-        before.append(("limit", f"ended after {spec.timeout:g} s; checks wait up to {monitor.resp_timeout} s"))
+        longest = monitor.time_text("resp_timeout")
+        before.append(("limit", f"ended after {spec.timeout:g} s; checks wait up to {longest}"))
     return Attempt(spec, tuple(before), thresholds_of(monitor))
 
 

@@ -9,6 +9,7 @@ import pytest
 from django.conf import settings
 
 from tests.monitors.kinds.places import public_folder
+from tests.redis_server import RedisServer
 
 
 def pytest_configure() -> None:
@@ -42,3 +43,15 @@ def wakes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     sent: list[str] = []
     monkeypatch.setattr(wake, "wake_dataplane", lambda: sent.append("wake"))
     return sent
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RedisServer]:
+    """A running Redis that the settings name."""
+    server = RedisServer(tmp_path)
+    monkeypatch.setattr(settings, "REDIS_URL", server.url)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()

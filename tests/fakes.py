@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from typing import Any
 
+from dataplane.forwarding import Forwarding, Mode, Wish
 from dataplane.plan import Delete, Put, Step, Table, entries
 from dataplane.ports import Interface, Neighbour, ProbeRoute
 from dataplane.tables import Count, Counters, ForwarderSettings, IPAddress, Reason, Tables
@@ -119,6 +120,8 @@ class FakeLinks:
     probe_routes: tuple[ProbeRoute, ...] = ()
     announced: list[tuple[int, IPAddress]] = field(default_factory=list)
     solicited: dict[int, frozenset[IPAddress]] = field(default_factory=dict)
+    xdp_capable: set[int] = field(default_factory=set)
+    wishes: list[Wish] = field(default_factory=list)
 
     def add(self, ifindex: int, name: str, mac: bytes, *addresses: str, up: bool = True) -> Interface:
         """Add an interface with addresses written as in ``10.77.0.1/24``."""
@@ -142,6 +145,16 @@ class FakeLinks:
         done += [f"detached from ifindex {index}" for index in sorted(self.attached - set(ifindexes))]
         self.attached = set(ifindexes)
         return done
+
+    def ensure_modes(self, ifindexes: Collection[int], wish: Wish) -> tuple[list[str], Mapping[int, Forwarding]]:
+        """XDP where it is wished and ``xdp_capable``, once all interfaces of services are."""
+        self.wishes.append(wish)
+        capable = self.xdp_capable if wish.mode is not Mode.TC and wish.egress <= self.xdp_capable else set()
+        refused = wish.mode is Mode.XDP
+        return [], {
+            index: Forwarding(Mode.XDP, "") if index in capable else Forwarding(Mode.TC, "no XDP", refused)
+            for index in ifindexes
+        }
 
     def ensure_probe_device(self, routes: Collection[ProbeRoute]) -> Interface:
         if self.probe_device is None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("dataplane", "monitors", "webui")
+PACKAGES = ("dataplane", "events", "monitors", "webui")
 STANDARD = frozenset(sys.stdlib_module_names)
 PURE = tuple(
     f"dataplane.{name}"
@@ -27,7 +27,10 @@ PURE = tuple(
 # The console reads what kinds of monitors there are (monitors.registry), and nothing of how they are run.
 RUNNING_CHECKS = tuple(
     f"monitors.{name}"
-    for name in ("machine", "question", "runner", "schedule", "store", "tasks", "trace", "trying", "wire")
+    for name in (
+        *("check", "keeper", "lease", "machine", "preview", "question", "runner"),
+        *("schedule", "store", "tasks", "trace", "trying", "wire"),
+    )
 )
 
 
@@ -56,9 +59,18 @@ RULES = (
     Rule(("webui.live",), ("webui.models",), "an event is a hint; the row is the truth"),
     Rule(
         ("webui.views", "webui.api", "webui.forms", "webui.monitor_form", "webui.consumers"),
-        ("dataplane.kernel", "dataplane.worker", "pyroute2", "monitors.tasks", "monitors.trying"),
+        (
+            *("dataplane.kernel", "dataplane.worker", "pyroute2", "events.tasks"),
+            *("monitors.tasks", "monitors.preview", "monitors.trying"),
+        ),
         "pages do no privileged work",
     ),
+    Rule(
+        tuple(f"events.{name}" for name in ("cursor", "kind", "kinds", "mail", "message", "syslog", "webhook", "wire")),
+        ("django", "celery", "redis", "webui", "dataplane"),
+        "sending can be tested without rows and brokers",
+    ),
+    Rule(("events",), ("dataplane",), "events and data plane meet in the rows"),
     Rule(("webui.preview",), ("dataplane.apply", "dataplane.kernel"), "a preview applies nothing"),
     Rule(
         (
@@ -70,7 +82,10 @@ RULES = (
         "probing can be tested without rows and brokers",
     ),
     Rule(
-        ("monitors.store", "monitors.question", "monitors.tasks", "monitors.trying"),
+        tuple(
+            f"monitors.{name}"
+            for name in ("check", "keeper", "lease", "question", "runner", "store", "tasks", "trying")
+        ),
         ("dataplane",),
         "monitors and data plane meet in the rows",
     ),
@@ -142,7 +157,7 @@ def test_every_pure_module_that_exists_is_found_by_the_rules() -> None:
     assert "dataplane.hashing.maglev" in imported("dataplane.compile", MODULES["dataplane.compile"])
 
 
-@pytest.mark.parametrize("name", ["dataplane", "monitors", "webui"])
+@pytest.mark.parametrize("name", PACKAGES)
 def test_packages_have_empty_init_files(name: str) -> None:
     assert not (ROOT / name / "__init__.py").read_text().strip()
 

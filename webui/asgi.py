@@ -9,6 +9,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webui.settings")
 
 django_application = get_asgi_application()
 
+from events import standby  # noqa: E402 - as below
 from webui import routing  # noqa: E402 - the consumer's models need the loaded apps
 
-application = ProtocolTypeRouter({"http": django_application, "websocket": routing.websocket})
+application = ProtocolTypeRouter(
+    {"http": django_application, "websocket": routing.websocket, "lifespan": standby.lifespan}
+)

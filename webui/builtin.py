@@ -6,11 +6,19 @@ from typing import Any
 
 from django.apps import apps as current_apps
 
+from webui.choices import ServiceType
+
 PING_DEFAULT = "ping-default"
 TCP_DEFAULT = "tcp-default"
 
 # Timings are NetScaler's defaults, which the model has.
 BUILT_IN_MONITORS = {PING_DEFAULT: "PING", TCP_DEFAULT: "TCP"}
+
+
+def default_monitor_name(service_type: str, port: int) -> str:
+    """Name of the monitor that stands in while no other is bound; port 0 is any port."""
+    # A handshake needs a port: a TCP service of any port gets the echo instead.
+    return TCP_DEFAULT if service_type == ServiceType.TCP and port else PING_DEFAULT
 
 
 def make_built_in_rows(apps: Any = current_apps, using: str = "default", **_signal: Any) -> None:

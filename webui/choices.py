@@ -23,19 +23,21 @@ class State(models.TextChoices):
     OUT_OF_SERVICE = "OUT OF SERVICE", "out of service"
     GOING_OUT = "GOING OUT OF SERVICE", "going out of service"
     DOWN_GOING_OUT = "DOWN WHEN GOING OUT OF SERVICE", "down when going out of service"
+    FAIL_OPEN = "FAIL-OPEN", "failing, kept by fail-open"
 
 
 # What a check can find; the other states follow from what the operator wants.
-CHECK_STATES = [(state.value, state.label) for state in (State.UP, State.DOWN, State.UNKNOWN)]
+CHECK_STATES = [(state.value, state.label) for state in (State.UP, State.DOWN, State.UNKNOWN, State.GOING_OUT)]
 
 # Problems first: the order in which lists show states, and the colour token of app.css.
 STATE_ORDER: dict[str, int] = {
     State.DOWN: 0,
     State.DOWN_GOING_OUT: 1,
-    State.UNKNOWN: 2,
-    State.GOING_OUT: 3,
-    State.OUT_OF_SERVICE: 4,
-    State.UP: 5,
+    State.FAIL_OPEN: 2,
+    State.UNKNOWN: 3,
+    State.GOING_OUT: 4,
+    State.OUT_OF_SERVICE: 5,
+    State.UP: 6,
 }
 STATE_COLOUR: dict[str, str] = {
     State.UP: "ok",
@@ -44,7 +46,20 @@ STATE_COLOUR: dict[str, str] = {
     State.OUT_OF_SERVICE: "muted",
     State.GOING_OUT: "warn",
     State.DOWN_GOING_OUT: "bad",
+    State.FAIL_OPEN: "bad",
 }
+
+
+class TimeUnit(models.TextChoices):
+    """Units of a monitor's times (``-interval 500 MSEC``)."""
+
+    SEC = "SEC", "seconds"
+    MSEC = "MSEC", "milliseconds"
+    MIN = "MIN", "minutes"
+
+
+UNIT_SECONDS: dict[str, float] = {TimeUnit.SEC: 1.0, TimeUnit.MSEC: 0.001, TimeUnit.MIN: 60.0}
+UNIT_SYMBOL: dict[str, str] = {TimeUnit.SEC: "s", TimeUnit.MSEC: "ms", TimeUnit.MIN: "min"}
 
 
 class ServiceType(models.TextChoices):
@@ -99,6 +114,14 @@ class WhenDown(models.TextChoices):
     REJECT = "REJECT", "rejected: clients are told at once"
 
 
+class ForwardingMode(models.TextChoices):
+    """Which program forwards: tc alone, or XDP before it."""
+
+    AUTO = "AUTO", "auto: XDP where that is safe, else tc"
+    TC = "TC", "tc"
+    XDP = "XDP", "XDP where the driver takes it, else tc"
+
+
 class RedirectionMode(models.TextChoices):
     """How a request reaches the server (``-m``)."""
 
@@ -121,6 +144,16 @@ class ConnFailover(models.TextChoices):
 
 # What the audit calls an attempt that changes nothing; its own word when shown, and no choice of the column.
 PROBED: Final = "probed"
+
+
+class EventKind(models.TextChoices):
+    """What events are about."""
+
+    TRANSITION = "TRANSITION", "change of state"
+    ALERT = "ALERT", "alert of a monitor"
+    ALARM = "ALARM", "alarm"
+    DIRECTOR = "DIRECTOR", "event of a director"
+    TEST = "TEST", "test"
 
 
 class Interface(models.TextChoices):

@@ -10,7 +10,7 @@ from webui.world import World, load_world
 
 
 def consequences(kind: str, pk: int) -> list[str]:
-    """Of disabling ``kind`` (servers or services) ``pk`` slowly; ten queries. Raises ObjectDoesNotExist."""
+    """Of disabling ``kind`` (servers or services) ``pk`` slowly; eleven queries. Raises ObjectDoesNotExist."""
     world = load_world()
     if pk not in (world.servers if kind == "servers" else world.services):
         raise ObjectDoesNotExist(f"No object {pk}.")
@@ -30,7 +30,7 @@ def _of_binding(world: World, service: Service, binding: VServerServiceBinding) 
         other.service.name
         for other in world.bindings_of_vserver[vserver.pk]
         if other.service.server_id != service.server_id
-        and takes_clients(world.verdict(other.service, vserver.address), keeps_no_flows=keeps_no_flows)
+        and takes_clients(world.verdict(other.service, vserver), keeps_no_flows=keeps_no_flows)
     ]
     if keeps_no_flows:
         told = f"{vserver.name} is sessionless: {service.name} keeps its clients until the delay is over; then they"

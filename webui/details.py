@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.core.exceptions import ObjectDoesNotExist
 from django.urls import reverse
 
+from events.kinds import KINDS as TARGETS
 from monitors.kind import Secure
 from monitors.registry import KINDS
 from webui.advice import vserver_warnings
 from webui.choices import AdminState, State
 from webui.effective import is_leaving
-from webui.models import HealthState, Monitor, ProbeTarget, Server, Service, ServiceMonitorBinding, VServer
+from webui.event_rows import target_row
+from webui.models import (
+    EventDelivery,
+    EventTarget,
+    Monitor,
+    ProbeTarget,
+    Server,
+    Service,
+    ServiceMonitorBinding,
+    VServer,
+)
 from webui.models.fields import port_text
+from webui.models.monitor import TIMES
 from webui.queries import change_rows, transition_rows
-from webui.rows import endpoint, iso, monitor_row, server_row, service_row, url_of, vserver_row
+from webui.rows import STALE, endpoint, iso, monitor_row, server_row, service_row, url_of, vserver_row
+from webui.stale import is_overdue
 from webui.tables import COLUMNS, LEAVES_AT, Action, Column, Table
 from webui.world import World, load_world
 
 BY_HAND_WITH_TLS = "openssl s_client -connect {endpoint}"
 HIDDEN_FACTS = frozenset(
     {"id", "name", "state", "version", "built_in", "params", "secrets", "out_of_service_at", "graceful", "port_end"}
+    | {f"{name}_unit" for name in TIMES}
 )
 
 
@@ -38,14 +53,16 @@ class Detail:
     leaving: bool = False
     history: Table | None = None
     built_in: bool = False
+    buttons: list[Action] = field(default_factory=list)
+    links: list[Action] = field(default_factory=list)
+    refresh: bool = False  # whether the summary is asked for again, as the snapshot does not hold it
     warnings: list[str] = field(default_factory=list)
 
 
 def detail(kind: str, pk: int) -> Detail:
-    """Everything about one object; thirteen queries at most. Raises ObjectDoesNotExist."""
+    """Everything about one object; fourteen queries at most. Raises ObjectDoesNotExist."""
     world = load_world()
-    build = {"servers": _server, "services": _service, "vservers": _vserver, "monitors": _monitor}[kind]
-    found = build(world, pk)
+    found = BUILD[kind](world, pk)
     changes = Table(
         "changes", "Latest changes", COLUMNS["changes"], change_rows(kind[:-1], pk), "No change is recorded."
     )
@@ -69,6 +86,8 @@ def consequences(kind: str, pk: int) -> list[str]:
             if bound
             else ["It is bound to no service, so no state changes."]
         )
+    if kind == "eventtargets":
+        return ["It gets no further events. Those that wait to be sent are not sent."]
     if kind == "vservers":
         return _without_vserver(world, _get(world.vservers, pk))
     return _without_service(world, _get(world.services, pk))
@@ -91,8 +110,7 @@ def _without_service(world: World, service: Service) -> list[str]:
         others = [
             other.service.name
             for other in world.bindings_of_vserver[binding.vserver_id]
-            if other.service_id != service.pk
-            and world.verdict(other.service, binding.vserver.address).state == State.UP
+            if other.service_id != service.pk and world.verdict(other.service, binding.vserver).state == State.UP
         ]
         left = (
             f"its clients move to {', '.join(others)}"
@@ -109,7 +127,7 @@ def _get(rows: dict[int, Any], pk: int) -> Any:
     return rows[pk]
 
 
-def _facts(obj: Server | Service | VServer | Monitor) -> list[tuple[str, str]]:
+def _facts(obj: Server | Service | VServer | Monitor | EventTarget) -> list[tuple[str, str]]:
     """The configured fields that are not in the heading, in words."""
     facts = []
     fields = [one for one in obj._meta.concrete_fields if one.name not in HIDDEN_FACTS]
@@ -121,10 +139,14 @@ def _facts(obj: Server | Service | VServer | Monitor) -> list[tuple[str, str]]:
             value = port_text(value, getattr(obj, "port_end", 0))
         elif one.name == "dest_port":
             value = port_text(value) if value else "the service's"
+        elif isinstance(obj, Monitor) and one.name in TIMES:
+            value = obj.time_text(one.name)
         elif isinstance(value, bool):
             value = "yes" if value else "no"
         elif one.name == "monitor_type" and value in KINDS:
             value = KINDS[value].label
+        elif one.name == "target_type" and value in TARGETS:
+            value = TARGETS[value].label
         elif one.choices:
             value = dict(one.flatchoices).get(value, value)
         facts.append(
@@ -133,16 +155,16 @@ def _facts(obj: Server | Service | VServer | Monitor) -> list[tuple[str, str]]:
     return facts
 
 
-def _parameter_facts(monitor: Monitor) -> list[tuple[str, str]]:
-    """The parameters of a monitor's kind; of a secret, only whether it is set."""
-    if monitor.kind is None:
+def _parameter_facts(row: Monitor | EventTarget) -> list[tuple[str, str]]:
+    """The parameters of its kind; of a secret, only whether it is set."""
+    if row.kind is None:
         return []
-    facts = [("Passes when", monitor.kind.success)]
-    for one in monitor.kind.parameters:
-        value = monitor.params.get(one.name, one.default)
+    facts = [("Passes when", row.kind.success)] if isinstance(row, Monitor) else []
+    for one in row.kind.parameters:
+        value = row.params.get(one.name, one.default)
         if one.secret:
             unset = f"not set: {one.default}" if one.default else "not set"
-            value = "••• set" if one.name in monitor.secret_names else unset
+            value = "••• set" if one.name in row.secret_names else unset
         elif isinstance(value, bool):
             value = "yes" if value else "no"
         facts.append((one.label, "–" if value == "" else str(value)))
@@ -179,14 +201,10 @@ def _server(world: World, pk: int) -> Detail:
 def _service(world: World, pk: int) -> Detail:
     service: Service = _get(world.services, pk)
     row = service_row(world, service)
-    checks = [
-        _health_row(world.health.get((pk, vip, binding.monitor_id)), binding, vip)
-        for vip in world.vips(service)
-        for binding in world.monitors_of[pk]
-    ]
+    checks = [_health_row(world, binding, vip) for vip in world.vips(service) for binding in world.monitors_of[pk]]
     bound = []
     for binding in world.bindings_of_service[pk]:
-        verdict = world.verdict(service, binding.vserver.address)
+        verdict = world.verdict(service, binding.vserver)
         shown = {"state": verdict.state, "state_reason": verdict.reason, "weight": binding.weight}
         bound.append(dict(vserver_row(world, binding.vserver)) | shown)
     leaving = row["state"] in {State.GOING_OUT, State.DOWN_GOING_OUT}
@@ -245,8 +263,11 @@ def _monitors_table(world: World, service: Service) -> Table:
     )
 
 
-def _health_row(health: HealthState | None, binding: ServiceMonitorBinding, vip: str) -> dict[str, Any]:
+def _health_row(world: World, binding: ServiceMonitorBinding, vip: str) -> dict[str, Any]:
     service = binding.service
+    health = world.health.get((service.pk, vip, binding.monitor_id))
+    checked_at = world.checked.get(health.pk) if health else None
+    overdue = health is not None and is_overdue(binding, health, checked_at, world.now)
     row: dict[str, Any] = {
         "vip": vip,
         "monitor": binding.monitor.name,
@@ -256,7 +277,8 @@ def _health_row(health: HealthState | None, binding: ServiceMonitorBinding, vip:
         "state": health.state if health else State.UNKNOWN,
         "response": (health.response if health else "") or "not checked yet",
         "since": iso(health.since) if health else None,
-        "checked_at": iso(health.checked_at) if health else None,
+        "checked_at": iso(checked_at),
+        "freshness": STALE if overdue else "CURRENT" if checked_at else "",
         "recent": health.recent[-16:] if health else "",
         "command": probe_command(binding, health.target.address) if health else "",
         "probe": "Probe now" if health else "",
@@ -294,7 +316,7 @@ def _vserver(world: World, pk: int) -> Detail:
         vserver.backup_vserver = world.vservers.get(vserver.backup_vserver_id)
     rows = []
     for binding in world.bindings_of_vserver[pk]:
-        verdict = world.verdict(binding.service, vserver.address)
+        verdict = world.verdict(binding.service, vserver)
         urls = {name: reverse(name, args=[pk, binding.service_id]) for name in ("set-weight", "unbind-service")}
         rows.append(
             dict(service_row(world, binding.service))
@@ -314,9 +336,7 @@ def _vserver(world: World, pk: int) -> Detail:
         if not binding.service.health_monitor or not world.monitors_of[binding.service_id]
     ]
     checks = [
-        _health_row(
-            world.health.get((binding.service_id, vserver.address, checked.monitor_id)), checked, vserver.address
-        )
+        _health_row(world, checked, vserver.address)
         for binding in world.bindings_of_vserver[pk]
         for checked in world.monitors_of[binding.service_id]
     ]
@@ -337,6 +357,7 @@ def _vserver(world: World, pk: int) -> Detail:
             Table("health", "Health checks", _columns("health", drop="vip"), checks, "Nothing is checked at this VIP."),
         ],
         warnings=vserver_warnings(vserver, unchecked),
+        links=[Action("Preview a monitor …", reverse("preview-vserver", args=[pk]), vserver.name)],
     )
 
 
@@ -349,7 +370,7 @@ def _monitor(world: World, pk: int) -> Detail:
         if binding.monitor_id == pk
     ]
     checks = [
-        _health_row(world.health.get((service_pk, vip, pk)), binding, vip)
+        _health_row(world, binding, vip)
         for service_pk, bindings in world.monitors_of.items()
         for binding in bindings
         if binding.monitor_id == pk
@@ -366,3 +387,33 @@ def _monitor(world: World, pk: int) -> Detail:
             Table("services", "Services", COLUMNS["services"], services, "Bound to no service.", "services", "patch"),
         ],
     )
+
+
+def _event_target(world: World, pk: int) -> Detail:
+    target = EventTarget.objects.filter(pk=pk).first()
+    if target is None:
+        raise ObjectDoesNotExist(f"No object {pk}.")
+    delivery = EventDelivery.objects.filter(target=target).first() or EventDelivery(target=target)
+    more = (
+        Column("last_error", "Last error"),
+        Column("last_error_at", "Last error at", "time"),
+        Column("test", "Test event"),
+    )
+    return Detail(
+        row=dict(target_row(target, delivery, world.now)),
+        summary=(*COLUMNS["eventtargets"][1:], *more),
+        facts=_facts(target) + _parameter_facts(target),
+        disabled=target.state == AdminState.DISABLED,
+        tables=[],
+        buttons=[Action("Send a test event", reverse("send-test", args=[pk]), target.name)],
+        refresh=True,
+    )
+
+
+BUILD: dict[str, Callable[[World, int], Detail]] = {
+    "servers": _server,
+    "services": _service,
+    "vservers": _vserver,
+    "monitors": _monitor,
+    "eventtargets": _event_target,
+}

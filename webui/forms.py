@@ -181,6 +181,7 @@ class VServerForm(ObjectForm):
             "v6_source_syn_mask_len",
             "ping",
             "when_down",
+            "fail_open",
             "backup_vserver",
             "state",
             "comment",
@@ -215,7 +216,7 @@ class SettingsForm(ErrorsFromActions, ModelForm):
 
     class Meta:
         model = Installation
-        fields = ["ttl_rule"]
+        fields = ["ttl_rule", "forwarding_mode"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -269,6 +270,16 @@ class BindMonitorForm(WeightForm):
             without = [kind.name for kind in KINDS.values() if no_port_to_connect_to(kind, service)]
             offered = offered.exclude(monitor_type__in=without, dest_port=0)
             choice.queryset = offered
+
+
+class PreviewForm(ErrorsFromActions, forms.Form):
+    """Choose a monitor to be tried."""
+
+    monitor = forms.ModelChoiceField(Monitor.objects.all(), empty_label=CHOOSE)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
 
 
 class BindServiceForm(WeightForm):

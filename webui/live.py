@@ -18,10 +18,10 @@ log = logging.getLogger(__name__)
 
 
 class ChangedEvent(TypedDict):
-    """Rows changed: configuration (actions), health (checks) or the director's report (dataplane)."""
+    """Rows changed: configuration (actions), health (checks), the director's report (dataplane), what events did."""
 
     type: Literal["live.changed"]
-    what: Literal["configuration", "health", "director"]
+    what: Literal["configuration", "health", "director", "events"]
 
 
 class CountersEvent(TypedDict):

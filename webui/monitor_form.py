@@ -9,10 +9,50 @@ from django import forms
 from monitors.kind import Kind, Secure
 from monitors.parameters import Parameter
 from monitors.registry import KINDS
+from webui.choices import TimeUnit
 from webui.forms import CHOOSE, ObjectForm, PortField
 from webui.models import Monitor
+from webui.models.monitor import TIMES
 
 REMOVE: Final = "_remove"  # ending of the name of the box that removes a secret
+
+
+class TimeWidget(forms.MultiWidget):
+    """A number and its unit, sent as ``interval`` and ``interval_unit``."""
+
+    def __init__(self, label: str) -> None:
+        unit = forms.Select(attrs={"aria-label": f"Unit of the {label}", "class": "unit"}, choices=TimeUnit.choices)
+        super().__init__({"": forms.NumberInput(attrs={"min": 0}), "unit": unit})
+
+    def decompress(self, value: Any) -> list[Any]:
+        """Of ``500 MSEC``."""
+        number, _space, unit = str("" if value is None else value).partition(" ")
+        return [number, unit or TimeUnit.SEC]
+
+    def id_for_label(self, id_: str) -> str:
+        """The number's."""
+        return f"{id_}_0" if id_ else id_
+
+
+class TimeField(forms.MultiValueField):
+    """A time as NetScaler writes it: ``500 MSEC``."""
+
+    def __init__(self, name: str) -> None:
+        of = Monitor._meta.get_field(name)
+        label = TIMES[name][0]
+        parts = (forms.IntegerField(min_value=0), forms.ChoiceField(choices=TimeUnit.choices, required=False))
+        super().__init__(
+            parts,
+            require_all_fields=False,
+            widget=TimeWidget(label),
+            label=label.capitalize(),
+            help_text=of.help_text,  # type: ignore[union-attr]  # a plain column
+        )
+
+    def compress(self, data_list: list[Any]) -> str:
+        """Number and unit; seconds where no unit was sent."""
+        number, unit = data_list or ("", "")
+        return f"{number} {unit or TimeUnit.SEC}"
 
 
 class MonitorForm(ObjectForm):
@@ -21,6 +61,10 @@ class MonitorForm(ObjectForm):
     fixed = ("monitor_type",)
     monitor_type = forms.ChoiceField(label="Type")
     dest_port = PortField(zero="", label="Destination port")
+    interval = TimeField("interval")
+    resp_timeout = TimeField("resp_timeout")
+    down_time = TimeField("down_time")
+    deviation = TimeField("deviation")
 
     class Meta:
         model = Monitor
@@ -29,6 +73,7 @@ class MonitorForm(ObjectForm):
             "monitor_type",
             "interval",
             "resp_timeout",
+            "resp_timeout_thresh",
             "retries",
             "failure_retries",
             "success_retries",
@@ -46,6 +91,7 @@ class MonitorForm(ObjectForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.initial.update({name: self.shown(self.instance, name) for name in TIMES})
         self.kind = self._chosen_kind()
         if self.kind is None:
             self._ask_for_the_kind()
@@ -88,14 +134,16 @@ class MonitorForm(ObjectForm):
 
     def _add(self, one: Parameter) -> None:
         is_set = one.secret and one.name in self.instance.secret_names
-        self.fields[one.name] = _field_of(one, is_set=is_set)
+        self.fields[one.name] = field_of(one, is_set=is_set)
         if not one.secret:
             self.initial.setdefault(one.name, self.instance.params.get(one.name, one.default))
         elif is_set and (one.default or not one.required):
             self.fields[one.name + REMOVE] = forms.BooleanField(label=f"Remove the {one.label.lower()}", required=False)
 
     def shown(self, obj: Any, name: str) -> Any:
-        """The value of a field or parameter of ``obj``; of a secret, whether there is one."""
+        """The value of a field or parameter of ``obj``, times with their unit; of a secret, whether there is one."""
+        if name in TIMES:
+            return f"{getattr(obj, name)} {getattr(obj, f'{name}_unit')}"
         if self.kind is not None and name in self.kind.secrets:
             return "set" if name in obj.secret_names else ""
         return obj.params[name] if name in obj.params else getattr(obj, name, None)
@@ -123,7 +171,7 @@ class MonitorForm(ObjectForm):
         }
 
 
-def _field_of(one: Parameter, *, is_set: bool) -> forms.Field:
+def field_of(one: Parameter, *, is_set: bool) -> forms.Field:
     """A form field; what may be in it is for the kind to judge."""
     given: dict[str, Any] = {
         "label": one.label,

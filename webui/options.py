@@ -37,6 +37,13 @@ REFUSED: dict[str, str] = {
     "httpprofilename": HTTP,
     "dnsprofilename": PROXY,
     "netprofile": "checks leave from the director's own address",
+    "iptunnel": "checks reach the server as its clients' packets do: by its MAC address",
+    "tos": "checks reach the server as its clients' packets do: by its MAC address",
+    "sslprofile": "what a TLS profile says is said by parameters here: server name (SNI), CA and days of the kind TLS",
+    "dispatcherip": "programs are run by the worker itself, so there is no dispatcher",
+    "dispatcherport": "programs are run by the worker itself, so there is no dispatcher",
+    "kcdaccount": "Kerberos is not available for checks",
+    "storedb": "database specific load balancing needs the content of requests",
     "processlocal": LAYER2,
     "redirecturl": HTTP,
     "redirurl": HTTP,
@@ -69,7 +76,7 @@ REFUSED: dict[str, str] = {
 # With these an option asks for what happens anyway, as in lines copied from a saved NetScaler configuration.
 NEUTRAL = frozenset({"", "NO", "NONE", "DISABLED", "OFF", "FALSE", "0"})
 # A service's time-outs give way to the vserver's, and response times are kept anyway: nothing to set, whatever is said.
-WITHOUT_EFFECT = frozenset({"clttimeout", "svrtimeout", "lrtm"})
+WITHOUT_EFFECT = frozenset({"clttimeout", "svrtimeout", "lrtm", "dispatcherip", "dispatcherport"})
 
 
 def refuse_proxy_options(options: Mapping[str, Any], kind: str = "service") -> None:

@@ -35,11 +35,13 @@ class VServerRow(Rates):
     services: str
     services_up: int
     services_total: int
+    kept: int  # failing, and in use by fail-open
 
 
 class ServiceRow(Rates):
     """A service; ``path`` is why directors cannot reach its server, empty when they can.
 
+    ``checks`` is STALE when a check has had no result for too long, with a note; else empty.
     ``leaves_at`` is when it will be out of service, None unless it is going and the moment is known.
     """
 
@@ -54,6 +56,8 @@ class ServiceRow(Rates):
     service_type: str
     weights: str
     path: str
+    checks: str
+    checks_note: str
     leaves_at: str | None
 
 
@@ -88,7 +92,10 @@ class MonitorRow(TypedDict):
 
 
 class DirectorRow(TypedDict):
-    """A director; ``state`` is CURRENT, APPLYING, ERROR or STALE."""
+    """A director; ``state`` is CURRENT, APPLYING, ERROR or STALE.
+
+    ``mode_reason`` tells for each interface what forwards there and why, ``mode_refused`` where XDP cannot be had.
+    """
 
     key: str
     director: str
@@ -96,6 +103,8 @@ class DirectorRow(TypedDict):
     state_reason: str
     revision: str
     mode: str
+    mode_reason: str
+    mode_refused: str
     heartbeat_at: str | None
     round: str
     drift: int
@@ -120,6 +129,25 @@ class ProblemRow(TypedDict):
     what: str
     url: str
     text: str
+
+
+class EventTargetRow(TypedDict):
+    """Where events are sent; ``state`` is ENABLED, ERROR (the last delivery failed) or DISABLED."""
+
+    key: str
+    url: str
+    name: str
+    state: str
+    state_reason: str
+    target_type: str
+    where: str
+    gets: str
+    sent: int
+    dropped: int
+    last_delivery_at: str | None
+    last_error: str
+    last_error_at: str | None
+    test: str
 
 
 class TransitionRow(TypedDict):

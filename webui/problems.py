@@ -28,7 +28,8 @@ def problems(
     found += [
         _problem(f"service-{row['key']}", row["state"], f"service {row['name']}", row["url"], row["state_reason"])
         for row in services
-        if row["state"] in {State.DOWN, State.UNKNOWN, State.DOWN_GOING_OUT} and row["key"] not in spare
+        if row["state"] in {State.DOWN, State.UNKNOWN, State.FAIL_OPEN, State.DOWN_GOING_OUT}
+        and row["key"] not in spare
     ]
     found += [
         _problem(f"server-{row['key']}", State.DOWN, f"server {row['name']}", row["url"], f"no path, {row['path']}")
@@ -54,6 +55,9 @@ def _director_problems(directors: list[DirectorRow], *, wanted: bool) -> list[Pr
             found.append(_problem(f"director-{row['key']}", State.DOWN, what, "", reason))
         elif row["state"] == "APPLYING":
             found.append(_problem(f"director-{row['key']}", State.UNKNOWN, what, "", row["state_reason"]))
+        if row["mode_refused"] and row["state"] != "STALE":
+            text = f"the settings ask for XDP, which cannot be had: {row['mode_refused']}"
+            found.append(_problem(f"director-{row['key']}-mode", State.UNKNOWN, what, "", text))
     return found
 
 

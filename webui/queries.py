@@ -10,6 +10,7 @@ from typing import Any
 from django.db import connection
 
 from webui.choices import PROBED, STATE_ORDER, AuditVerb
+from webui.event_rows import target_problems, target_rows
 from webui.guards import guard_problems
 from webui.models import AuditEntry, DirectorEvent, HealthTransition, Service
 from webui.payloads import (
@@ -21,6 +22,7 @@ from webui.payloads import (
 )
 from webui.problems import problems, worst_first
 from webui.rows import director_row, monitor_row, reason_rows, server_row, service_row, url_of, vserver_row
+from webui.watch import alarm_problems
 from webui.world import World, load_world
 
 LATEST = 12  # rows of "latest" tables
@@ -102,7 +104,7 @@ def _difference(entry: AuditEntry) -> str:
 
 
 def overview() -> Overview:
-    """Everything the dashboard shows; thirteen queries."""
+    """Everything the dashboard shows; sixteen queries."""
     world = load_world()
     vservers = by_state([vserver_row(world, row) for row in world.vservers.values()])
     services = by_state([service_row(world, row) for row in world.services.values()])
@@ -112,7 +114,12 @@ def overview() -> Overview:
     return Overview(
         now=world.now.isoformat(),
         problems=worst_first(
-            [*guard_problems(world), *problems(vservers, services, servers, directors, spare=unbound)]
+            [
+                *alarm_problems(world),
+                *guard_problems(world),
+                *target_problems(target_rows()),
+                *problems(vservers, services, servers, directors, spare=unbound),
+            ]
         ),
         vservers=vservers,
         services=services,
@@ -148,11 +155,12 @@ ROWS: dict[str, Callable[[World], list[Any]]] = {
     "services": lambda world: [service_row(world, row) for row in world.services.values()],
     "vservers": lambda world: [vserver_row(world, row) for row in world.vservers.values()],
     "monitors": lambda world: [monitor_row(world, row) for row in world.monitors.values()],
+    "eventtargets": lambda _world: target_rows(),
 }
 
 
 def listing(kind: str, *, search: str = "", state: str = "", sort: str = "") -> Listing:
-    """Rows of a list page; ten queries.
+    """Rows of a list page; twelve queries at most.
 
     ``search``: every word must occur in some text of the row. ``sort``: a field, with ``-`` for descending.
     """

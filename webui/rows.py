@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from ipaddress import ip_address
+from typing import Any
 
 from django.urls import reverse
 
@@ -13,6 +14,8 @@ from webui.models import DataplaneStatus, Monitor, Server, Service, VServer
 from webui.models.fields import port_text
 from webui.payloads import DirectorRow, MonitorRow, ReasonRow, ServerRow, ServiceRow, VServerRow
 from webui.world import World, is_stale
+
+STALE = "STALE"  # in the columns that say whether there are new results
 
 # Names of dataplane.tables.Reason, in words.
 REASON_WORDS = {
@@ -64,8 +67,8 @@ def url_of(kind: str, pk: int | None) -> str:
 def vserver_row(world: World, vserver: VServer) -> VServerRow:
     """A virtual server with its state and traffic."""
     verdict = world.vserver_state(vserver)
-    bindings = world.bindings_of_vserver[vserver.pk]
-    up = sum(world.verdict(binding.service, vserver.address).state == State.UP for binding in bindings)
+    verdicts = world.verdicts(vserver).values()
+    up = sum(one.state == State.UP for one in verdicts)
     return VServerRow(
         key=str(vserver.pk),
         url=url_of("vservers", vserver.pk),
@@ -75,9 +78,10 @@ def vserver_row(world: World, vserver: VServer) -> VServerRow:
         endpoint=endpoint(vserver.address, vserver.port, vserver.port_end),
         service_type=vserver.service_type,
         method=vserver.get_lb_method_display(),
-        services=f"{up}/{len(bindings)}",
+        services=f"{up}/{len(verdicts)}",
         services_up=up,
-        services_total=len(bindings),
+        services_total=len(verdicts),
+        kept=sum(one.state == State.FAIL_OPEN for one in verdicts),
         **world.rates("vservers", vserver.pk),
     )
 
@@ -85,6 +89,7 @@ def vserver_row(world: World, vserver: VServer) -> VServerRow:
 def service_row(world: World, service: Service) -> ServiceRow:
     """A service with its worst state over its VIPs, its weights and the way to its server."""
     verdict = world.service_state(service)
+    stale = world.stale(service)
     weights = [f"{binding.vserver.name}:\u00a0{binding.weight}" for binding in world.bindings_of_service[service.pk]]
     return ServiceRow(
         key=str(service.pk),
@@ -98,9 +103,18 @@ def service_row(world: World, service: Service) -> ServiceRow:
         service_type=service.service_type,
         weights=", ".join(weights),
         path=_path_refusal(world, service.server_id),
+        checks=STALE if stale else "",
+        checks_note=_stale_note(world, service, len(stale)),
         leaves_at=iso(verdict.until) if verdict.state != State.OUT_OF_SERVICE else None,
         **world.rates("services", service.pk),
     )
+
+
+def _stale_note(world: World, service: Service, stale: int) -> str:
+    """How many checks have no new result; empty for none."""
+    if not stale:
+        return ""
+    return f"{stale} of {len(world.vips(service)) * len(world.monitors_of[service.pk])} without a new result"
 
 
 def _path_refusal(world: World, server_id: int) -> str:
@@ -156,9 +170,19 @@ def monitor_row(world: World, monitor: Monitor) -> MonitorRow:
         state=monitor.state,
         state_reason="built in" if monitor.built_in else "",
         monitor_type=monitor.monitor_type,
-        timing=f"every {monitor.interval} s, {monitor.resp_timeout} s to answer, DOWN after {monitor.retries}",
+        timing=f"every {monitor.time_text('interval')}, {monitor.time_text('resp_timeout')} to answer, "
+        f"DOWN after {monitor.retries}",
         services=len(bound),
         failing=len(failing),
+    )
+
+
+def modes_in_words(interfaces: list[dict[str, Any]], *, refused: bool = False) -> str:
+    """What forwards on each interface and why; ``refused``: only those where XDP was demanded and cannot be had."""
+    return "; ".join(
+        f"{item['name']} {item['mode']}: {item['mode_reason']}"
+        for item in interfaces
+        if item.get("mode") and (item.get("mode_refused") or not refused)
     )
 
 
@@ -179,6 +203,8 @@ def director_row(status: DataplaneStatus, now: datetime) -> DirectorRow:
         state_reason=reason,
         revision=f"{status.applied_revision} of {status.wanted_revision}",
         mode=status.mode,
+        mode_reason=modes_in_words(status.interfaces),
+        mode_refused=modes_in_words(status.interfaces, refused=True),
         heartbeat_at=iso(status.heartbeat_at),
         round=f"{status.round_ms:.0f} ms" + (f": {status.round_summary}" if status.round_summary else ""),
         drift=status.drift,

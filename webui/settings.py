@@ -179,6 +179,9 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BEAT_SCHEDULE = {
     # A tick that could not be delivered in time is worthless: the next one does its work.
     "sweep": {"task": "monitors.tasks.sweep", "schedule": 1.0, "options": {"expires": 2}},
+    "events": {"task": "events.tasks.deliver", "schedule": 1.0, "options": {"expires": 2}},
+    # The console looks too, and more often: this is for a machine without one.
+    "watch": {"task": "events.tasks.watch", "schedule": 30.0, "options": {"expires": 30}},
 }
 
 DIRECTOR: str = _env["HALFPIPE_DIRECTOR"]

@@ -52,6 +52,7 @@ class BindForm:
     label: str
     table: str
     nothing: str = ""
+    preview: str = ""  # name of the address that shows first what it would do
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "services": (
         Column("name", "Name", link="url"),
         Column("state", "State", "state", note="state_reason"),
+        Column("checks", "Checks", "state", note="checks_note"),
         Column("server", "Server", link="server_url", note="path"),
         Column("endpoint", "Address:port", "code"),
         Column("service_type", "Type"),
@@ -118,12 +120,22 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("services", "Services", "count"),
         Column("failing", "Services failing", "count"),
     ),
+    "eventtargets": (
+        Column("name", "Name", link="url"),
+        Column("state", "State", "state", note="state_reason"),
+        Column("target_type", "Type"),
+        Column("where", "Where", "code"),
+        Column("gets", "Gets"),
+        Column("last_delivery_at", "Last delivery", "time"),
+        Column("sent", "Sent", "count"),
+        Column("dropped", "Dropped", "count"),
+    ),
     "directors": (
         Column("director", "Director"),
         Column("state", "State", "state", note="state_reason"),
         Column("heartbeat_at", "Heartbeat", "age"),
         Column("revision", "Revision applied"),
-        Column("mode", "Mode"),
+        Column("mode", "Mode", note="mode_reason"),
         Column("round", "Last round"),
         Column("drift", "Repairs", "count"),
         Column("last_error", "Last error"),
@@ -148,7 +160,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     ),
     "events": (
         Column("at", "When", "time"),
-        Column("director", "Director"),
+        Column("director", "Noticed by"),
         Column("text", "What"),
     ),
     "changes": (
@@ -163,9 +175,16 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("state", "State", "state", note="response"),
         Column("since", "Since", "time"),
         Column("checked_at", "Last check", "time"),
+        Column("freshness", "Result", "state"),
         Column("recent", "Recent", "code"),
         Column("command", "On the director", "code"),
         Column("probe", "By hand", link="probe_url"),
+    ),
+    "preview": (
+        Column("service", "Service", link="url"),
+        Column("vip", "VIP", "code"),
+        Column("address", "Probe address", "code"),
+        Column("state", "It would be", "state", note="message"),
     ),
     "service_monitors": (
         Column("name", "Monitor", link="url"),

@@ -4,7 +4,7 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import URLPattern, URLResolver, path, register_converter
 
 from webui.forms import LoginForm
-from webui.views import bindings, objects, pages, probing
+from webui.views import bindings, objects, pages, previews, probing
 from webui.views.kinds import KindConverter
 
 register_converter(KindConverter, "kind")
@@ -24,6 +24,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("vservers/<int:pk>/services/", bindings.bind_service, name="bind-service"),
     path("vservers/<int:pk>/services/<int:service_pk>/weight/", bindings.set_weight, name="set-weight"),
     path("vservers/<int:pk>/services/<int:service_pk>/unbind/", bindings.unbind_service, name="unbind-service"),
+    path("eventtargets/<int:pk>/test/", objects.send_test, name="send-test"),
+    path("services/<int:pk>/preview/", previews.of_service, name="preview-service"),
+    path("vservers/<int:pk>/preview/", previews.of_vserver, name="preview-vserver"),
+    path("previews/<str:token>/", previews.show, name="preview"),
     path("monitors/<int:pk>/probe/", probing.probe, name="probe"),
     path("monitors/<int:pk>/probe/<slug:ticket>/", probing.probe_result, name="probe-result"),
     path("<kind:kind>/", objects.object_list, name="list"),

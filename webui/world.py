@@ -10,9 +10,12 @@ from typing import Any
 
 from django.utils import timezone
 
+from webui import freshness
 from webui.backups import chain, primaries
 from webui.choices import STATE_ORDER, AdminState, State
-from webui.effective import Verdict, sessionless, takes_clients, verdict_of, vserver_state
+from webui.effective import Verdict, sessionless, takes_clients, verdict_of, vserver_state, with_fail_open
+from webui.fallen import fallen
+from webui.freshness import last_checked
 from webui.models import (
     DataplaneStatus,
     DirectorCounters,
@@ -26,6 +29,7 @@ from webui.models import (
     VServerServiceBinding,
 )
 from webui.payloads import STALE_AFTER_SECONDS, Rates
+from webui.stale import is_overdue
 
 LEAVING = frozenset({State.OUT_OF_SERVICE, State.GOING_OUT, State.DOWN_GOING_OUT})
 NOT_BOUND = "bound to no virtual server, so there is no VIP to check"
@@ -55,40 +59,74 @@ class World:
     counters: list[DirectorCounters] = field(default_factory=list)
     backup_of: dict[int, int | None] = field(default_factory=dict)
     primaries: dict[int, list[int]] = field(default_factory=dict)
-    _verdicts: dict[tuple[int, str], Verdict] = field(default_factory=dict)
+    fallen: frozenset[int] = frozenset()  # health rows that are DOWN and were UP before
+    checked: dict[int, datetime] = field(default_factory=dict)  # by health row; those never checked are not there
+    _alone: dict[tuple[int, str], Verdict] = field(default_factory=dict)
+    _verdicts: dict[tuple[int, int], dict[int, Verdict]] = field(default_factory=dict)
 
     def vips(self, service: Service) -> list[str]:
         """Addresses at which the service is checked, each once: of its virtual servers, and of those they back up."""
+        return list(dict.fromkeys(rules.address for rules, _owner in self._uses(service)))
+
+    def _uses(self, service: Service) -> list[tuple[VServer, VServer]]:
+        """Virtual servers whose clients it may get, each with the one that it is bound to: itself, or a backup."""
         bound = [binding.vserver for binding in self.bindings_of_service[service.pk]]
-        behind = [self.vservers[pk] for vserver in bound for pk in self.primaries.get(vserver.pk, [])]
-        return list(dict.fromkeys(vserver.address for vserver in [*bound, *behind]))
+        behind = [(self.vservers[pk], owner) for owner in bound for pk in self.primaries.get(owner.pk, [])]
+        return [*((vserver, vserver) for vserver in bound), *behind]
 
     def backup_taking(self, vserver: VServer) -> VServer | None:
         """The backup that gets the vserver's clients now; None while it serves them itself, or nobody does."""
-        if vserver.state != AdminState.ENABLED or self._takes(vserver, vserver.address, sessionless(vserver)):
+        if vserver.state != AdminState.ENABLED or self._takes(vserver, vserver):
             return None
         for pk in chain(vserver.pk, self.backup_of):
             backup = self.vservers[pk]
-            usable = backup.state == AdminState.ENABLED
-            if usable and self._takes(backup, vserver.address, sessionless(vserver)):
+            if backup.state == AdminState.ENABLED and self._takes(vserver, backup):
                 return backup
         return None
 
-    def _takes(self, vserver: VServer, vip: str, keeps_no_flows: bool) -> bool:
+    def _takes(self, rules: VServer, owner: VServer) -> bool:
         return any(
-            takes_clients(self.verdict(binding.service, vip), keeps_no_flows=keeps_no_flows)
-            for binding in self.bindings_of_vserver[vserver.pk]
+            takes_clients(verdict, keeps_no_flows=sessionless(rules))
+            for verdict in self.verdicts(rules, owner).values()
         )
 
-    def verdict(self, service: Service, vip: str) -> Verdict:
-        """State of the service at one VIP."""
-        key = (service.pk, vip)
+    def verdicts(self, rules: VServer, owner: VServer | None = None) -> dict[int, Verdict]:
+        """States of an owner's services, by service, at the VIP of ``rules`` and with its fail-open threshold.
+
+        The owner is ``rules`` itself, or a backup of it.
+        """
+        owner = owner or rules
+        key = (rules.pk, owner.pk)
         if key not in self._verdicts:
+            services = [binding.service for binding in self.bindings_of_vserver[owner.pk]]
+            alone = {service.pk: self.alone(service, rules.address) for service in services}
+            self._verdicts[key] = with_fail_open(alone, rules.fail_open)
+        return self._verdicts[key]
+
+    def verdict(self, service: Service, vserver: VServer) -> Verdict:
+        """State of a service for the clients of a virtual server that it is bound to."""
+        return self.verdicts(vserver)[service.pk]
+
+    def alone(self, service: Service, vip: str) -> Verdict:
+        """State of the service at one VIP by its own checks, whatever becomes of the others."""
+        key = (service.pk, vip)
+        if key not in self._alone:
             bound = self.monitors_of[service.pk]
             rows = {one.monitor_id: self.health.get((service.pk, vip, one.monitor_id)) for one in bound}
             health = {monitor_id: row for monitor_id, row in rows.items() if row is not None}
-            self._verdicts[key] = verdict_of(service, bound, health, self.now, self._flows_left(service))
-        return self._verdicts[key]
+            flows = self._flows_left(service)
+            self._alone[key] = verdict_of(service, bound, health, self.now, flows=flows, fallen=self.fallen)
+        return self._alone[key]
+
+    def stale(self, service: Service, vip: str = "") -> list[HealthState]:
+        """Its checks that should have had a result by now, at one VIP or at all of them."""
+        return [
+            row
+            for bound in self.monitors_of[service.pk]
+            for one in ([vip] if vip else self.vips(service))
+            if (row := self.health.get((service.pk, one, bound.monitor_id))) is not None
+            and is_overdue(bound, row, self.checked.get(row.pk), self.now)
+        ]
 
     def _flows_left(self, service: Service) -> int | None:
         leaving = AdminState.DISABLED in {service.state, service.server.state}
@@ -96,21 +134,21 @@ class World:
 
     def service_state(self, service: Service) -> Verdict:
         """The worst of its states over its VIPs; without a VIP there is nothing to check."""
-        vips = self.vips(service)
-        if not vips:
-            administrative = self.verdict(service, "")
+        uses = self._uses(service)
+        if not uses:
+            administrative = self.alone(service, "")
             if administrative.state in LEAVING:
                 return administrative
             return Verdict(State.UNKNOWN, NOT_BOUND)
-        worst_vip = min(vips, key=lambda vip: STATE_ORDER[self.verdict(service, vip).state])
-        worst = self.verdict(service, worst_vip)
-        if len(vips) == 1 or worst.state in {State.UP, State.OUT_OF_SERVICE, State.GOING_OUT}:
+        found = [(rules.address, self.verdicts(rules, owner)[service.pk]) for rules, owner in uses]
+        worst_vip, worst = min(found, key=lambda one: STATE_ORDER[one[1].state])
+        if len(self.vips(service)) == 1 or worst.state in {State.UP, State.OUT_OF_SERVICE, State.GOING_OUT}:
             return worst
         return Verdict(worst.state, f"at {worst_vip}: {worst.reason}")
 
     def vserver_state(self, vserver: VServer) -> Verdict:
         """State of a virtual server, with the reason in words."""
-        verdicts = [self.verdict(binding.service, vserver.address) for binding in self.bindings_of_vserver[vserver.pk]]
+        verdicts = list(self.verdicts(vserver).values())
         state = vserver_state(
             enabled=vserver.state == AdminState.ENABLED, services=verdicts, keeps_no_flows=sessionless(vserver)
         )
@@ -123,6 +161,10 @@ class World:
         states = [verdict.state for verdict in verdicts]
         going = states.count(State.GOING_OUT)
         leaving = f", {going} going out of service" if going else ""
+        if kept := states.count(State.FAIL_OPEN):
+            leaving += f", {kept} failing and kept by fail-open"
+        if stale := sum(bool(self.stale(one.service, vserver.address)) for one in self.bindings_of_vserver[vserver.pk]):
+            leaving += f", {stale} stale"
         if state == State.UP:
             return Verdict(state, f"{states.count(State.UP)} of {len(states)} services UP{leaving}")
         if state == State.UNKNOWN:
@@ -148,7 +190,10 @@ def _total(counters: Iterable[dict[str, Any]], name: str) -> Any:
 
 
 def load_world() -> World:
-    """Read the rows: ten queries, however many rows there are."""
+    """Read the rows: eleven queries, however many rows there are; one more where a vserver may fail open.
+
+    What Redis knows of the checks is in them.
+    """
     world = World(now=timezone.now())
     world.servers = {server.pk: server for server in Server.objects.all()}
     world.services = {service.pk: service for service in Service.objects.all()}
@@ -160,8 +205,13 @@ def load_world() -> World:
     world.counters = list(DirectorCounters.objects.order_by("director"))
     for path in ServerPath.objects.order_by("director"):
         world.paths[path.server_id].append(path)
-    for health in HealthState.objects.select_related("target"):
+    rows = list(HealthState.objects.select_related("target"))
+    freshness.refresh(rows)
+    for health in rows:
         world.health[health.service_id, health.target.vip, health.monitor_id] = health
+    world.checked = last_checked([health.pk for health in world.health.values()])
+    if any(vserver.fail_open for vserver in world.vservers.values()):
+        world.fallen = fallen()
     _link(world)
     return world
 

@@ -13,7 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dataplane.bench import configurations, control, forwarder, harness, packets, rings, sandbox, veth
+from dataplane.bench import (
+    configurations,
+    control,
+    forwarder,
+    harness,
+    loss,
+    packets,
+    probes,
+    reaction,
+    rings,
+    sandbox,
+    veth,
+)
 from dataplane.bench.harness import Harness
 from dataplane.bench.results import Figure, table
 from dataplane.bench.sandbox import BenchError, Sandbox
@@ -30,6 +42,8 @@ class Bench:
     harness: Harness
     sandbox: Sandbox
     show: Callable[[str], None]
+    loss_object: Path = BUILD / "loss.bpf.o"
+    changes: int = loss.CHANGES
     figures: list[Figure] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
@@ -69,11 +83,26 @@ class Bench:
                 found.append(control.full_load(loaded, name, size))
                 if size == control.CHANGED:
                     found += [*control.rounds(loaded), *control.memory(loaded)]
+        found += control.committed(self.object_path, self.sandbox.bpffs / "committed")
         self.add(found)
 
     def rings(self) -> None:
         """What the ring's size costs."""
         self.add([*rings.measure()])
+
+    def probes(self) -> None:
+        """What the health checks cost."""
+        for figure in probes.measure():
+            self.add([figure])
+
+    def reaction(self) -> None:
+        """How long a server's failure takes to reach the table."""
+        self.add([*reaction.measure(self.sandbox, self.object_path)])
+
+    def loss(self) -> None:
+        """Whether a frame gets lost while things change."""
+        plan = loss.Plan(changes=self.changes)
+        self.add(loss.measure(self.object_path, self.loss_object, self.sandbox.bpffs / "loss", plan))
 
     def _loaded(self) -> AbstractContextManager[forwarder.Loaded]:
         return forwarder.loaded(self.object_path, self.sandbox.bpffs / "forwarder")
@@ -84,6 +113,9 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "veth": Bench.veth,
     "control": Bench.control,
     "rings": Bench.rings,
+    "probes": Bench.probes,
+    "reaction": Bench.reaction,
+    "loss": Bench.loss,
 }
 
 
@@ -116,6 +148,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         programs = harness.load(options.harness)
         try:
             bench = Bench(options.object, forwarder.find_xdp(options.object.parent), programs, place, _show)
+            bench.loss_object, bench.changes = options.harness.with_name("loss.bpf.o"), options.changes
             for part in options.only or PARTS:
                 PARTS[part](bench)
         finally:
@@ -136,6 +169,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--harness", type=Path, default=BUILD / "bench.bpf.o", help="the benchmark's own programs")
     parser.add_argument("--output", type=Path, default=BUILD / "bench.json", help="where the figures go")
     parser.add_argument("--only", action="append", choices=sorted(PARTS), help="measure this part only (repeatable)")
+    parser.add_argument("--changes", type=int, default=loss.CHANGES, help="how many the part loss makes")
     options = parser.parse_args(arguments)
     try:
         found = measure(options)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from dataplane import hashing
@@ -20,6 +25,7 @@ from dataplane.bench.sandbox import BenchError
 from dataplane.change import compile_change, resolve_change
 from dataplane.compile import compile_tables
 from dataplane.desired import Configuration, resolve
+from dataplane.forwarding import Forwarding, Mode, Wish
 from dataplane.kernel.libbpf import Map
 from dataplane.layout import RING_SIZE
 from dataplane.plan import Table, plan
@@ -77,7 +83,7 @@ def full_load(loaded: Loaded, name: str, size: Size) -> Figure:
 
 def rounds(loaded: Loaded) -> Iterator[Figure]:
     """Whole rounds of a reconciler on the loaded tables, which must be those of :data:`CHANGED`."""
-    reconciler = Reconciler(loaded.maps, _Links(), _Neighbours(CHANGED), None, ())
+    reconciler = Reconciler(loaded.maps, FixedLinks(), FixedNeighbours(CHANGED), None, ())
     unchanged = configurations.configuration(CHANGED)
     _round(reconciler, unchanged)
     idle = [_round(reconciler, unchanged) for _ in range(TICKS)]
@@ -96,6 +102,26 @@ def rounds(loaded: Loaded) -> Iterator[Figure]:
     read = _Stopwatch()
     read.time("read", loaded.maps.read)
     yield Figure("control plane", "reading all maps back", "ms", read.seconds["read"] * 1e3)
+
+
+def committed(object_path: Path, pins: Path) -> Iterator[Figure]:
+    """The same from the committed row, by :mod:`dataplane.bench.committed`. Raises BenchError."""
+    with TemporaryDirectory(prefix="halfpipe-bench") as folder:
+        environment = {
+            **os.environ,
+            "HALFPIPE_DATABASE_URL": f"sqlite:///{folder}/db.sqlite3",
+            "HALFPIPE_SECRET_KEY_FILE": f"{folder}/secret-key",
+        }
+        command = [sys.executable, "-m", "dataplane.bench.committed", "--object", str(object_path), "--pins", str(pins)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode:
+        raise BenchError(f"{' '.join(command[1:3])} failed: {done.stderr[-400:]}")
+    found = json.loads(done.stdout)
+    taken = [read + changed for read, changed in zip(found["read"], found["round"], strict=True)]
+    name = "one service's committed row → swapped ring, 1,000 vservers"
+    raw = {f"{phase} ms": median(times) for phase, times in found.items()}
+    yield Figure("control plane", f"{name}, p50", "ms", median(taken), (min(taken), max(taken)), Goal("≤", 20.0), raw)
+    yield Figure("control plane", f"{name}, max", "ms", max(taken))
 
 
 def _round(reconciler: Reconciler, configuration: Configuration) -> float:
@@ -153,34 +179,47 @@ def _locked(opened: Map) -> int:
 
 
 @dataclass(slots=True)
-class _Links:
+class FixedLinks:
     """Two interfaces that never change, for rounds that need no netlink."""
 
     def interfaces(self) -> tuple[Interface, ...]:
+        """Those of the configurations."""
         return configurations.interfaces()
 
     def ensure_attached(self, ifindexes: Collection[int]) -> list[str]:
+        """Nothing is to be done."""
         del ifindexes
         return []
 
+    def ensure_modes(self, ifindexes: Collection[int], wish: Wish) -> tuple[list[str], Mapping[int, Forwarding]]:
+        """All of them forward by tc."""
+        del wish
+        return [], {index: Forwarding(Mode.TC, "") for index in ifindexes}
+
     def ensure_probe_device(self, routes: Collection[ProbeRoute]) -> Interface:
-        raise BenchError(f"no probe is configured, but a device is wanted for {routes}")
+        """Any interface will do: no probe is sent."""
+        del routes
+        return configurations.interfaces()[0]
 
     def announce(self, ifindex: int, addresses: Collection[IPAddress]) -> None:
+        """Nobody listens."""
         del ifindex, addresses
 
     def ensure_solicited(self, ifindex: int, addresses: Collection[IPAddress]) -> None:
+        """Nobody solicits."""
         del ifindex, addresses
 
 
-class _Neighbours:
+class FixedNeighbours:
     """Neighbours that never change."""
 
     def __init__(self, size: Size) -> None:
         self._table = configurations.neighbours(size)
 
     def watch(self, targets: Collection[tuple[int, IPAddress]]) -> None:
+        """They stay as they are."""
         del targets
 
     def table(self) -> dict[tuple[int, IPAddress], Neighbour]:
+        """Every server of the size."""
         return self._table

@@ -80,7 +80,7 @@ static __always_inline int forward_plain_ipv4(context_t *ctx)
 	    total < sizeof(*ip) + 2 * sizeof(*ports) || sizeof(struct ethhdr) + total > length)
 		return UNDECIDED;
 	recent = recent_ipv4(ctx, data, ip->daddr, ports[1], ip->protocol);
-	if (!recent || is_tapped(&recent->value))
+	if (!recent || is_tapped(recent->value.config_id))
 		return UNDECIDED;
 	vserver_id = recent->value.vserver_id;
 	if (recent->value.flags) {

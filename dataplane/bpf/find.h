@@ -113,17 +113,17 @@ static __always_inline void remember(context_t *ctx, struct recent *recent, cons
 	recent->generation = number;
 }
 
-/* Does a capture listen to this vserver? Only XDP needs to know: packet sockets hear the frames of tc. */
-static __always_inline int is_tapped(const struct vserver_value *vserver)
+/* Does a capture listen to the vserver of this row, or to any if the row is unknown (0)? Only XDP needs to know: packet
+ * sockets hear the frames of tc. */
+static __always_inline int is_tapped(__u32 row)
 {
 #ifdef HALFPIPE_XDP
 	__u32 zero = 0;
 	struct tap *tap = bpf_map_lookup_elem(&taps, &zero);
 
-	return tap && tap->until && (!tap->vserver || tap->vserver == vserver->config_id) &&
-	       bpf_ktime_get_ns() < tap->until;
+	return tap && tap->until && (!row || !tap->vserver || tap->vserver == row) && bpf_ktime_get_ns() < tap->until;
 #else
-	(void)vserver;
+	(void)row;
 	return 0;
 #endif
 }

@@ -120,8 +120,11 @@ static __always_inline int handle_ip(context_t *ctx, struct packet *packet, int 
 #endif
 	}
 	if (packet->flags & PACKET_LATER && !(packet->flags & PACKET_QUOTED) &&
-	    recall_fragment(packet, ipv4, &vserver_id, &index))
+	    recall_fragment(packet, ipv4, &vserver_id, &index)) {
+		if (is_tapped(0))
+			return XDP_PASS;
 		return follow_first(ctx, packet, vserver_id, index, ipv4);
+	}
 	vserver = find_vserver(packet, flags, &found) ? &found : 0;
 	if (vserver && packet->flags & PACKET_LATER && needs_first_fragment(vserver))
 		return finish(ctx, REASON_DROP_FRAGMENT);
@@ -134,7 +137,7 @@ static __always_inline int handle_ip(context_t *ctx, struct packet *packet, int 
 	if (recent)
 		remember(ctx, recent, packet, vserver, number);
 found:
-	if (is_tapped(vserver))
+	if (is_tapped(vserver->config_id))
 		return XDP_PASS;
 	return forward(ctx, packet, vserver, ipv4);
 }

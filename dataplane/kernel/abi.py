@@ -30,6 +30,18 @@ class OpenOptions(c.Structure):
     ]
 
 
+class LoadOptions(c.Structure):
+    """``struct bpf_prog_load_opts``, as far as it is used."""
+
+    _fields_ = [
+        ("sz", c.c_size_t),
+        ("attempts", c.c_int),
+        ("expected_attach_type", c.c_int),
+        ("prog_btf_fd", c.c_uint32),
+        ("prog_flags", c.c_uint32),
+    ]
+
+
 class MapInfo(c.Structure):
     """``struct bpf_map_info``, as far as it is read."""
 
@@ -104,6 +116,7 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "bpf_obj_get_info_by_fd": (c.c_int, [c.c_int, c.c_void_p, c.POINTER(c.c_uint32)]),
     "bpf_map_get_fd_by_id": (c.c_int, [c.c_uint32]),
     "bpf_prog_get_fd_by_id": (c.c_int, [c.c_uint32]),
+    "bpf_prog_load": (c.c_int, [c.c_int, c.c_char_p, c.c_char_p, c.c_char_p, c.c_size_t, c.c_void_p]),
     "bpf_map_create": (c.c_int, [c.c_int, c.c_char_p, c.c_uint32, c.c_uint32, c.c_uint32, c.c_void_p]),
     "bpf_map_lookup_elem": (c.c_int, [c.c_int, c.c_char_p, c.c_void_p]),
     "bpf_map_update_elem": (c.c_int, [c.c_int, c.c_char_p, c.c_char_p, c.c_uint64]),

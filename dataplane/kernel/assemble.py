@@ -35,6 +35,7 @@ class Kernel:
     def close(self) -> None:
         """Let go of everything; the forwarder stays attached and goes on."""
         self._events.stop()
+        self.links.close()
         self._ip.close()
         self.forwarder.close()
 

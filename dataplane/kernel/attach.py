@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from errno import ENODEV
 from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, ip_interface
 from pathlib import Path
@@ -11,10 +11,13 @@ from typing import Any
 
 from pyroute2 import IPRoute
 
+from dataplane.forwarding import Forwarding, Wish
 from dataplane.kernel import announce, probe_device, proxies
+from dataplane.kernel.devices import DeviceReader
 from dataplane.kernel.errors import as_oserror
 from dataplane.kernel.filters import EGRESS_PARENT, INGRESS_PARENT, ensure_filter, remove_filter
 from dataplane.kernel.loader import INGRESS, PROBE, Forwarder, remove_pins
+from dataplane.kernel.modes import Modes, remove_all
 from dataplane.kernel.neighbours import KernelNeighbours
 from dataplane.ports import Interface, ProbeRoute
 from dataplane.tables import IPAddress
@@ -33,6 +36,7 @@ class KernelLinks:
     def __init__(self, forwarder: Forwarder, ip: IPRoute) -> None:
         self._forwarder = forwarder
         self._ip = ip
+        self._modes = Modes(forwarder, DeviceReader(ip))
 
     @as_oserror
     def interfaces(self) -> tuple[Interface, ...]:
@@ -55,6 +59,15 @@ class KernelLinks:
         if missing:
             raise OSError(ENODEV, f"no Ethernet interface has ifindex {', '.join(map(str, missing))}")
         return done
+
+    @as_oserror
+    def ensure_modes(self, ifindexes: Collection[int], wish: Wish) -> tuple[list[str], Mapping[int, Forwarding]]:
+        """Have XDP forward on these interfaces where it is wished and possible; a line for each thing done."""
+        return self._modes.ensure(ifindexes, wish)
+
+    def close(self) -> None:
+        """Give descriptors back; what is attached stays."""
+        self._modes.close()
 
     @as_oserror
     def ensure_probe_device(self, routes: Collection[ProbeRoute]) -> Interface:
@@ -121,8 +134,9 @@ def remove_everything(pin_dir: Path) -> list[str]:
 
     Returns a line for each thing removed. Needs no loaded forwarder.
     """
-    done = []
+    done: list[str] = []
     with IPRoute() as ip:
+        done += remove_all(ip)
         for interface in _read_interfaces(ip):
             for parent, name in ((INGRESS_PARENT, INGRESS), (EGRESS_PARENT, PROBE)):
                 if remove_filter(ip, interface.ifindex, parent, name):

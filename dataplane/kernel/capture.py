@@ -1,8 +1,9 @@
 """Hears a vserver's frames before and after the forwarder's tc program, by one packet socket (packet(7)).
 
 Packet sockets see an arriving frame before the filters of clsact do, and a redirected one where it leaves. XDP comes
-before both: what an XDP program forwards is heard by nobody here. With receive offload (GRO) the kernel shows merged
-frames, on both sides alike, and sums that hardware is to fill in are still unfinished.
+before both, so while a capture runs the forwarder's own XDP program leaves the vserver's frames to tc
+(:class:`Detour`). What another XDP program forwards is heard by nobody here. With receive offload (GRO) the kernel
+shows merged frames, on both sides alike, and sums that hardware is to fill in are still unfinished.
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ import socket
 import struct
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pyroute2 import IPRoute
 
 from dataplane.capture import GRACE_SECONDS, Capture, Instruction, Limits, Seen
-from dataplane.kernel import loader
+from dataplane.kernel import loader, xdp
 from dataplane.kernel.attach import KernelLinks
 from dataplane.kernel.errors import as_oserror
+from dataplane.kernel.libbpf import Map, get_pinned
+from dataplane.layout import SIZES, pack_tap, unpack_tap
 from dataplane.ports import Interface
 
 _ETH_P_ALL = 3
@@ -37,6 +41,10 @@ _TIMESPEC = struct.Struct("=qq")
 _RECEIVE_BUFFER = 16 << 20
 _LARGEST = 1 << 18  # above the largest aggregate of 64 KiB; BIG TCP's are rarer than the memory is worth
 _POLL_SECONDS = 0.1
+_TAPS = "taps"
+_FIRST = bytes(4)
+_DETOUR_NS = 3_000_000_000
+_RENEW_NS = 500_000_000
 _BATCH = 256
 
 
@@ -106,15 +114,67 @@ def _ancillary(messages: Sequence[tuple[int, int, bytes]]) -> tuple[int, bytes]:
     return stamp, tag
 
 
-def run(tap: Tap, capture: Capture, limits: Limits, stop: Stop) -> str:
+class Detour:
+    """Has hp_xdp leave a vserver's frames to tc, for a moment that must be renewed, so a crash ends it too.
+
+    There is one entry for all captures: where two listen to different vservers, all frames go by tc.
+    """
+
+    def __init__(self, maps: Sequence[Map], vserver: int) -> None:
+        self._maps = maps
+        self._vserver = vserver
+        self._renewed = 0
+
+    def renew(self) -> None:
+        """Go on, if the last time is long enough ago. Raises OSError."""
+        now = time.monotonic_ns()
+        if now - self._renewed < _RENEW_NS:
+            return
+        for taps in self._maps:
+            until, vserver = unpack_tap(taps.lookup(_FIRST) or bytes(SIZES["tap"]))
+            other = until > now and vserver != self._vserver
+            taps.update(_FIRST, pack_tap(now + _DETOUR_NS, 0 if other else self._vserver))
+        self._renewed = now
+
+    def end(self) -> None:
+        """Let XDP forward again; what another capture asked for stays. Raises OSError."""
+        for taps in self._maps:
+            if unpack_tap(taps.lookup(_FIRST) or bytes(SIZES["tap"]))[1] == self._vserver:
+                taps.update(_FIRST, pack_tap(0, 0))
+
+
+@contextmanager
+def detour(pin_dir: Path, vserver: int) -> Iterator[Detour]:
+    """A detour for the vserver of this row, in every forwarder pinned under ``pin_dir``; ended afterwards.
+
+    Raises OSError.
+    """
+    maps: list[Map] = []
+    try:
+        for path in sorted(pin_dir.glob(f"*/{_TAPS}")) if pin_dir.is_dir() else ():
+            maps.append(Map(get_pinned(path)))
+        made = Detour(maps, vserver)
+        made.renew()
+        try:
+            yield made
+        finally:
+            made.end()
+    finally:
+        for opened in maps:
+            opened.close()
+
+
+def run(tap: Tap, capture: Capture, limits: Limits, stop: Stop, around: Detour | None = None) -> str:
     """Take frames until a limit is reached or ``stop`` is asked; finish the file; tell which it was.
 
-    One of "count", "seconds", "size" and "stopped".
+    ``around`` is kept up meanwhile. One of "count", "seconds", "size" and "stopped".
     """
     start, started = time.time_ns(), time.monotonic()
     deadline, full_since, ended_by = started + limits.seconds, 0.0, ""
     while not ended_by:
         now = time.monotonic()
+        if around is not None:
+            around.renew()
         if stop.asked:
             ended_by = "stopped"
         elif now >= deadline:
@@ -133,12 +193,12 @@ def run(tap: Tap, capture: Capture, limits: Limits, stop: Stop) -> str:
 
 @as_oserror
 def read_interfaces() -> tuple[tuple[Interface, ...], tuple[str, ...]]:
-    """Ethernet interfaces of this network namespace, and the names of those with an XDP program."""
+    """Ethernet interfaces of this network namespace, and the names of those with an XDP program of somebody else."""
     with IPRoute() as ip:
         interfaces = KernelLinks(loader.Forwarder(Path(), {}, -1, -1), ip).interfaces()
         with_xdp = tuple(
             link.get_attr("IFLA_IFNAME")
             for link in ip.get_links()
-            if (xdp := link.get_attr("IFLA_XDP")) is not None and xdp.get_attr("IFLA_XDP_ATTACHED")
+            if (there := xdp.attached_to(link)) is not None and not xdp.is_ours(there)
         )
     return interfaces, with_xdp

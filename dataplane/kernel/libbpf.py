@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from errno import ENOENT
 from pathlib import Path
 
-from dataplane.kernel.abi import MapInfo, OpenOptions, RawProgramInfo, TestRunOptions, lib
+from dataplane.kernel.abi import LoadOptions, MapInfo, OpenOptions, RawProgramInfo, TestRunOptions, lib
 
 MAP_TYPE_ARRAY = 2
+INSTRUCTION_SIZE = 8
 LOG_SIZE = 1 << 20
 LOG_SHOWN = 4000
 
@@ -139,6 +140,14 @@ def get_pinned(path: Path) -> int:
 def get_program(program_id: int) -> int:
     """Open a loaded program by its id; FileNotFoundError when it is gone."""
     return _check(lib.bpf_prog_get_fd_by_id(program_id), f"opening program {program_id}")
+
+
+def load_instructions(program_type: int, name: str, instructions: bytes, flags: int = 0) -> int:
+    """Load a program under the MIT licence, given as ``struct bpf_insn`` (8 bytes each); the caller closes it."""
+    options = LoadOptions(sz=c.sizeof(LoadOptions), prog_flags=flags)
+    count = len(instructions) // INSTRUCTION_SIZE
+    loaded = lib.bpf_prog_load(program_type, name.encode(), b"MIT", instructions, count, c.byref(options))
+    return _check(loaded, f"loading program {name}")
 
 
 class Map:

@@ -7,6 +7,7 @@ this process ends. An unchanged layout finds its maps filled; a changed one star
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 from dataclasses import dataclass
@@ -19,28 +20,33 @@ from dataplane.tables import ClosedState, HashField, Reason, ServiceFlag, Settin
 
 INGRESS = "hp_ingress"
 PROBE = "hp_probe"
+XDP = "hp_xdp"
 _NUMBERS = (VipFlag, HashField, VServerFlag, ServiceFlag, ClosedState, WhenDown, SettingFlag, Reason)
+log = logging.getLogger(__name__)
+
 _TEMPORARY = "_new"  # bpffs takes no name with a dot
 
 
 @dataclass(slots=True)
 class Forwarder:
-    """A loaded forwarder. Descriptors belong to it until close()."""
+    """A loaded forwarder. Descriptors belong to it until close(). Without XDP ``xdp_fd`` is -1, and it says why not."""
 
     folder: Path
     maps: dict[str, Map]
     ingress_fd: int
     probe_fd: int
+    xdp_fd: int = -1
+    xdp_error: str = "it is not loaded"
 
     def close(self) -> None:
         """Give the descriptors back; what is pinned or attached stays."""
         for opened in self.maps.values():
             opened.close()
         self.maps.clear()
-        for fd in (self.ingress_fd, self.probe_fd):
+        for fd in (self.ingress_fd, self.probe_fd, self.xdp_fd):
             if fd >= 0:
                 os.close(fd)
-        self.ingress_fd = self.probe_fd = -1
+        self.ingress_fd = self.probe_fd = self.xdp_fd = -1
 
 
 def layout_hash(shapes: list[MapShape]) -> str:
@@ -66,6 +72,7 @@ def load(object_path: Path, pin_dir: Path) -> Forwarder:
     """Load ``object_path``, take over the maps and, if they are the same, the programs pinned under ``pin_dir``.
 
     Nothing that is attached changes; :meth:`dataplane.kernel.attach.KernelLinks.ensure_attached` does that.
+    The program for XDP comes from the object beside it; a kernel that refuses that one does without.
 
     Raises:
         OSError: no bpffs, an object that cannot be read, or a program that the verifier refuses (with its log).
@@ -86,12 +93,35 @@ def load(object_path: Path, pin_dir: Path) -> Forwarder:
                 maps[shape.name] = Map(bpf_object.map_fd(shape.name))
             forwarder.ingress_fd = _adopt_program(bpf_object.program_fd(INGRESS), folder / INGRESS)
             forwarder.probe_fd = _adopt_program(bpf_object.program_fd(PROBE), folder / PROBE)
+            _load_xdp(xdp_object(object_path), forwarder)
         except BaseException:
             forwarder.close()
             raise
         return forwarder
     finally:
         bpf_object.close()
+
+
+def xdp_object(object_path: Path) -> Path:
+    """Where the forwarder for XDP is: forward_xdp.bpf.o beside forward.bpf.o."""
+    name, dot, rest = object_path.name.partition(".")
+    return object_path.with_name(f"{name}_xdp{dot}{rest}")
+
+
+def _load_xdp(path: Path, forwarder: Forwarder) -> None:
+    """Load the program for XDP on the maps of the other; where that fails, tc does everything."""
+    try:
+        bpf_object = BpfObject(path)
+        try:
+            bpf_object.pin_maps(forwarder.folder)
+            bpf_object.load()
+            forwarder.xdp_fd = _adopt_program(bpf_object.program_fd(XDP), forwarder.folder / XDP)
+            forwarder.xdp_error = ""
+        finally:
+            bpf_object.close()
+    except OSError as error:
+        log.warning("without XDP: %s", error.strerror)
+        forwarder.xdp_error = (error.strerror or str(error)).splitlines()[0]
 
 
 def _adopt_program(fresh: int, path: Path) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 from dataplane import layout
 from dataplane.kernel.libbpf import Map, possible_cpus
 from dataplane.kernel.rings import Rings
-from dataplane.plan import Put, Step, Table
+from dataplane.plan import Delete, Put, Step, Table
 from dataplane.tables import Count, Counters, Reason, Tables, VServerEntry, VServerKey
 
 VSERVER_STATS = "vserver_stats"
@@ -46,6 +46,8 @@ _REMEMBERED = {
     Table.PORT_PREFIXES,
     Table.POLICIES,
 }
+# What a frame on its way takes from here next, once it has a vserver
+_NEEDED_BY_VSERVER = {Table.RINGS, Table.POLICIES}
 
 
 class KernelMaps:
@@ -55,6 +57,7 @@ class KernelMaps:
         self._maps = maps
         self._rings = Rings(maps[Table.RINGS])
         self._stat_size = layout.COUNTER_SIZE * possible_cpus()
+        self._old_vservers = True  # whether a frame on its way may have found a vserver that is no more as it was
         # The process before us may have been killed between a change and its new generation
         self._new_generation()
 
@@ -101,6 +104,8 @@ class KernelMaps:
             ValueError: the step's key or value does not fit; nothing was changed.
 
         """
+        if isinstance(step, Delete) and step.table in _NEEDED_BY_VSERVER and self._old_vservers:
+            self._old_vservers = not self._rings.wait_for_readers(step.key)
         if step.table is Table.RINGS:
             if isinstance(step, Put):
                 self._rings.put(step.key, step.value)
@@ -120,6 +125,8 @@ class KernelMaps:
             opened.delete(key)
         if step.table in _REMEMBERED:
             self._new_generation()
+        if step.table is Table.VSERVERS:
+            self._old_vservers = True
 
     def put_rings(self, steps: Sequence[Step]) -> int:
         """Carry out puts of rings with one wait for many; how many, before the kernel refused one.

@@ -8,15 +8,15 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from errno import EAGAIN, ENOBUFS, ENOENT
-from ipaddress import ip_address
-from typing import Any
+from ipaddress import IPv4Address, IPv6Address
 
 from pyroute2 import IPRoute, NetlinkError
 
 from dataplane.kernel.errors import as_oserror
 from dataplane.kernel.proxies import PROTOCOL
+from dataplane.kernel.rtnetlink import Entry, neighbours
 from dataplane.ports import Neighbour
 from dataplane.tables import IPAddress
 
@@ -46,7 +46,7 @@ class KernelNeighbours:
     def watch(self, targets: Collection[Target]) -> None:
         """Have the kernel resolve and keep exactly these pairs. Raises OSError, e.g. when an interface is gone."""
         self._watched = set(targets)
-        managed = {target for target, message in self._dump().items() if _is_ours(message)}
+        managed = {target for target, entry in _dump() if _is_ours(entry)}
         for ifindex, address in managed - self._watched:
             try:
                 self._ip.neigh("del", dst=str(address), ifindex=ifindex)
@@ -56,31 +56,24 @@ class KernelNeighbours:
         for ifindex, address in self._watched - managed:
             self._ip.neigh("replace", dst=str(address), ifindex=ifindex, state=0, flags_ext=_MANAGED, protocol=PROTOCOL)
 
-    @as_oserror
     def table(self) -> dict[Target, Neighbour]:
-        """Current entries of the watched pairs."""
-        return {target: _neighbour(target, m) for target, m in self._dump().items() if target in self._watched}
-
-    def _dump(self) -> dict[Target, Any]:
-        found = {}
-        for family in (socket.AF_INET, socket.AF_INET6):
-            for message in self._ip.get_neighbours(family=family):
-                text = message.get_attr("NDA_DST")
-                if text:
-                    found[message["ifindex"], ip_address(text)] = message
-        return found
+        """Current entries of the watched pairs. Raises OSError."""
+        return {target: _neighbour(target, entry) for target, entry in _dump() if target in self._watched}
 
 
-def _is_ours(message: Any) -> bool:
-    managed = (message.get_attr("NDA_FLAGS_EXT") or 0) & _MANAGED
-    return bool(managed) and message.get_attr("NDA_PROTOCOL") == PROTOCOL
+def _dump() -> Iterator[tuple[Target, Entry]]:
+    for family, kind in ((socket.AF_INET, IPv4Address), (socket.AF_INET6, IPv6Address)):
+        for entry in neighbours(family):
+            yield (entry.ifindex, kind(entry.address)), entry
 
 
-def _neighbour(target: Target, message: Any) -> Neighbour:
-    state = message["state"]
-    text = message.get_attr("NDA_LLADDR") if state & _VALID else None
-    mac = bytes.fromhex(text.replace(":", "")) if text else None
-    return Neighbour(target[0], target[1], mac, failed=bool(state & _FAILED))
+def _is_ours(entry: Entry) -> bool:
+    return bool(entry.flags_ext & _MANAGED) and entry.protocol == PROTOCOL
+
+
+def _neighbour(target: Target, entry: Entry) -> Neighbour:
+    mac = entry.mac if entry.state & _VALID and entry.mac else None
+    return Neighbour(target[0], target[1], mac, failed=bool(entry.state & _FAILED))
 
 
 class NeighbourEvents:

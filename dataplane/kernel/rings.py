@@ -101,6 +101,22 @@ class Rings:
         self._content.pop(vserver_id, None)
         self._forget_unused()
 
+    def wait_for_readers(self, vserver_id: int) -> bool:
+        """Return when every frame has left that was in the forwarder already; False, at once, if the slot is empty.
+
+        The kernel waits so after each change of an array of maps, be it to the same (kernel/bpf/syscall.c,
+        maybe_wait_bpf_programs). Raises OSError.
+        """
+        slot = self._outer.lookup(layout.pack_id(vserver_id))
+        inner = _open(layout.unpack_id(slot)) if slot is not None else None
+        if inner is None:
+            return False
+        try:
+            self._outer.update(layout.pack_id(vserver_id), layout.pack_id(inner.fd))
+        finally:
+            inner.close()
+        return True
+
     def _inner(self, ring: bytes) -> Map:
         """A map with this ring: one that a slot holds already, else a new one."""
         known = self._inner_ids.get(ring)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from monitors.parameters import choice, integer, text
 from monitors.spec import ParamValue
@@ -14,28 +13,22 @@ from monitors.wire.tls import Tls, authorities_problem, check_dates, server_name
 NONE, AUTHORITIES = "NONE", "CA"
 
 
-def sni() -> Any:
-    """``sni``."""
-    return text(
+@dataclass(frozen=True)
+class CertificateCheck:
+    """The parameters, not NetScaler's (its TLS profile has some of them), and what is done with them."""
+
+    sni: str = text(
         option="sni",
         label="Server name",
         check=server_name_problem,
         help="Sent in the handshake (SNI), and, with a CA, the name that the certificate must have. Empty: none.",
     )
-
-
-def verify() -> Any:
-    """``verify``."""
-    return choice(
+    verify: str = choice(
         NONE,
         (NONE, AUTHORITIES),
         help="CA: the certificate's chain must end in one of the certificates below. NONE: only its dates are checked.",
     )
-
-
-def authorities() -> Any:
-    """``ca_certificates``."""
-    return text(
+    ca_certificates: str = text(
         limit=65_536,
         multiline=True,
         check=authorities_problem,
@@ -43,36 +36,17 @@ def authorities() -> Any:
         label="CA certificates",
         help="PEM, one or more.",
     )
-
-
-def warn_days() -> Any:
-    """``warn_days``."""
-    return integer(30, low=0, high=3650, label="Warn below", help="Days left at which the message warns.")
-
-
-def fail_days() -> Any:
-    """``fail_days``."""
-    return integer(
+    warn_days: int = integer(30, low=0, high=3650, label="Warn below", help="Days left at which the message warns.")
+    fail_days: int = integer(
         0, low=0, high=3650, label="Fail below", help="Days left at which the check fails; 0: when it ended."
     )
-
-
-@dataclass(frozen=True, slots=True)
-class CertificateCheck:
-    """What the two kinds do with these parameters."""
-
-    sni: str
-    verify: str
-    ca_certificates: str
-    warn_days: int
-    fail_days: int
 
     @property
     def tls(self) -> Tls:
         """How to shake hands."""
         return Tls(server_name=self.sni, authorities=self.ca_certificates if self.verify == AUTHORITIES else "")
 
-    def check(self, conversation: Conversation) -> str:
+    def check_certificate(self, conversation: Conversation) -> str:
         """What to say about the server's certificate. Raises CertificateError."""
         return check_dates(conversation.certificate, warn_days=self.warn_days, fail_days=self.fail_days)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Final
+from typing import Any, Final
 
 import h11
 
+from monitors.parameters import integer, text
 from monitors.spec import ProbeSpec
 from monitors.wire.stream import Conversation, WrongAnswer, shown
 
@@ -113,6 +114,50 @@ def codes_problem(text: str) -> str:
     except ValueError as error:
         return str(error)
     return ""
+
+
+def code_problem(code: int) -> str:
+    """What is wrong with one status code; empty when nothing is."""
+    return "" if code == 0 or 100 <= code <= 599 else f"{code} is no status code: 100 to 599, or 0 for none."
+
+
+def http_request() -> Any:
+    """``http_request``."""
+    return text("HEAD /", required=True, check=request_problem, label="HTTP request", help="Method and path.")
+
+
+def resp_code() -> Any:
+    """``resp_code``."""
+    return text(
+        "200",
+        required=True,
+        check=codes_problem,
+        label="Response codes",
+        help="Status codes that pass, such as 200-299, 301.",
+    )
+
+
+def trofs_code() -> Any:
+    """``trofs_code``."""
+    return integer(
+        0,
+        low=0,
+        high=599,
+        check=code_problem,
+        label="Maintenance code",
+        help="Status code that says the server is under maintenance: the service then takes no new clients (GOING OUT "
+        "OF SERVICE). 0: none.",
+    )
+
+
+def custom_headers(host: str = "the VIP") -> Any:
+    """``custom_headers``; ``host`` is what is sent as Host without one among them."""
+    return text(
+        limit=1024,
+        multiline=True,
+        check=headers_problem,
+        help=f"Name: value, one on each line. Without Host, {host} is sent as host.",
+    )
 
 
 def host_of(spec: ProbeSpec, headers: Headers, default_port: int) -> str:

@@ -6,9 +6,11 @@ Expressions are RE2's, which takes time linear in the answer: one that backtrack
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import re2
+
+from monitors import parameters
 
 _MEMORY: Final = 1 << 20  # bytes that a compiled expression may take
 
@@ -36,6 +38,17 @@ def problem(wanted: str) -> str:
         text = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
         return f"“{wanted}” is no regular expression (RE2 syntax): {text}."
     return ""
+
+
+def trofs_string() -> Any:
+    """``trofs_string``, a parameter of the kinds that look at content."""
+    return parameters.text(
+        limit=128,
+        check=problem,
+        label="Maintenance text",
+        help="Text, or /…/, in the answer that says the server is under maintenance: the service then takes no new "
+        "clients (GOING OUT OF SERVICE). Empty: none.",
+    )
 
 
 def unescaped(text: str) -> bytes:

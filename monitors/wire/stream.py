@@ -30,6 +30,10 @@ class WrongAnswer(Exception):  # noqa: N818 - a verdict about the server, not a 
     """The server answered, and not as it should; the text is for the operator."""
 
 
+class Maintenance(Exception):  # noqa: N818 - as WrongAnswer
+    """The server answered that it is under maintenance; the text is for the operator."""
+
+
 class Conversation:
     """An open connection. ``waiting_for`` completes the sentence “connected, …” when the time is over."""
 
@@ -160,7 +164,7 @@ async def converse(spec: ProbeSpec, talk: Talk, tls: Tls | None = None) -> Probe
     ip_address(spec.address)
     start = perf_counter()
     conversation = Conversation(spec)
-    success = False
+    success = leaving = False
     try:
         async with asyncio.timeout(spec.timeout):
             await conversation.connect(spec.port, (tls or Tls()) if spec.secure else None)
@@ -172,6 +176,8 @@ async def converse(spec: ProbeSpec, talk: Talk, tls: Tls | None = None) -> Probe
         message = f"connected, {conversation.waiting_for} within {spec.timeout:g} s"
     except (WrongAnswer, CertificateError) as error:
         message = str(error)
+    except Maintenance as said:
+        message, leaving = str(said), True
     except ssl.SSLError as error:
         message = failure_in_words(error)
     except OSError as error:
@@ -183,7 +189,7 @@ async def converse(spec: ProbeSpec, talk: Talk, tls: Tls | None = None) -> Probe
             conversation.close()
         else:
             conversation.abort()
-    return ProbeResult(success=success, message=message, duration=perf_counter() - start)
+    return ProbeResult(success=success, message=message, duration=perf_counter() - start, leaving=leaving)
 
 
 def shown(answer: str | bytes) -> str:

@@ -10,9 +10,9 @@ from tests import factories
 from tests.browser import seed
 from tests.browser.conftest import ROOT, SCREENSHOTS, Apply, log_in
 from webui import live
-from webui.actions import servers
+from webui.actions import eventtargets, servers
 from webui.choices import State
-from webui.models import HealthState, Server, Service, VServer
+from webui.models import EventDelivery, EventTarget, HealthState, Server, Service, VServer
 from webui.templatetags.halfpipe import figure
 
 pytestmark = pytest.mark.browser
@@ -189,6 +189,14 @@ def test_figures_are_written_the_same_by_server_and_browser(operator: Page, cons
         assert operator.evaluate(script, value) == figure(value), value
 
 
+def _target() -> int:
+    """A target that fails, with all that its page can show."""
+    values = {"name": "collector", "target_type": "SYSLOG", "host": "collector.example"}
+    made = EventTarget.objects.first() or eventtargets.create(factories.SYSTEM, values)
+    EventDelivery.objects.update(failures=3, last_error="UDP to collector.example port 514: its name is not found")
+    return made.pk
+
+
 def _addresses(apply: Apply) -> list[str]:
     pks = {model: apply(lambda model=model: model.objects.first().pk) for model in (Server, Service, VServer)}
     server, service, vserver = pks[Server], pks[Service], pks[VServer]
@@ -207,6 +215,11 @@ def _addresses(apply: Apply) -> list[str]:
         "/services/add/",
         "/monitors/add/",
         "/monitors/add/?kind=TCP",
+        "/eventtargets/",
+        "/eventtargets/add/",
+        "/eventtargets/add/?target_type=EMAIL",
+        f"/eventtargets/{apply(_target)}/",
+        f"/vservers/{vserver}/preview/",
         "/nothing/",
     ]
 

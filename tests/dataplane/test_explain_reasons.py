@@ -10,7 +10,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from dataplane.explain import DROP, PASS, REDIRECT, Explanation, Ran, conclude, fingerprint, kind_of, predict
+from dataplane.explain import DROP, PASS, REDIRECT, Explanation, Ran, Stages, conclude, fingerprint, kind_of, predict
 from dataplane.explain_query import build_frame, parse_query
 from dataplane.plan import describe, plan
 from dataplane.ports import Interface
@@ -59,7 +59,7 @@ FRAME = build_frame(parse_query(CLIENT, VIP), OWN)
 
 def explained(verdict: str, result: bytes, moved: Collection[Reason], frame: bytes = FRAME) -> Explanation:
     ran = Ran(verdict, result, frozenset(moved))
-    return conclude(frame, ran, tables(), interface=ETH0, interfaces=(ETH0, ETH1))
+    return conclude(frame, Stages(ran), tables(), interface=ETH0, interfaces=(ETH0, ETH1))
 
 
 def chosen() -> int:
@@ -138,7 +138,7 @@ def test_a_vserver_that_remembers_is_not_compared_and_a_slot_that_did_not_decide
     made.vservers[key] = replace(entry, flags=VServerFlag.SESSIONS)
     for service in (1, 2):
         ran = Ran(REDIRECT, forwarded(service), frozenset({Reason.FORWARDED}))
-        found = conclude(FRAME, ran, made, interface=ETH0, interfaces=(ETH0, ETH1))
+        found = conclude(FRAME, Stages(ran), made, interface=ETH0, interfaces=(ETH0, ETH1))
         assert (found.agrees, found.service_ids) == (None, (service,))
         assert (found.slot is None) == (service != chosen())
         assert any("remembers flows or clients" in note for note in found.notes)

@@ -214,7 +214,7 @@ def test_flows_count_until_they_time_out() -> None:
     now = 1000 * second
 
     def count(age: int, *, kind: int = 0, closing: int = 0, vserver: int = 5, embryos: bool = False) -> int:
-        key = bytes(16) * 2 + struct.pack(">HHBB2x", 40000, 80, 6, kind)
+        key = bytes(8) + struct.pack(">HHBB2x", 40000, 80, 6, kind)
         value = struct.pack("<QIIII", now - age * second, 3, 7, vserver, closing)
         found = list(layout.live_flows(key, value, now, {5: 120}, embryos=embryos))
         assert found in ([], [(vserver, 3)])

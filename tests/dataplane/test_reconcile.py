@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 from unittest.mock import Mock
 
@@ -11,9 +12,10 @@ import pytest
 
 from dataplane import reconcile
 from dataplane.desired import Configuration, ProbeTarget, VServerConfig
+from dataplane.forwarding import Forwarding, Mode, Wish
 from dataplane.plan import Step, Table, dump
 from dataplane.reconcile import HOLD_SECONDS, VERIFY_SECONDS, Reconciler
-from dataplane.tables import Count, IPAddress, Reason, Tables
+from dataplane.tables import Count, IPAddress, Reason, SettingFlag, Tables
 from tests.dataplane.network import ETH0, HASH_KEY, mac_of, service, vserver
 from tests.fakes import FakeLinks, FakeMaps, FakeNeighbours, Packet, where
 
@@ -173,6 +175,42 @@ def test_a_verdict_is_applied_without_working_out_everything_anew(monkeypatch: p
     monkeypatch.undo()
     for down in ((), (3,)):
         anew.reconciler.round(three_services(5, *down))
+    assert dump(bench.maps.tables) == dump(anew.maps.tables)
+
+
+def test_a_verdict_is_applied_without_asking_about_the_network_when_nothing_happened_to_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench()
+    for _ in range(2):
+        bench.reconciler.round(three_services())
+    for port, name in ((FakeLinks, "interfaces"), (FakeLinks, "ensure_attached"), (FakeNeighbours, "table")):
+        monkeypatch.setattr(port, name, Mock(side_effect=AssertionError(name)))
+    assert where(bench.maps.tables, CLIENT).reason is Reason.FORWARDED
+    done = bench.reconciler.round(three_services(2, 1, 2), same_network=True)
+    assert (done.error, done.desired.revision, done.summary.count("ring 1")) == ("", 2, 1)
+    assert not bench.reconciler.round(three_services(2, 1, 2), same_network=True).summary
+    monkeypatch.undo()
+    anew = Bench()
+    for _ in range(2):
+        anew.reconciler.round(three_services(2, 1, 2))
+    assert dump(bench.maps.tables) == dump(anew.maps.tables)
+    assert not bench.reconciler.round(three_services(2, 1, 2)).summary
+
+
+@pytest.mark.parametrize("down", [(1, 2, 3), ()], ids=["the last service goes", "another vserver comes"])
+def test_more_than_a_verdict_asks_about_the_network_all_the_same(down: tuple[int, ...]) -> None:
+    bench = Bench()
+    for _ in range(2):
+        bench.reconciler.round(three_services())
+    wanted = three_services(2, *down)
+    if not down:
+        other = replace(wanted.vservers[0], config_id=77, port=81, name="other")
+        wanted = replace(wanted, vservers=(*wanted.vservers, other))
+    bench.reconciler.round(wanted, same_network=True)
+    anew = Bench()
+    anew.reconciler.round(three_services())
+    anew.reconciler.round(wanted)
     assert dump(bench.maps.tables) == dump(anew.maps.tables)
 
 
@@ -340,3 +378,55 @@ def test_what_the_kernel_cannot_be_asked_is_raised() -> None:
 
     with pytest.raises(OSError, match="No such device"):
         Bench(maps=Gone()).reconciler.round(three_services())
+
+
+# XDP or tc
+
+
+def modes_in_use(bench: Bench) -> dict[int, str]:
+    return {index: str(found.mode) for index, found in bench.reconciler.forwarding.items()}
+
+
+def test_the_mode_and_the_interfaces_of_services_reach_the_kernel_and_come_back() -> None:
+    bench = Bench()
+    bench.links.xdp_capable = {2}
+    bench.reconciler.round(replace(three_services(), mode=Mode.XDP))
+    assert bench.links.wishes == [Wish(Mode.XDP, frozenset([2]))]
+    assert modes_in_use(bench) == {2: "xdp"}
+    bench.reconciler.round(replace(three_services(2), mode=Mode.TC), same_network=True)
+    assert bench.links.wishes[-1].mode is Mode.TC
+    assert modes_in_use(bench) == {2: "tc"}
+
+
+def test_tagged_frames_are_told_to_who_chooses_the_mode() -> None:
+    bench = Bench()
+    bench.reconciler.round(replace(three_services(), rules=SettingFlag.TAGGED))
+    assert bench.links.wishes[-1].tagged
+
+
+def test_before_a_service_gets_another_interface_tc_takes_over_where_xdp_could_not_send_there() -> None:
+    bench = Bench()
+    bench.links.add(3, "eth1", bytes.fromhex("020000000003"), "10.88.0.2/24")
+    bench.reconciler.wanted_interfaces = None
+    bench.links.xdp_capable = {2}
+    far = ip_address("10.88.0.21")
+    bench.neighbours.hosts[3, far] = mac_of(SERVERS[0])
+    bench.reconciler.round(configuration(vserver(1, service(1, str(SERVERS[0])))))
+    assert modes_in_use(bench) == {2: "xdp", 3: "tc"}
+    moved = configuration(vserver(1, service(1, str(SERVERS[0])), service(2, str(far))), revision=2)
+    bench.reconciler.round(moved)  # which only asks for the new server's MAC
+    bench.links.wishes.clear()
+    at_first_wish: list[set[int]] = []
+    ensure = bench.links.ensure_modes
+
+    def watched(self: FakeLinks, ifindexes: Collection[int], wish: Wish) -> tuple[list[str], Mapping[int, Forwarding]]:
+        at_first_wish.append({entry.ifindex for entry in bench.maps.tables.services.values()})
+        del self
+        return ensure(ifindexes, wish)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FakeLinks, "ensure_modes", watched)
+        bench.reconciler.round(moved)
+    assert [wish.egress for wish in bench.links.wishes] == [frozenset([2, 3])] * 2
+    assert at_first_wish == [{2}, {2, 3}]
+    assert modes_in_use(bench) == {2: "tc", 3: "tc"}

@@ -9,6 +9,7 @@ import pytest
 
 from dataplane import report
 from dataplane.desired import Path
+from dataplane.forwarding import Forwarding, Mode
 from dataplane.tables import Count, Counters, HashField, Reason, ServiceEntry, Tables, VServerEntry, VServerKey
 from tests import factories
 from tests.dataplane.network import ETH0
@@ -113,3 +114,13 @@ def test_paths_are_written_once_and_again_only_when_they_change() -> None:
 def test_a_server_that_was_added_after_the_round_is_left_for_the_next_one() -> None:
     server = factories.server(1)
     assert not report.save_paths("d", {server.pk: ip_address(server.address)}, {}, (ETH0,))
+
+
+def test_interfaces_tell_their_mode_where_the_forwarder_is_attached() -> None:
+    found = {ETH0.ifindex: Forwarding(Mode.TC, "the driver tg3 has no native XDP", refused=True)}
+    [row] = report.interface_rows((ETH0,), frozenset([ETH0.ifindex]), found)
+    assert (row["attached"], row["mode"], row["mode_refused"]) == (True, "tc", True)
+    assert row["mode_reason"] == "the driver tg3 has no native XDP"
+    [row] = report.interface_rows((ETH0,), frozenset(), found)
+    assert not row["attached"]
+    assert "mode" not in row

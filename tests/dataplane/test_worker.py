@@ -160,25 +160,28 @@ def test_a_kernel_that_refuses_to_answer_is_reported(
     assert "Operation not permitted" in DataplaneStatus.objects.get().last_error
 
 
+@pytest.mark.parametrize(
+    ("heard", "same_network"), [(("netlink",), False), ((worker.WAKE,), True), ((worker.WAKE, "netlink"), False)]
+)
 def test_many_events_make_one_round_and_stop_ends_the_loop(
-    running: worker.Worker, monkeypatch: pytest.MonkeyPatch
+    running: worker.Worker, monkeypatch: pytest.MonkeyPatch, heard: tuple[str, ...], same_network: bool
 ) -> None:
-    looks = 0
+    looks = []
     stop = threading.Event()
 
-    def look(_self: worker.Worker) -> None:
-        nonlocal looks
-        looks += 1
+    def look(_self: worker.Worker, *, same_network: bool) -> None:
+        looks.append(same_network)
         stop.set()
 
     monkeypatch.setattr(worker.Worker, "look", look)
     monkeypatch.setattr(worker.Worker, "count", lambda _self: None)
     events: queue.SimpleQueue[str] = queue.SimpleQueue()
     for _ in range(50):
-        events.put("netlink")
+        for event in heard:
+            events.put(event)
     started = time.monotonic()
     worker.run(running, events, stop)
-    assert looks == 1
+    assert looks == [same_network]
     assert events.empty()
     assert time.monotonic() - started < 1
 

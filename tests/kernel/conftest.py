@@ -16,14 +16,16 @@ from tests.kernel.bench import EGRESS_MAC, OWN_MAC, ROOT, Bench, run, service_ma
 
 @pytest.fixture(scope="session")
 def object_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The forwarder, compiled from the tree as it is."""
+    """The forwarder, compiled from the tree as it is, with the one for XDP beside it."""
     if os.geteuid():
         pytest.skip("needs root: loads eBPF and makes network namespaces")
-    target = tmp_path_factory.mktemp("bpf") / "forward.bpf.o"
+    folder = tmp_path_factory.mktemp("bpf")
+    flags = ("-O2", "-g", "-Wall", "-Wextra", "-Werror", "-target", "bpf")
     include = f"-I/usr/include/{os.uname().machine}-linux-gnu"
-    source = str(ROOT / "dataplane/bpf/forward.bpf.c")
-    run("clang", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-target", "bpf", include, "-c", source, "-o", str(target))
-    return target
+    for name in ("forward", "forward_xdp"):
+        source = str(ROOT / f"dataplane/bpf/{name}.bpf.c")
+        run("clang", *flags, include, "-c", source, "-o", str(folder / f"{name}.bpf.o"))
+    return folder / "forward.bpf.o"
 
 
 @pytest.fixture

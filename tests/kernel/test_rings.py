@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from dataplane.kernel import loader
 from dataplane.kernel.libbpf import Map
 from dataplane.kernel.maps import KernelMaps
 from dataplane.plan import Delete, Put, Step, Table
-from dataplane.tables import MAX_VSERVERS, RING_SLOTS
+from dataplane.tables import MAX_VSERVERS, RING_SLOTS, HashField, VServerEntry, VServerKey
 from tests.kernel.bench import whole_ring
 
 pytestmark = pytest.mark.kernel
@@ -154,3 +155,38 @@ def test_many_changes_leave_neither_descriptors_nor_maps_behind(bench: Bench) ->
     for inner_id in former.values():
         with pytest.raises(FileNotFoundError):
             Map.by_id(inner_id)
+
+
+def test_frames_that_have_a_vserver_find_its_ring_until_they_have_left(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One wait before the first ring or policy goes, however many go; none where no vserver has changed."""
+    keys = [VServerKey(ip_address(f"192.0.2.{number}"), 6, 80) for number in (1, 2, 3)]
+    full = ip_address("255.255.255.255")
+    apply(puts(dict.fromkeys((1, 2, 3), whole_ring(1))), bench.maps)
+    for number, key in enumerate(keys, start=1):
+        bench.maps.apply(Put(Table.VSERVERS, key, VServerEntry(number, number, HashField.SOURCE, full)))
+    done: list[str] = []
+    update, delete = bench.outer.update, bench.outer.delete
+
+    def seen_update(key: bytes, value: bytes, size: int | None = None) -> None:
+        done.append("update")
+        update(key, value, size)
+
+    def seen_delete(key: bytes) -> None:
+        done.append("delete")
+        delete(key)
+
+    monkeypatch.setattr(bench.outer, "update", seen_update)
+    monkeypatch.setattr(bench.outer, "delete", seen_delete)
+    rings = bench.another.read().rings
+    apply([Delete(Table.VSERVERS, key) for key in keys[:2]], bench.maps)
+    assert not done
+    apply([Delete(Table.POLICIES, 1)], bench.maps)
+    assert done == ["update"]
+    assert bench.another.read().rings == rings
+    apply([Delete(Table.RINGS, 1), Delete(Table.RINGS, 2)], bench.maps)
+    assert done == ["update", "delete", "delete"]
+    apply([Delete(Table.VSERVERS, keys[2]), Delete(Table.RINGS, 9), Delete(Table.RINGS, 3)], bench.maps)
+    assert done[3:] == ["delete", "update", "delete"]  # an empty slot is nothing to wait by
+    assert not bench.another.read().rings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from datetime import datetime
 from typing import Any
 
 from webui.models import HealthState, Monitor, ProbeTarget, Server, Service, ServiceMonitorBinding
@@ -31,7 +30,6 @@ def target(of: Service, address: str | None = None, vip: str = VIP) -> ProbeTarg
 
 
 def health(
-    due_at: datetime,
     *,
     of: Service | None = None,
     by: Monitor | None = None,
@@ -44,4 +42,4 @@ def health(
     by = by or monitor()
     at = at or target(of)
     ServiceMonitorBinding.objects.get_or_create(service=of, monitor=by, defaults={"state": binding})
-    return HealthState.objects.create(target=at, service=of, monitor=by, due_at=due_at, **values)
+    return HealthState.objects.create(target=at, service=of, monitor=by, **values)

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import redis as redis_client
 from django.apps import apps
-from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from monitors import registry, trying
@@ -80,7 +79,7 @@ def test_a_probe_answers_with_its_steps_and_changes_no_row(store: object, one: A
     ServerPath.objects.create(
         director="d1", server=service.server, eligible=True, mac="02:00:00:00:00:01", interface="eth1"
     )
-    rows.health(timezone.now(), of=service, by=monitor, at=target, recent="PFP")
+    rows.health(of=service, by=monitor, at=target, recent="PFP")
     with by_hand(silent) as port:
         Monitor.objects.filter(pk=monitor.pk).update(dest_port=port)
         before = everything()
@@ -275,7 +274,7 @@ def test_the_time_is_the_monitors_the_learned_one_or_a_minute(one: Any) -> None:
     assert trying.attempt_of(*one).spec.timeout == 1.0
     Monitor.objects.filter(pk=monitor.pk).update(lrtm=True, deviation=1, resp_timeout=30)
     monitor.refresh_from_db()
-    rows.health(timezone.now(), of=service, by=monitor, at=target, average_time=0.25)
+    rows.health(of=service, by=monitor, at=target, average_time=0.25)
     assert trying.attempt_of(*one).spec.timeout == 1.25
     assert HealthState.objects.get().average_time == 0.25
     long = rows.monitor(interval=600, resp_timeout=500)

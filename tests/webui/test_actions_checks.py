@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any
 
@@ -104,20 +103,19 @@ def test_deleting_a_vserver_or_service_takes_its_checks_along() -> None:
     assert (HealthState.objects.count(), ProbeTarget.objects.count()) == (0, 0)
 
 
-def all_up_and_not_due() -> None:
-    later = timezone.now() + timedelta(hours=1)
-    HealthState.objects.update(state=State.UP, due_at=later, recent="PPP", claimed_until=later, response="fine")
+def all_up() -> None:
+    HealthState.objects.update(state=State.UP, recent="PPP", checked_at=timezone.now(), response="fine", edition=7)
 
 
-def test_a_new_address_of_a_server_makes_its_states_unknown_and_due_and_history_says_why() -> None:
+def test_a_new_address_of_a_server_makes_its_states_unknown_and_history_says_why() -> None:
     first, second = factories.service(factories.server(1)), factories.service(factories.server(2))
     factories.vserver(first, second)
-    all_up_and_not_due()
+    all_up()
     servers.update(SYSTEM, first.server, {"address": "10.77.0.21"})
     forgotten, kept = HealthState.objects.get(service=first), HealthState.objects.get(service=second)
-    assert (forgotten.state, forgotten.recent, forgotten.claimed_until) == (State.UNKNOWN, "", None)
-    assert forgotten.due_at <= timezone.now()
-    assert (kept.state, kept.recent) == (State.UP, "PPP")
+    assert (forgotten.state, forgotten.recent, forgotten.checked_at) == (State.UNKNOWN, "", None)
+    assert forgotten.edition == 8  # figures in Redis, and a check under way, count no more
+    assert (kept.state, kept.recent, kept.edition) == (State.UP, "PPP", 7)
     transition = HealthTransition.objects.get()
     assert (transition.service, transition.old, transition.new) == (first, State.UP, State.UNKNOWN)
     assert "from 10.77.0.11 to 10.77.0.21" in transition.reason
@@ -126,33 +124,32 @@ def test_a_new_address_of_a_server_makes_its_states_unknown_and_due_and_history_
 def test_other_changes_of_a_server_leave_its_states() -> None:
     service = factories.service()
     factories.vserver(service)
-    all_up_and_not_due()
+    all_up()
     servers.update(SYSTEM, service.server, {"comment": "x"})
     assert HealthState.objects.get().state == State.UP
 
 
 def test_a_new_vip_is_checked_from_the_start() -> None:
     vserver = factories.vserver(factories.service())
-    all_up_and_not_due()
+    all_up()
     vservers.update(SYSTEM, vserver, {"address": "10.77.0.9"})
     state = HealthState.objects.get()
     assert (state.state, state.target.vip, state.probes) == (State.UNKNOWN, "10.77.0.9", 0)
-    assert state.due_at <= timezone.now()
+    assert (state.checked_at, state.edition == 7) == (None, False)
 
 
 @pytest.mark.parametrize(
-    ("values", "due", "recent"),
-    [({"interval": 9}, True, "PPP"), ({"dest_port": 81}, True, ""), ({"name": "new"}, False, "PPP")],
+    ("values", "edition", "recent"),
+    [({"interval": 9}, 7, "PPP"), ({"dest_port": 81}, 8, ""), ({"name": "new"}, 7, "PPP")],
 )
-def test_a_changed_monitor_is_due_now(values: dict[str, Any], due: bool, recent: str) -> None:
+def test_results_count_on_unless_another_question_is_asked(values: dict[str, Any], edition: int, recent: str) -> None:
     service, monitor = factories.service(), factories.monitor()
     services.bind_monitor(SYSTEM, service, monitor)
     factories.vserver(service)
-    all_up_and_not_due()
+    all_up()
     monitors.update(SYSTEM, monitor, values)
     state = HealthState.objects.get()
-    assert (state.due_at <= timezone.now(), state.recent, state.state) == (due, recent, State.UP)
-    assert (state.claimed_until is None) == due  # a result by the old values will not count
+    assert (state.edition, state.recent, state.state) == (edition, recent, State.UP)
 
 
 @pytest.mark.parametrize("size", [1, 12])

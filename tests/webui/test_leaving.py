@@ -20,6 +20,7 @@ from webui.actions.base import PermissionRefused
 from webui.choices import AuditVerb, State
 from webui.effective import Verdict, departure_of, takes_clients, verdict_of, vserver_state
 from webui.models import AuditEntry, DirectorCounters, HealthState, Installation, Server, Service, ServiceMonitorBinding
+from webui.models.health import SHARDS
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -91,6 +92,30 @@ def test_a_service_whose_checks_fail_while_it_leaves_is_down_and_serves_nobody()
     assert found.state == State.DOWN_GOING_OUT
     assert found.reason.startswith("ping: no answer; it is disabled")
     assert not takes_clients(found, keeps_no_flows=True)
+
+
+def by_monitors(states: dict[int, tuple[str, int]], threshold: int = 0) -> Verdict:
+    """States and weights of monitors by their number."""
+    from webui.models import Monitor  # noqa: PLC0415 - rows of no database
+
+    bound = [
+        ServiceMonitorBinding(service=a_service(), monitor=Monitor(pk=pk, name=f"m{pk}"), weight=weight)
+        for pk, (_state, weight) in states.items()
+    ]
+    health = {pk: HealthState(state=state, response="503") for pk, (state, _weight) in states.items()}
+    return verdict_of(a_service(mon_threshold=threshold), bound, health, NOON)
+
+
+def test_a_server_that_says_it_is_under_maintenance_takes_no_new_clients_and_keeps_its_flows() -> None:
+    going, up, down = State.GOING_OUT, State.UP, State.DOWN
+    found = by_monitors({1: (up, 1), 2: (going, 1)})
+    assert (found.state, found.reason) == (State.GOING_OUT, "m2: 503")
+    for sessionless in (True, False):
+        assert not takes_clients(found, keeps_no_flows=sessionless)
+    assert by_monitors({1: (down, 1), 2: (going, 1)}).state == State.DOWN
+    assert by_monitors({1: (up, 3), 2: (going, 1)}, threshold=3).state == State.GOING_OUT
+    assert by_monitors({1: (down, 3), 2: (going, 1)}, threshold=3).state == State.DOWN
+    assert by_monitors({1: (down, 3), 2: (going, 3)}, threshold=3).state == State.GOING_OUT
 
 
 @pytest.mark.parametrize(
@@ -235,9 +260,11 @@ def test_a_leaving_service_that_fails_is_a_problem(service: Service) -> None:
 @pytest.mark.parametrize(("delay", "checked"), [(0, False), (90, True)])
 def test_a_service_is_checked_until_it_is_out(service: Service, delay: int, checked: bool) -> None:
     services.disable(SYSTEM, service, delay)
-    HealthState.objects.update(due_at=timezone.now() - MINUTE)
-    assert bool(store.claim(timezone.now(), 10)) is checked
-    assert store.claim(timezone.now() + timedelta(seconds=91), 10) == []
+    service.refresh_from_db()
+    found = store.load(range(SHARDS), timezone.now())
+    assert bool(found) is checked
+    assert all(plan.ends == service.out_of_service_at for plan, _known in found)
+    assert store.load(range(SHARDS), timezone.now() + timedelta(seconds=91)) == []
 
 
 def count_flows(service: Service, number: int) -> None:
@@ -337,5 +364,5 @@ def test_the_page_takes_as_many_queries_for_many_services_as_for_one(
     for one in range(number):
         bound = factories.service(server, name=f"s{one}", port=one + 1)
         factories.vserver(bound, name=f"v{one}", port=one + 1)
-    with django_assert_num_queries(13):  # session, user, the row, and the world
+    with django_assert_num_queries(14):  # session, user, the row, and the world
         owner.get(f"/servers/{server.pk}/disable-after/")

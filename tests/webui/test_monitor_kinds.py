@@ -14,10 +14,12 @@ from django.urls import reverse
 from django.utils import timezone
 
 from monitors import store
+from monitors.check import Check
 from tests import factories
 from webui import details
 from webui.actions import monitors, services, vservers
 from webui.models import AuditEntry, HealthState, Monitor
+from webui.models.health import SHARDS
 from webui.models.sealed import CannotOpenError, opened, seal
 
 pytestmark = pytest.mark.django_db
@@ -45,7 +47,12 @@ def owner(client: Client) -> Client:
 def test_parameters_are_given_in_either_spelling_and_completed_by_defaults() -> None:
     monitor = make("http", httpRequest="GET /health", resp_code="200-204")
     assert monitor.monitor_type == "HTTP"
-    assert monitor.params == {"http_request": "GET /health", "resp_code": "200-204", "custom_headers": ""}
+    assert monitor.params == {
+        "http_request": "GET /health",
+        "resp_code": "200-204",
+        "trofs_code": 0,
+        "custom_headers": "",
+    }
 
 
 def test_wrong_parameters_are_refused_each_by_its_name() -> None:
@@ -141,7 +148,7 @@ def _checked(monitor: Monitor) -> HealthState:
     service = factories.service(service_type="TCP", port=8080)
     services.bind_monitor(SYSTEM, service, monitor)
     factories.vserver(service, service_type="TCP", port=8080)
-    HealthState.objects.update(recent="PPP", due_at=timezone.now())
+    HealthState.objects.update(recent="PPP")
     return HealthState.objects.get(monitor=monitor)
 
 
@@ -155,20 +162,20 @@ def test_a_changed_parameter_or_secret_is_another_question() -> None:
         assert state.recent == recent, values
 
 
-def test_a_claim_has_the_parameters_and_the_secret_in_memory_only() -> None:
+def test_a_check_has_the_parameters_and_the_secret_in_memory_only() -> None:
     _checked(make("FTP", user_name="probe", password=SECRET, secure=True))
-    (claim,) = store.claim(timezone.now(), 10)
-    assert dict(claim.spec.params) == {"user_name": "probe", "password": SECRET}
-    assert (claim.spec.port, claim.spec.secure, claim.spec.problem) == (8080, True, "")
-    assert SECRET not in repr(claim)
+    ((plan, _known),) = store.load(range(SHARDS), timezone.now())
+    assert dict(plan.spec.params) == {"user_name": "probe", "password": SECRET}
+    assert (plan.spec.port, plan.spec.secure, plan.spec.problem) == (8080, True, "")
+    assert SECRET not in repr(plan)
 
 
 def test_without_its_key_a_monitor_fails_its_checks_with_the_reason_and_can_be_mended(settings: Any) -> None:
     monitor = make("FTP", password=SECRET)
     _checked(monitor)
     settings.SECRET_KEY = "another key, as long as one has to be"
-    (claim,) = store.claim(timezone.now(), 10)
-    assert claim.spec.problem == "The stored secrets cannot be decrypted: SECRET_KEY has changed since."
+    ((plan, _known),) = store.load(range(SHARDS), timezone.now())
+    assert plan.spec.problem == "The stored secrets cannot be decrypted: SECRET_KEY has changed since."
     monitors.update(SYSTEM, monitor, {"password": "new"})
     monitor.refresh_from_db()
     assert opened(monitor.secrets) == {"password": "new"}
@@ -198,6 +205,50 @@ def test_the_command_for_the_director_fits_the_kind() -> None:
     assert command() == f"openssl s_client -connect {state.target.address}:8080"
 
 
+def test_times_have_units_in_netscalers_spellings() -> None:
+    monitor = make("TCP", dest_port=80, interval="500 MSEC", respTimeout="200ms", downTime="2 min", units1="MSEC")
+    assert (monitor.seconds("interval"), monitor.seconds("resp_timeout")) == (0.5, 0.2)
+    assert (monitor.seconds("down_time"), monitor.deviation_unit) == (120.0, "MSEC")
+    monitors.update(SYSTEM, monitor, {"units3": "SEC", "interval": 3})
+    monitor.refresh_from_db()
+    assert (monitor.time_text("interval"), monitor.seconds("interval")) == ("3 s", 3.0)
+    monitors.update(SYSTEM, monitor, {"interval": "900"})  # the unit stays
+    monitor.refresh_from_db()
+    assert monitor.time_text("interval") == "900 s"
+
+
+def test_times_keep_their_order_and_limits_whatever_their_unit() -> None:
+    given: dict[str, Any] = {"dest_port": 80}
+    words = refusal("TCP", interval="500 MSEC", **given)["resp_timeout"]
+    assert words == "The response timeout (2 s) must be shorter than the interval (500 ms)."
+    assert "shorter than 200 ms" in refusal("TCP", interval="199 MSEC", resp_timeout="9 MSEC", **given)["interval"]
+    assert "more than 20940 s" in refusal("TCP", interval="350 MIN", **given)["interval"]
+    assert make("TCP", "long", interval="349 MIN", **given)
+    assert "more than 20939 s" in refusal("TCP", down_time="20940000 MSEC", **given)["down_time"]
+    assert refusal("TCP", interval="5 HOURS", **given).keys() == {"interval_unit"}
+    assert refusal("TCP", resp_timeout_thresh=101, **given).keys() == {"resp_timeout_thresh"}
+
+
+def test_a_check_is_in_seconds_whatever_the_units() -> None:
+    _checked(make("TCP", interval="2 MIN", resp_timeout="1500 MSEC", down_time="90 SEC", resp_timeout_thresh=80))
+    ((plan, _known),) = store.load(range(SHARDS), timezone.now())
+    assert (plan.spec.timeout, plan.thresholds.interval, plan.thresholds.down_time) == (1.5, 120.0, 90.0)
+    assert plan.thresholds.slow_after == pytest.approx(1.2)
+
+
+def test_a_deviation_in_milliseconds_is_added_to_the_average() -> None:
+    state = _checked(make("TCP", lrtm=True, deviation="50 MSEC"))
+    HealthState.objects.filter(pk=state.pk).update(average_time=0.02)
+    ((plan, known),) = store.load(range(SHARDS), timezone.now())
+    assert Check(plan, known, 0.0, first=True).spec.timeout == pytest.approx(0.07)
+
+
+def test_options_without_a_meaning_here_are_refused_with_a_reason() -> None:
+    assert "by its MAC address" in refusal("TCP", dest_port=80, ipTunnel="YES")["ipTunnel"]
+    assert "server name (SNI)" in refusal("TCP", dest_port=80, sslProfile="p")["sslProfile"]
+    assert make("USER", script_name="check", dispatcherIP="127.0.0.1", dispatcherPort="3013")
+
+
 FORM = {
     "name": "web",
     "monitor_type": "HTTP",
@@ -207,6 +258,8 @@ FORM = {
     "failure_retries": "0",
     "success_retries": "1",
     "alert_retries": "0",
+    "resp_timeout_thresh": "0",
+    "trofs_code": "0",
     "deviation": "0",
     "down_time": "30",
     "dest_ip": "",
@@ -237,6 +290,24 @@ def test_a_monitor_is_added_and_changed_through_the_form_of_its_kind(owner: Clie
     owner.post(edit, given | {"http_request": "GET /y", "monitor_type": "TCP", "version": monitor.version})
     monitor.refresh_from_db()
     assert (monitor.monitor_type, monitor.params["http_request"], monitor.version) == ("HTTP", "GET /y", 2)
+
+
+def test_units_are_chosen_beside_their_number(owner: Client) -> None:
+    page = owner.get("/monitors/add/?kind=TCP").content.decode()
+    assert 'name="interval_unit"' in page
+    assert 'aria-label="Unit of the response timeout"' in page
+    given = FORM | {"monitor_type": "TCP", "dest_port": "80", "interval": "1500", "interval_unit": "MSEC"}
+    answer = owner.post("/monitors/add/?kind=TCP", given)
+    assert answer.status_code == 422
+    assert "(2 s) must be shorter than the interval (1500 ms)" in str(answer.context["form"].errors["resp_timeout"])
+    given |= {"resp_timeout": "700", "resp_timeout_unit": "MSEC"}
+    assert owner.post("/monitors/add/?kind=TCP", given).status_code == 302
+    monitor = Monitor.objects.get(name="web")
+    assert (monitor.time_text("interval"), monitor.time_text("resp_timeout")) == ("1500 ms", "700 ms")
+    edit = owner.get(reverse("edit", args=["monitors", monitor.pk])).content.decode()
+    assert '<option value="MSEC" selected>' in edit
+    facts = dict(details.detail("monitors", monitor.pk).facts)
+    assert (facts["Interval"], facts["Response timeout"]) == ("1500 ms", "700 ms")
 
 
 def test_errors_of_parameters_land_on_their_fields(owner: Client) -> None:

@@ -226,7 +226,7 @@ def test_a_vserver_is_not_offered_as_its_own_backup(client: Client) -> None:
 def test_the_ttl_rule_is_changed_by_a_page_and_recorded(client: Client) -> None:
     client.force_login(factories.owner())
     revision = Installation.objects.get().revision
-    answer = client.post("/settings/", {"ttl_rule": "on"}, follow=True)
+    answer = client.post("/settings/", {"ttl_rule": "on", "forwarding_mode": "AUTO"}, follow=True)
     assert "The settings were saved." in answer.content.decode()
     row = Installation.objects.get()
     assert (row.ttl_rule, row.revision) == (True, revision + 1)
@@ -251,7 +251,7 @@ def test_who_may_not_change_the_settings_sees_them_and_is_refused_on_the_record(
     client.force_login(user)
     page = client.get("/settings/").content.decode()
     assert "Your account may not change them" in page
-    assert client.post("/settings/", {"ttl_rule": "on"}).status_code == 403
+    assert client.post("/settings/", {"ttl_rule": "on", "forwarding_mode": "AUTO"}).status_code == 403
     with pytest.raises(PermissionRefused):
         installation.update(Actor(user, "page"), {"ttl_rule": True})
     assert AuditEntry.objects.filter(kind="installation", verb="refuse").count() == 2

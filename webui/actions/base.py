@@ -15,15 +15,15 @@ from django.db.models import F
 from webui import live, wake
 from webui.actions.errors import ConflictError, NotFoundError, PermissionRefused
 from webui.choices import AuditVerb, Interface
-from webui.models import AuditEntry, Installation, Monitor, Server, Service, VServer
+from webui.models import AuditEntry, EventTarget, Installation, Monitor, Server, Service, VServer
 
 __all__ = ["Actor", "Change", "ConflictError", "NotFoundError", "PermissionRefused", "change", "find", "wanted_version"]
 
 INSTALLATION = 1
 
-Configured = Server | Service | VServer | Monitor
+Configured = Server | Service | VServer | Monitor | EventTarget
 Changeable = Configured | Installation
-Named = TypeVar("Named", Server, Service, VServer, Monitor)
+Named = TypeVar("Named", Server, Service, VServer, Monitor, EventTarget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Change:
 
 
 def kind_of(model: type[models.Model]) -> str:
-    """The audit's name of a model: ``server``, ``service``, ``vserver`` or ``monitor``."""
+    """The audit's name of a model: ``server``, ``service``, ``vserver``, ``monitor`` or ``eventtarget``."""
     return str(model._meta.model_name)
 
 

@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from webui.backups import primaries
@@ -130,7 +130,10 @@ def _sync_states(wanted: Iterable[Check]) -> None:
 
 
 def forget(*, server: Server, reason: str) -> None:
-    """Set everything known about a server's checks to UNKNOWN and due now; ``reason`` goes into their history."""
+    """Set everything known about a server's checks to UNKNOWN; ``reason`` goes into their history.
+
+    They are run anew at once, as the checks see a new edition.
+    """
     now = timezone.now()
     of_server = HealthState.objects.filter(target__server=server)
     known = of_server.exclude(state=State.UNKNOWN).select_related("target", "service", "monitor").order_by("pk")
@@ -148,15 +151,12 @@ def forget(*, server: Server, reason: str) -> None:
         for state in known
     )
     of_server.filter(~Q(state=State.UNKNOWN)).update(state=State.UNKNOWN, since=now)
-    of_server.update(due_at=now, claimed_until=None, checked_at=None, recent="", response="", response_time=None)
+    of_server.update(edition=F("edition") + 1, checked_at=None, recent="", response="", response_time=None)
 
 
-def due_now(monitor: Monitor, *, forget_results: bool) -> None:
-    """Let the next sweep run every check of a monitor; a check under way, by the old values, will not count.
+def forget_results(monitor: Monitor) -> None:
+    """Drop the latest results of a monitor's checks: they no longer count towards a change of state.
 
-    ``forget_results`` also drops the latest results, which then no longer count towards a change of state.
+    A check under way, by the old values, will not count; the checks are run anew at once.
     """
-    states = HealthState.objects.filter(monitor=monitor)
-    states.update(due_at=timezone.now(), claimed_until=None)
-    if forget_results:
-        states.update(recent="")
+    HealthState.objects.filter(monitor=monitor).update(edition=F("edition") + 1, recent="")

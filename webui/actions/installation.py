@@ -10,7 +10,7 @@ from webui.actions.values import assign
 from webui.choices import AuditVerb
 from webui.models import Installation
 
-SETTINGS = ("ttl_rule",)
+SETTINGS = ("ttl_rule", "forwarding_mode")
 
 
 def update(actor: Actor, values: Mapping[str, Any]) -> Installation:

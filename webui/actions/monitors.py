@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 
@@ -12,8 +13,9 @@ from monitors.registry import KINDS
 from webui.actions import checks
 from webui.actions.base import Actor, change, reload, wanted_version
 from webui.actions.values import as_json, assign, fields_of, insert, name_of, rewrite
-from webui.choices import AdminState, AuditVerb
+from webui.choices import UNIT_SYMBOL, AdminState, AuditVerb
 from webui.models import Monitor
+from webui.models.monitor import TIMES
 from webui.models.sealed import CannotOpenError, opened, seal
 
 # After a change of anything else, earlier results answer another question.
@@ -21,20 +23,20 @@ SAME_QUESTION = frozenset(
     {
         "name",
         "state",
-        "interval",
-        "resp_timeout",
+        *TIMES,
+        *(f"{name}_unit" for name in TIMES),
+        "resp_timeout_thresh",
         "retries",
         "failure_retries",
         "success_retries",
         "alert_retries",
-        "down_time",
         "lrtm",
-        "deviation",
         "dest_ip",
         "transparent",
     }
 )
-NO_EFFECT_ON_CHECKS = frozenset({"name", "state", "dest_ip", "transparent"})
+_TIME: Final = re.compile(r"\s*(\d+)\s*([A-Za-z]+)\s*")
+_UNIT_WORDS: Final = {symbol.upper(): word for word, symbol in UNIT_SYMBOL.items()}
 
 
 def create(actor: Actor, values: Mapping[str, Any]) -> Monitor:
@@ -49,7 +51,7 @@ def create(actor: Actor, values: Mapping[str, Any]) -> Monitor:
 
 
 def update(actor: Actor, monitor: Monitor, values: Mapping[str, Any], expected_version: int | None = None) -> Monitor:
-    """Change a monitor; its checks become due at once. A secret that is not given stays, an empty one is removed.
+    """Change a monitor; its checks are run anew at once. A secret that is not given stays, an empty one is removed.
 
     Raises PermissionRefused, ConflictError, NotFoundError, ValidationError.
     """
@@ -57,14 +59,15 @@ def update(actor: Actor, monitor: Monitor, values: Mapping[str, Any], expected_v
         row = reload(monitor)
         wanted_version(row, expected_version)
         changed = rewrite(current, row, _with_parameters(row, values))
-        if changed - NO_EFFECT_ON_CHECKS:
-            checks.due_now(row, forget_results=bool(changed - SAME_QUESTION))
+        if changed - SAME_QUESTION:
+            checks.forget_results(row)
         return row
 
 
 def _with_parameters(row: Monitor, values: Mapping[str, Any]) -> dict[str, Any]:
     """Values of columns: those that are parameters of the kind are put into ``params`` and ``secrets``."""
     columns = fields_of(Monitor).keys() - {"params", "secrets"}
+    values = _with_units(values)
     kind = KINDS.get(str(values.get("monitor_type") or row.monitor_type).strip().upper())
     if kind is None:  # the model says so
         return dict(values)
@@ -93,6 +96,22 @@ def _with_parameters(row: Monitor, values: Mapping[str, Any]) -> dict[str, Any]:
     return found | {"params": params, "secrets": row.secrets if secrets == _secrets_of(row) else seal(secrets)}
 
 
+def _with_units(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Times of two parts (``500 MSEC``, ``500 ms``) as number and unit; ``units1`` to ``units4`` by their field."""
+    times = {plain(name): name for name in TIMES}
+    units = {option: f"{name}_unit" for name, (_label, _longest, option) in TIMES.items()}
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        time = times.get(plain(name))
+        match = _TIME.fullmatch(value) if time and isinstance(value, str) else None
+        if time and match:
+            word = match[2].upper()
+            found |= {time: match[1], f"{time}_unit": _UNIT_WORDS.get(word, word)}
+        else:
+            found[units.get(plain(name), name)] = value
+    return found
+
+
 def _secrets_of(row: Monitor) -> dict[str, str]:
     try:
         return opened(row.secrets)
@@ -113,8 +132,7 @@ def disable(actor: Actor, monitor: Monitor) -> Monitor:
 def _set_state(actor: Actor, monitor: Monitor, state: AdminState, verb: AuditVerb) -> Monitor:
     with change(actor, Monitor, "change", monitor.name) as current:
         row = reload(monitor)
-        if rewrite(current, row, {"state": state}, verb) and state == AdminState.ENABLED:
-            checks.due_now(row, forget_results=False)
+        rewrite(current, row, {"state": state}, verb)
         return row
 
 

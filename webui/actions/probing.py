@@ -40,7 +40,7 @@ def start(actor: Actor, monitor: Monitor, service: Service, vip: str) -> str:
     Raises PermissionRefused, ValidationError, tries.BusyError, tries.UnavailableError.
     """
     chosen = choose(actor, monitor, service, vip)
-    return tries.ask(requester_of(actor), monitor.pk, service.pk, chosen.target.pk, monitor.resp_timeout)
+    return tries.ask(requester_of(actor), monitor.pk, service.pk, chosen.target.pk, monitor.seconds("resp_timeout"))
 
 
 def requester_of(actor: Actor) -> str:

@@ -22,10 +22,9 @@ from webui.actions.base import (
     wanted_version,
 )
 from webui.actions.values import as_json, assign, insert, name_of, rewrite
-from webui.builtin import PING_DEFAULT, TCP_DEFAULT
-from webui.choices import AdminState, AuditVerb, ServiceType
+from webui.builtin import default_monitor_name
+from webui.choices import AdminState, AuditVerb
 from webui.models import Monitor, Server, Service, ServiceMonitorBinding
-from webui.models.fields import ANY_PORT
 
 
 def create(actor: Actor, values: Mapping[str, Any]) -> Service:
@@ -73,9 +72,7 @@ def _server(current: Change, given: str) -> Server:
 
 def default_monitor(service: Service) -> Monitor:
     """The built-in monitor that stands in while no other is bound."""
-    # A handshake needs a port: a TCP service of any port gets the echo instead.
-    handshake = service.service_type == ServiceType.TCP and service.port != ANY_PORT
-    return find(Monitor, TCP_DEFAULT if handshake else PING_DEFAULT)
+    return find(Monitor, default_monitor_name(service.service_type, service.port))
 
 
 def update(actor: Actor, service: Service, values: Mapping[str, Any], expected_version: int | None = None) -> Service:

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webui', '0003_leaving_sessions_backup_and_syn_limits'),
+        ('webui', '0007_forwarding_mode'),
     ]
 
     operations = [

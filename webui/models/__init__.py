@@ -1,16 +1,22 @@
+from webui.models.alarm import Alarm
 from webui.models.audit import AuditEntry, Installation
 from webui.models.dataplane import DataplaneStatus, DirectorCounters, DirectorEvent, ServerPath
-from webui.models.health import HealthState, HealthTransition, ProbeTarget
+from webui.models.event import EventDelivery, EventTarget
+from webui.models.health import CheckLease, HealthState, HealthTransition, ProbeTarget
 from webui.models.monitor import Monitor
 from webui.models.server import Server
 from webui.models.service import Service, ServiceMonitorBinding
 from webui.models.vserver import VServer, VServerServiceBinding
 
 __all__ = [
+    "Alarm",
     "AuditEntry",
+    "CheckLease",
     "DataplaneStatus",
     "DirectorCounters",
     "DirectorEvent",
+    "EventDelivery",
+    "EventTarget",
     "HealthState",
     "HealthTransition",
     "Installation",

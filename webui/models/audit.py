@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from webui.choices import AuditVerb, Interface
+from webui.choices import AuditVerb, ForwardingMode, Interface
 from webui.models.fields import AppendOnly, AppendOnlyQuerySet
 
 
@@ -54,6 +54,17 @@ class Installation(models.Model):
         default=False,
         help_text="A packet for a VIP whose time to live (IPv6: hop limit) is 1 or 0 is dropped and counted instead of "
         "forwarded. It ends loops between directors; traceroute to a VIP then stops one hop early.",
+    )
+
+    forwarding_mode = models.CharField(
+        "forwarding",
+        max_length=4,
+        choices=ForwardingMode.choices,
+        default=ForwardingMode.AUTO,
+        help_text="XDP works in the network card's driver and costs less a frame; tc works everywhere. Some drivers "
+        "restart the card's queues when XDP is switched on or off, which takes the link down for a moment; the switch "
+        "itself loses no packet. XDP on virtual interfaces needs preparation, see “Forwarding by tc or XDP” in the "
+        "concepts.",
     )
 
     def __str__(self) -> str:

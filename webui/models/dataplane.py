@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils import timezone
 
+from webui.choices import EventKind
 from webui.models.fields import AppendOnly, AppendOnlyQuerySet
 from webui.models.server import Server
 
@@ -12,7 +13,9 @@ from webui.models.server import Server
 class DataplaneStatus(models.Model):
     """One row a director: what it has applied, and what it sees of its network.
 
-    ``interfaces``: list of {"ifindex", "name", "mac", "up", "addresses": [CIDR text], "attached": bool}.
+    ``interfaces``: list of {"ifindex", "name", "mac", "up", "addresses": [CIDR text], "attached": bool}; those that
+    are attached also have "mode": "tc" or "xdp", "mode_reason": why, and "mode_refused": whether XDP was demanded and
+    cannot be had. ``mode`` is that of all of them: "tc", "xdp" or "xdp, tc".
     """
 
     director = models.CharField(max_length=64, unique=True)
@@ -54,6 +57,8 @@ class DirectorEvent(AppendOnly):
     at = models.DateTimeField(default=timezone.now)
     director = models.CharField(max_length=64)
     text = models.CharField(max_length=255)
+    kind = models.CharField(max_length=16, choices=EventKind, default=EventKind.DIRECTOR)
+    raised = models.BooleanField(null=True, help_text="Of an alarm: whether it began; null for what is none.")
 
     objects = AppendOnlyQuerySet.as_manager()
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
+from typing import Final
+
 from django.db import models
 from django.utils import timezone
 
@@ -10,6 +13,13 @@ from webui.models.fields import AppendOnly, AppendOnlyQuerySet
 from webui.models.monitor import Monitor
 from webui.models.server import Server
 from webui.models.service import Service
+
+SHARDS: Final = 16  # parts of the checks that are leased as one
+
+
+def new_edition() -> int:
+    """A number that no other row has had, nor this one in a database that was wiped: figures kept elsewhere name it."""
+    return secrets.randbelow(2**48)
 
 
 class ProbeTarget(models.Model):
@@ -28,17 +38,26 @@ class ProbeTarget(models.Model):
 
 
 class HealthState(models.Model):
-    """State of one monitor of one service at one VIP; made with the bindings, written by the checks."""
+    """State of one monitor of one service at one VIP; made with the bindings, written by the checks.
+
+    The checks write a row when its state changes, and when they raise an alert. What the checks between found is in
+    Redis (:mod:`webui.freshness`): ``checked_at`` and all below it are as old as the last change.
+    """
 
     target = models.ForeignKey(ProbeTarget, on_delete=models.CASCADE, related_name="health_states")
     service = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="health_states")
     monitor = models.ForeignKey(Monitor, on_delete=models.CASCADE, related_name="health_states")
-    state = models.CharField(max_length=16, choices=CHECK_STATES, default=State.UNKNOWN)
+    state = models.CharField(max_length=32, choices=CHECK_STATES, default=State.UNKNOWN)
     since = models.DateTimeField(default=timezone.now, help_text="When the state last changed.")
-    due_at = models.DateTimeField(default=timezone.now, help_text="When the next check is due.")
-    claimed_until = models.DateTimeField(null=True, blank=True, help_text="A sweep works on it until then at most.")
+    edition = models.PositiveBigIntegerField(
+        default=new_edition, help_text="Counts on when what was found so far no longer counts."
+    )
     checked_at = models.DateTimeField(null=True, blank=True)
-    recent = models.CharField(max_length=127, blank=True, help_text="Latest results, newest last: P passed, F failed.")
+    recent = models.CharField(
+        max_length=127,
+        blank=True,
+        help_text="Latest results, newest last: P passed, F failed, T under maintenance; small: slow.",
+    )
     response = models.CharField(max_length=255, blank=True, help_text="What the last check saw, in words.")
     response_time = models.FloatField(null=True, blank=True, help_text="Seconds.")
     average_time = models.FloatField(null=True, blank=True, help_text="Learned response time, seconds.")
@@ -47,10 +66,26 @@ class HealthState(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["target", "service", "monitor"], name="health_state_unique")]
-        indexes = [models.Index(fields=["due_at"], name="health_due")]  # the sweep: what is due now
 
     def __str__(self) -> str:
         return f"{self.service} at {self.target.vip}: {self.monitor} {self.state}"
+
+
+class CheckLease(models.Model):
+    """One of :data:`SHARDS` parts of the checks (rows whose number leaves it as the remainder), and who runs it.
+
+    The owner counts ``beats`` on every second. No clock is compared: who sees the row unchanged for long enough, by a
+    clock of its own that nobody sets, may take it.
+    """
+
+    shard = models.PositiveSmallIntegerField(primary_key=True)
+    owner = models.CharField(max_length=64, blank=True, help_text="Worker that runs these checks; empty: nobody.")
+    beats = models.PositiveBigIntegerField(default=0)
+    wanted_by = models.CharField(max_length=64, blank=True, help_text="Worker with less to do that asks for it.")
+    renewed_at = models.DateTimeField(null=True, help_text="When the owner last said so; for people, not for owners.")
+
+    def __str__(self) -> str:
+        return f"checks {self.shard} of {SHARDS}: {self.owner or 'nobody'}"
 
 
 class HealthTransition(AppendOnly):
@@ -61,8 +96,8 @@ class HealthTransition(AppendOnly):
     service_name = models.CharField(max_length=127)
     monitor_name = models.CharField(max_length=127)
     vip = models.GenericIPAddressField()
-    old = models.CharField(max_length=16, choices=CHECK_STATES)
-    new = models.CharField(max_length=16, choices=CHECK_STATES)
+    old = models.CharField(max_length=32, choices=CHECK_STATES)
+    new = models.CharField(max_length=32, choices=CHECK_STATES)
     reason = models.CharField(max_length=255)
 
     objects = AppendOnlyQuerySet.as_manager()

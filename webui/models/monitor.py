@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -10,10 +12,26 @@ from django.db.models.functions import Lower
 
 from monitors.kind import Kind, Secure
 from monitors.registry import KINDS
-from webui.choices import AdminState
+from webui.choices import UNIT_SECONDS, UNIT_SYMBOL, AdminState, TimeUnit
 from webui.models.fields import Problems, Timestamped, check_name, check_unchanged, object_name_validator
 from webui.models.reasons import MONITOR_TYPES
 from webui.models.sealed import CannotOpenError, SealedField, opened
+
+LONGEST_INTERVAL: Final = 20940.0  # seconds; NetScaler's
+LONGEST: Final = 20939.0  # of the other times
+SHORTEST_INTERVAL: Final = 0.2  # seconds; results are recorded a tenth of a second after they came
+# Each time of a monitor: its label, its limit in seconds, and NetScaler's name for its unit (lbmonitor, units1 to 4).
+TIMES: Final = {
+    "interval": ("interval", LONGEST_INTERVAL, "units3"),
+    "resp_timeout": ("response timeout", LONGEST, "units4"),
+    "down_time": ("down time", LONGEST, "units2"),
+    "deviation": ("deviation", LONGEST, "units1"),
+}
+
+
+def unit_field(of: str) -> models.CharField[str, str]:
+    """The unit of one of the times."""
+    return models.CharField(f"unit of the {TIMES[of][0]}", max_length=4, choices=TimeUnit, default=TimeUnit.SEC)
 
 
 class Monitor(Timestamped):
@@ -27,13 +45,21 @@ class Monitor(Timestamped):
     name = models.CharField(max_length=127, validators=[object_name_validator])
     monitor_type = models.CharField("type", max_length=32)
     interval = models.PositiveIntegerField(
-        default=5, validators=[MinValueValidator(1), MaxValueValidator(20940)], help_text="Seconds between checks."
+        default=5, validators=[MinValueValidator(1)], help_text="Time between checks, at least 200 ms."
     )
+    interval_unit = unit_field("interval")
     resp_timeout = models.PositiveIntegerField(
         "response timeout",
         default=2,
-        validators=[MinValueValidator(1), MaxValueValidator(20939)],
-        help_text="Seconds to wait for the answer; less than the interval.",
+        validators=[MinValueValidator(1)],
+        help_text="Time to wait for the answer; less than the interval.",
+    )
+    resp_timeout_unit = unit_field("resp_timeout")
+    resp_timeout_thresh = models.PositiveSmallIntegerField(
+        "response timeout threshold (%)",
+        default=0,
+        validators=[MaxValueValidator(100)],
+        help_text="Share of the response timeout that a check may take before it is noted as an alert; 0: none.",
     )
     retries = models.PositiveSmallIntegerField(
         default=3,
@@ -51,10 +77,9 @@ class Monitor(Timestamped):
         help_text="Successes in a row that make it UP.",
     )
     down_time = models.PositiveIntegerField(
-        default=30,
-        validators=[MinValueValidator(1), MaxValueValidator(20939)],
-        help_text="Seconds between checks while DOWN.",
+        default=30, validators=[MinValueValidator(1)], help_text="Time between checks while DOWN."
     )
+    down_time_unit = unit_field("down_time")
     alert_retries = models.PositiveSmallIntegerField(
         default=0,
         validators=[MaxValueValidator(32)],
@@ -67,9 +92,9 @@ class Monitor(Timestamped):
     )
     deviation = models.PositiveIntegerField(
         default=0,
-        validators=[MaxValueValidator(20939)],
-        help_text="Seconds above the average response time that an answer may take; 0: the response timeout alone.",
+        help_text="Time above the average response time that an answer may take; 0: the response timeout alone.",
     )
+    deviation_unit = unit_field("deviation")
     dest_ip = models.GenericIPAddressField(
         "destination IP", null=True, blank=True, help_text="Empty, or the VIP: checks always go to the VIP."
     )
@@ -92,6 +117,15 @@ class Monitor(Timestamped):
 
     def __str__(self) -> str:
         return self.name
+
+    def seconds(self, name: str) -> float:
+        """One of the TIMES in seconds."""
+        value: int = getattr(self, name)
+        return value * UNIT_SECONDS[getattr(self, f"{name}_unit")]
+
+    def time_text(self, name: str) -> str:
+        """One of the TIMES with its unit: ``500 ms``."""
+        return f"{getattr(self, name)} {UNIT_SYMBOL[getattr(self, f'{name}_unit')]}"
 
     @property
     def kind(self) -> Kind | None:
@@ -123,18 +157,27 @@ class Monitor(Timestamped):
         problems.tell()
 
     def _check_timing(self, problems: Problems) -> None:
-        if self.usable("interval", "resp_timeout") and self.resp_timeout >= self.interval:
+        usable = [name for name in TIMES if self.usable(name, f"{name}_unit")]
+        for name in usable:
+            label, longest, _option = TIMES[name]
+            if self.seconds(name) > longest:
+                problems[name].append(f"The {label} ({self.time_text(name)}) is more than {longest:g} s.")
+        if "interval" in usable and self.seconds("interval") < SHORTEST_INTERVAL:
+            problems["interval"].append(f"The interval ({self.time_text('interval')}) is shorter than 200 ms.")
+        if {"interval", "resp_timeout"} <= set(usable) and self.seconds("resp_timeout") >= self.seconds("interval"):
             problems["resp_timeout"].append(
-                f"The response timeout ({self.resp_timeout} s) must be shorter than the interval ({self.interval} s)."
+                f"The response timeout ({self.time_text('resp_timeout')}) must be shorter than the interval "
+                f"({self.time_text('interval')})."
             )
         if self.usable("retries", "failure_retries") and self.failure_retries > self.retries:
             problems["failure_retries"].append(
                 f"{self.failure_retries} failures cannot be among the last {self.retries} checks: failure retries "
                 "must not be more than retries."
             )
-        if self.usable("deviation", "lrtm") and self.deviation and not self.lrtm:
+        if "deviation" in usable and self.usable("lrtm") and self.deviation and not self.lrtm:
             problems["deviation"].append(
-                f"A deviation ({self.deviation} s) is from the average response time: set learn response times too."
+                f"A deviation ({self.time_text('deviation')}) is from the average response time: set learn response "
+                "times too."
             )
 
     def _check_kind(self, old: Monitor | None, problems: Problems) -> None:

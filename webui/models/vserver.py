@@ -143,6 +143,13 @@ class VServer(Timestamped):
         default=WhenDown.DROP,
         help_text="Rejected: TCP by a reset, also of connections that are there; the rest by ICMP unreachable.",
     )
+    fail_open = models.PositiveSmallIntegerField(
+        "fail-open threshold (%)",
+        default=0,
+        validators=[MaxValueValidator(99)],
+        help_text="If more than this share of its services that are UP fail within one interval, they stay in use and "
+        "an alarm is raised: the check may be wrong. 0: never.",
+    )
     backup_vserver = models.ForeignKey(
         "self",
         verbose_name="backup virtual server",

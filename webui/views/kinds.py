@@ -1,4 +1,4 @@
-"""The four kinds of objects: what the one set of pages needs to know about each."""
+"""The kinds of objects: what the one set of pages needs to know about each."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 from django.contrib.auth.models import AnonymousUser, User
 
-from webui.actions import monitors, servers, services, vservers
+from webui.actions import eventtargets, monitors, servers, services, vservers
+from webui.event_form import EventTargetForm
 from webui.forms import ObjectForm, ServerForm, ServiceForm, VServerForm
-from webui.models import Monitor, Server, Service, VServer
+from webui.models import EventTarget, Monitor, Server, Service, VServer
 from webui.monitor_form import MonitorForm
 
 
@@ -25,7 +26,7 @@ class Kind:
     singular: str
     plural: str
     about: str
-    model: type[Server] | type[Service] | type[VServer] | type[Monitor]
+    model: type[Server] | type[Service] | type[VServer] | type[Monitor] | type[EventTarget]
     form: type[ObjectForm]
     actions: ModuleType
     state_choices: tuple[str, ...]
@@ -41,7 +42,7 @@ class Kind:
 
 ADMIN_STATES = ("ENABLED", "DISABLED")
 STATES = ("DOWN", "UNKNOWN", "OUT OF SERVICE", "UP")
-SERVICE_STATES = (*STATES, "GOING OUT OF SERVICE", "DOWN WHEN GOING OUT OF SERVICE")
+SERVICE_STATES = (*STATES, "FAIL-OPEN", "GOING OUT OF SERVICE", "DOWN WHEN GOING OUT OF SERVICE")
 
 KINDS: dict[str, Kind] = {
     kind.slug: kind
@@ -88,12 +89,22 @@ KINDS: dict[str, Kind] = {
             monitors,
             ADMIN_STATES,
         ),
+        Kind(
+            "eventtargets",
+            "event target",
+            "Event targets",
+            "Where changes of state, alerts and alarms are sent: syslog, e-mail, webhooks.",
+            EventTarget,
+            EventTargetForm,
+            eventtargets,
+            ("ENABLED", "ERROR", "DISABLED"),
+        ),
     )
 }
 
 
 class KindConverter:
-    """Path converter: one of the four words, as a :class:`Kind`."""
+    """Path converter: one of the words, as a :class:`Kind`."""
 
     regex = "|".join(KINDS)
 

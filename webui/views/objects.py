@@ -14,8 +14,9 @@ from django.utils.text import capfirst
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from webui import departures, details, queries
+from webui.actions import eventtargets
 from webui.forms import BindMonitorForm, BindServiceForm, DisableForm, ErrorsFromActions, ObjectForm
-from webui.models import Monitor, Server, Service, VServer
+from webui.models import EventTarget, Monitor, Server, Service, VServer
 from webui.tables import COLUMNS, BindForm, Table
 from webui.views import probing
 from webui.views.change import Outcome, actor_of, attempt, attempt_button
@@ -100,7 +101,7 @@ def _bind_form(kind: Kind, pk: int, form: Any) -> BindForm | None:
     if kind.model is Service:
         form = form or BindMonitorForm(service=Service.objects.select_related("server").get(pk=pk))
         nothing = "" if form.fields["monitor"].queryset.exists() else "Every monitor that fits is bound already."
-        return BindForm(form, "bind-monitor", "Bind monitor", "monitors", nothing)
+        return BindForm(form, "bind-monitor", "Bind monitor", "monitors", nothing, "preview-service")
     if kind.model is VServer:
         vserver = VServer.objects.get(pk=pk)
         form = form or BindServiceForm(vserver=vserver)
@@ -249,3 +250,15 @@ def object_disable(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
     obj: Any = get_object_or_404(kind.model, pk=pk)
     attempt_button(request, lambda: kind.actions.disable(actor_of(request), obj), f"{obj.name} is disabled.")
     return redirect("detail", kind, pk)
+
+
+@require_POST
+def send_test(request: HttpRequest, pk: int) -> HttpResponse:
+    """Send a test event to a target."""
+    target = get_object_or_404(EventTarget, pk=pk)
+    attempt_button(
+        request,
+        lambda: eventtargets.send_test(actor_of(request), target),
+        f"A test event for {target.name} is on its way; what comes of it is shown below.",
+    )
+    return redirect("detail", "eventtargets", pk)

@@ -28,7 +28,7 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         live_list("servers", "Servers", seen["servers"], "No server yet."),
         live_list("directors", "Directors", seen["directors"], "No director has reported yet."),
         live_list("transitions", "Latest changes of state", seen["transitions"], "No state has changed yet."),
-        live_list("events", "Latest events of directors", seen["events"], "No director has noticed anything yet."),
+        live_list("events", "Latest alarms and events of directors", seen["events"], "Nothing was noticed yet."),
         live_list("changes", "Latest changes of configuration", seen["changes"], "Nothing was changed yet."),
         live_list("reasons", "Packets by outcome", seen["reasons"], "No director has counted packets yet."),
     ]

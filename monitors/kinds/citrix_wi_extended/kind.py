@@ -26,12 +26,7 @@ class Parameters:
     user_name: str = text(required=True, help="User to log in.")
     password: str = text(secret=True, required=True, help="The user's password.")
     domain: str = text(help="Domain; for the form's field of that name. Empty: none.")
-    custom_headers: str = text(
-        limit=1024,
-        multiline=True,
-        check=http.headers_problem,
-        help="Name: value, one on each line. Without Host, the VIP is sent as host.",
-    )
+    custom_headers: str = http.custom_headers()
 
 
 KIND = Kind(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from monitors.kind import Kind, Secure
-from monitors.parameters import text
 from monitors.wire import http
 
 
@@ -13,22 +12,10 @@ from monitors.wire import http
 class Parameters:
     """NetScaler's, with its defaults."""
 
-    http_request: str = text(
-        "HEAD /", required=True, check=http.request_problem, label="HTTP request", help="Method and path."
-    )
-    resp_code: str = text(
-        "200",
-        required=True,
-        check=http.codes_problem,
-        label="Response codes",
-        help="Status codes that pass, such as 200-299, 301.",
-    )
-    custom_headers: str = text(
-        limit=1024,
-        multiline=True,
-        check=http.headers_problem,
-        help="Name: value, one on each line. Without Host, the VIP is sent as host.",
-    )
+    http_request: str = http.http_request()
+    resp_code: str = http.resp_code()
+    trofs_code: int = http.trofs_code()
+    custom_headers: str = http.custom_headers()
 
 
 KIND = Kind(

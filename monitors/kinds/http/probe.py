@@ -6,7 +6,7 @@ from monitors.kinds.http.kind import Parameters
 from monitors.parameters import read
 from monitors.spec import ProbeResult, ProbeSpec
 from monitors.wire import http
-from monitors.wire.stream import Conversation, WrongAnswer, converse
+from monitors.wire.stream import Conversation, Maintenance, WrongAnswer, converse
 from monitors.wire.tls import Tls, server_name_problem
 
 
@@ -15,7 +15,7 @@ async def probe(spec: ProbeSpec) -> ProbeResult:
     given = read(Parameters, spec)
 
     async def talk(conversation: Conversation) -> str:
-        return await check_status(conversation, given.http_request, given.custom_headers, given.resp_code)
+        return await check_status(conversation, given, given.custom_headers)
 
     return await converse(spec, talk, tls_of(given.custom_headers))
 
@@ -41,9 +41,14 @@ def request_of(spec: ProbeSpec, http_request: str, custom_headers: str) -> http.
     return http.Request(method, target, tuple(headers))
 
 
-async def check_status(conversation: Conversation, http_request: str, custom_headers: str, codes: str) -> str:
-    """Ask, and return the status in words. Raises WrongAnswer when it is not among the codes."""
-    response = await http.exchange(conversation, request_of(conversation.spec, http_request, custom_headers))
-    if not any(response.status in one for one in http.parse_codes(codes)):
-        raise WrongAnswer(f"{response.words}, wanted {codes.strip()}")
+async def check_status(conversation: Conversation, given: Parameters, custom_headers: str) -> str:
+    """Ask, and return the status in words.
+
+    Raises WrongAnswer when it is not among the codes, and Maintenance when it is the one of maintenance.
+    """
+    response = await http.exchange(conversation, request_of(conversation.spec, given.http_request, custom_headers))
+    if response.status == given.trofs_code:
+        raise Maintenance(f"{response.words}, the maintenance code")
+    if not any(response.status in one for one in http.parse_codes(given.resp_code)):
+        raise WrongAnswer(f"{response.words}, wanted {given.resp_code.strip()}")
     return response.words

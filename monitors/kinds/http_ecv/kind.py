@@ -19,12 +19,8 @@ class Parameters:
         check=pattern.problem,
         help="Text that the answer's body must contain, or a regular expression (RE2) as /…/. Empty: any answer.",
     )
-    custom_headers: str = text(
-        limit=1024,
-        multiline=True,
-        check=http.headers_problem,
-        help="Name: value, one on each line. Without Host, the VIP is sent as host.",
-    )
+    trofs_string: str = pattern.trofs_string()
+    custom_headers: str = http.custom_headers()
 
 
 KIND = Kind(

@@ -7,7 +7,7 @@ from monitors.kinds.http_ecv.kind import Parameters
 from monitors.parameters import read
 from monitors.spec import ProbeResult, ProbeSpec
 from monitors.wire import http, pattern
-from monitors.wire.stream import Conversation, WrongAnswer, converse, shown
+from monitors.wire.stream import Conversation, Maintenance, WrongAnswer, converse, shown
 
 
 async def probe(spec: ProbeSpec) -> ProbeResult:
@@ -17,6 +17,8 @@ async def probe(spec: ProbeSpec) -> ProbeResult:
     async def talk(conversation: Conversation) -> str:
         request = request_of(spec, given.send, given.custom_headers)
         response = await http.exchange(conversation, request, body_limit=http.BODY_LIMIT)
+        if given.trofs_string and pattern.matches(given.trofs_string, response.body):
+            raise Maintenance(f"{response.words}, “{shown(given.trofs_string)}” (maintenance) found")
         if not given.recv:
             return response.words
         if pattern.matches(given.recv, response.body):

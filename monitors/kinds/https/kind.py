@@ -5,36 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from monitors.kind import Kind, Secure
-from monitors.parameters import text
-from monitors.wire import certificate, http
-from monitors.wire.certificate import parameters_problem
+from monitors.kinds.http import kind as plain
+from monitors.wire import http
+from monitors.wire.certificate import CertificateCheck, parameters_problem
 
 
-@dataclass(frozen=True, slots=True)
-class Parameters:
+@dataclass(frozen=True)
+class Parameters(CertificateCheck, plain.Parameters):
     """Those of HTTP and those of TLS."""
 
-    http_request: str = text(
-        "HEAD /", required=True, check=http.request_problem, label="HTTP request", help="Method and path."
-    )
-    resp_code: str = text(
-        "200",
-        required=True,
-        check=http.codes_problem,
-        label="Response codes",
-        help="Status codes that pass, such as 200-299, 301.",
-    )
-    custom_headers: str = text(
-        limit=1024,
-        multiline=True,
-        check=http.headers_problem,
-        help="Name: value, one on each line. Without Host, the server name or else the VIP is sent as host.",
-    )
-    sni: str = certificate.sni()
-    verify: str = certificate.verify()
-    ca_certificates: str = certificate.authorities()
-    warn_days: int = certificate.warn_days()
-    fail_days: int = certificate.fail_days()
+    custom_headers: str = http.custom_headers("the server name or else the VIP")
 
 
 KIND = Kind(

@@ -11,7 +11,7 @@ from ldap3.operation.search import parse_filter
 from ldap3.utils.dn import parse_dn
 
 from monitors.kind import Kind, Secure
-from monitors.parameters import text
+from monitors.parameters import switch, text
 from monitors.spec import ParamValue
 
 _ATTRIBUTE = re.compile(r"[A-Za-z][A-Za-z0-9-]*(;[A-Za-z0-9-]+)*|\d+(\.\d+)+")
@@ -39,7 +39,7 @@ def _attribute_problem(given: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """NetScaler's."""
+    """NetScaler's, and STARTTLS."""
 
     base_dn: str = text(
         option="baseDN",
@@ -54,6 +54,7 @@ class Parameters:
     filter: str = text(
         "(objectClass=*)", required=True, limit=1024, check=_filter_problem, help="Filter that an entry must match."
     )
+    start_tls: bool = switch(False, label="STARTTLS", help="Begin TLS before the bind; any certificate will do.")
     attribute: str = text(check=_attribute_problem, help="Attribute that the entry must have. Empty: any entry passes.")
 
 

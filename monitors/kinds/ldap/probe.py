@@ -16,12 +16,16 @@ from monitors.kinds.ldap.kind import Parameters
 from monitors.parameters import read
 from monitors.spec import ProbeResult, ProbeSpec
 from monitors.wire.stream import Conversation, WrongAnswer, converse, shown
+from monitors.wire.tls import Tls
 
 MESSAGE_LIMIT: Final = 16_384  # bytes of one message; no values of attributes are asked for
 _MESSAGES_LIMIT: Final = 100  # of one search, which asks for one entry; the others are references
 _SEQUENCE: Final = 0x30
 _BIND_RESPONSE, _ENTRY, _DONE, _EXTENDED = 1, 4, 5, 24  # application tags
 _SUCCESS, _SIZE_LIMIT_EXCEEDED = 0, 4
+_START_TLS_NUMBER: Final = 4
+_OID: Final = b"1.3.6.1.4.1.1466.20037"  # RFC 4511, 4.14.1
+_START_TLS: Final = bytes.fromhex("301d 020104 7718 8016") + _OID
 _UNBIND: Final = bytes.fromhex("30050201034200")  # message 3
 _NO_ATTRIBUTES: Final = "1.1"  # RFC 4511, 4.5.1.8
 
@@ -31,6 +35,8 @@ async def probe(spec: ProbeSpec) -> ProbeResult:
     given = read(Parameters, spec)
 
     async def talk(conversation: Conversation) -> str:
+        if given.start_tls and not spec.secure:
+            await _start_tls(conversation)
         await _bind(conversation, given)
         words = f"bound{f' as {shown(given.bind_dn)}' if given.bind_dn else ' anonymously'}"
         if given.base_dn:
@@ -39,6 +45,13 @@ async def probe(spec: ProbeSpec) -> ProbeResult:
         return words
 
     return await converse(spec, talk)
+
+
+async def _start_tls(conversation: Conversation) -> None:
+    conversation.waiting_for = "no answer to STARTTLS"
+    await conversation.send(_START_TLS)
+    _expect(await _answer(conversation, _START_TLS_NUMBER, _EXTENDED), "STARTTLS", _SUCCESS)
+    await conversation.start_tls(Tls())
 
 
 async def _bind(conversation: Conversation, given: Parameters) -> None:

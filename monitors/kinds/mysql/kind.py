@@ -5,24 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from monitors.kind import Kind, Secure
-from monitors.parameters import text
+from monitors.wire import sql
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
     """NetScaler's."""
 
-    user_name: str = text(required=True, limit=80, help="User to log in.")
-    password: str = text(secret=True, help="The user's password. Empty: none.")
-    database: str = text(limit=64, help="Database to use. Empty: none.")
-    sql_query: str = text(
-        "SELECT 1",
-        required=True,
-        limit=1024,
-        option="sqlQuery",
-        label="SQL query",
-        help="Query that must succeed; its answer must be short (256 KiB).",
-    )
+    user_name: str = sql.user_name(80)
+    password: str = sql.password()
+    database: str = sql.database(64, "none")
+    sql_query: str = sql.sql_query()
 
 
 KIND = Kind(

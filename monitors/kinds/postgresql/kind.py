@@ -5,24 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from monitors.kind import Kind, Secure
-from monitors.parameters import text
+from monitors.wire import sql
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
     """As those of MYSQL."""
 
-    user_name: str = text(required=True, limit=63, help="Role to log in.")
-    password: str = text(secret=True, help="The role's password. Empty: none.")
-    database: str = text(limit=63, help="Database to use. Empty: that of the role's name.")
-    sql_query: str = text(
-        "SELECT 1",
-        required=True,
-        limit=1024,
-        option="sqlQuery",
-        label="SQL query",
-        help="Query that must succeed; its answer must be short (256 KiB).",
-    )
+    user_name: str = sql.user_name(63)
+    password: str = sql.password()
+    database: str = sql.database(63, "that of the role's name")
+    sql_query: str = sql.sql_query()
 
 
 KIND = Kind(

@@ -24,6 +24,7 @@ from monitors import trace, words
 from monitors.kinds.postgresql.kind import Parameters
 from monitors.parameters import read
 from monitors.spec import ProbeResult, ProbeSpec
+from monitors.wire.sql import rows_in_words
 from monitors.wire.stream import TOTAL_LIMIT, WrongAnswer, shown
 
 # linux/tcp.h, struct tcp_info: tcpi_bytes_received.
@@ -148,8 +149,8 @@ class _Session:
         if result.status == pq.ExecStatus.TUPLES_OK:
             if not result.ntuples:
                 return "query succeeded, no rows"
-            first = ", ".join(_text(result.get_value(0, column)) for column in range(result.nfields))
-            return f"{result.ntuples} {'row' if result.ntuples == 1 else 'rows'}: {shown(first)}"
+            first = [_text(result.get_value(0, column)) for column in range(result.nfields)]
+            return rows_in_words(result.ntuples, first)
         if result.status in {pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH}:
             raise WrongAnswer("logged in, but COPY is no query for a check")
         said = result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or result.error_message

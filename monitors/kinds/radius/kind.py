@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 from monitors.kind import UDP, Kind
 from monitors.parameters import text
+from monitors.wire import radius
 
 _CODES = re.compile(r"\s*(\d{1,3})\s*(?:-\s*(\d{1,3})\s*)?")
 
@@ -33,35 +33,19 @@ def _codes_problem(given: str) -> str:
     return ""
 
 
-def _address_problem(given: str) -> str:
-    try:
-        ip_address(given)
-    except ValueError:
-        return f"“{given}” is not an IP address."
-    return ""
-
-
 def _password_problem(given: str) -> str:
     return "" if len(given.encode()) <= 128 else "A RADIUS password has at most 128 bytes."
-
-
-def _name_problem(given: str) -> str:
-    return "" if len(given.encode()) <= 253 else "A RADIUS attribute has at most 253 bytes."
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
     """NetScaler's."""
 
-    user_name: str = text(required=True, check=_name_problem, help="User to log in.")
+    user_name: str = radius.user_name("User to log in.", required=True)
     password: str = text(secret=True, required=True, check=_password_problem, help="The user's password (PAP).")
-    rad_key: str = text(secret=True, required=True, label="Shared secret", help="Key that the server has for us.")
-    rad_nas_id: str = text(
-        option="radNASid", label="NAS identifier", check=_name_problem, help="Sent as NAS-Identifier. Empty: Halfpipe."
-    )
-    rad_nas_ip: str = text(
-        option="radNASip", label="NAS address", check=_address_problem, help="Sent as NAS-IP-Address. Empty: none."
-    )
+    rad_key: str = radius.rad_key()
+    rad_nas_id: str = radius.rad_nas_id()
+    rad_nas_ip: str = radius.rad_nas_ip()
     resp_code: str = text(
         "2",
         required=True,

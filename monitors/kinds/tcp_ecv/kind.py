@@ -24,6 +24,7 @@ class Parameters:
         help="Text that the answer must contain, or a regular expression (RE2) as /…/. Empty: any answer, "
         "or with nothing sent either, the connection alone.",
     )
+    trofs_string: str = pattern.trofs_string()
 
 
 KIND = Kind(

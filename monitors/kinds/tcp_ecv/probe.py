@@ -8,7 +8,7 @@ from monitors.kinds.tcp_ecv.kind import Parameters
 from monitors.parameters import read
 from monitors.spec import ProbeResult, ProbeSpec
 from monitors.wire import pattern
-from monitors.wire.stream import Conversation, WrongAnswer, converse, shown
+from monitors.wire.stream import Conversation, Maintenance, WrongAnswer, converse, shown
 
 ANSWER_LIMIT: Final = 24_576  # bytes of the answer that are looked at; NetScaler's own limit
 
@@ -20,14 +20,14 @@ async def probe(spec: ProbeSpec) -> ProbeResult:
     async def talk(conversation: Conversation) -> str:
         if given.send:
             await conversation.send(pattern.unescaped(given.send))
-        if not given.recv and not given.send:
+        if not (given.recv or given.send or given.trofs_string):
             return "connected"
-        return await _expect(conversation, given.recv)
+        return await _expect(conversation, given.recv, given.trofs_string)
 
     return await converse(spec, talk)
 
 
-async def _expect(conversation: Conversation, wanted: str) -> str:
+async def _expect(conversation: Conversation, wanted: str, maintenance: str) -> str:
     answer = bytearray()
     conversation.waiting_for = "no answer"
     while len(answer) < ANSWER_LIMIT:
@@ -35,6 +35,8 @@ async def _expect(conversation: Conversation, wanted: str) -> str:
         answer += piece[: ANSWER_LIMIT - len(answer)]
         if not piece:
             break
+        if maintenance and pattern.matches(maintenance, bytes(answer)):
+            raise Maintenance(f"“{shown(maintenance)}” (maintenance) found in the answer")
         if not wanted:
             return f"answered “{shown(bytes(answer))}”"
         # An expression may match later what it does not match yet, so each piece has another look.

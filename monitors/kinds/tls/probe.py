@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
-from monitors.kinds.tls.kind import Parameters
 from monitors.parameters import read
 from monitors.spec import ProbeResult, ProbeSpec
 from monitors.wire.certificate import CertificateCheck
@@ -13,9 +10,9 @@ from monitors.wire.stream import Conversation, converse
 
 async def probe(spec: ProbeSpec) -> ProbeResult:
     """Raises ValueError when ``spec.address`` is no IP address."""
-    wanted = CertificateCheck(**asdict(read(Parameters, spec)))
+    wanted = read(CertificateCheck, spec)
 
     async def talk(conversation: Conversation) -> str:
-        return f"{conversation.protocol}, {wanted.check(conversation)}"
+        return f"{conversation.protocol}, {wanted.check_certificate(conversation)}"
 
     return await converse(spec, talk, wanted.tls)

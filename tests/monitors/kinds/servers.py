@@ -8,7 +8,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,21 @@ from tests.monitors.kinds.tracing import traced_run
 VIP = "10.0.0.10"
 LOOPBACK = "127.0.0.1"
 Handler = Callable[[socket.socket], None]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a server runs: its addresses, how to get there, and what was started there."""
+
+    address: str = LOOPBACK
+    address6: str = "::1"
+    clients: str = LOOPBACK
+    clients6: str = "::1"
+    entered: Callable[[], AbstractContextManager[object]] = nullcontext
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+
+HERE = Place()
 
 
 def spec(
@@ -152,15 +168,20 @@ def hang_up(connection: socket.socket) -> None:
 
 
 @contextmanager
-def process(command: Sequence[str], port: int, *, udp: bool = False) -> Iterator[None]:
+def process(
+    command: Sequence[str], port: int, *, udp: bool = False, at: Place = HERE, version: int = 4
+) -> Iterator[None]:
     """A server as a process, from when it listens; skips the test when it is not installed."""
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed (`make test` installs it)")
-    running = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
-    )
+    with at.entered():
+        running = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    at.started.append(running)
     try:
-        _await(port, running, udp=udp)
+        with at.entered():
+            _await(at.address if version == 4 else at.address6, port, running, udp=udp)
         yield
     finally:
         running.terminate()
@@ -173,17 +194,18 @@ def process(command: Sequence[str], port: int, *, udp: bool = False) -> Iterator
             running.stdout.close()
 
 
-def _await(port: int, running: subprocess.Popen[bytes], *, udp: bool) -> None:
+def _await(address: str, port: int, running: subprocess.Popen[bytes], *, udp: bool) -> None:
     end = time.monotonic() + 10
     while time.monotonic() < end:
         if running.poll() is not None:
             said = running.stdout.read().decode(errors="replace") if running.stdout else ""
             pytest.fail(f"the server ended with {running.returncode}: {said}")
         if udp:
-            if f":{port:04X} " in Path("/proc/net/udp").read_text():
+            table = "udp6" if ":" in address else "udp"
+            if f":{port:04X} " in Path(f"/proc/thread-self/net/{table}").read_text():
                 return
         else:
-            with suppress(OSError), socket.create_connection((LOOPBACK, port), 0.2):
+            with suppress(OSError), socket.create_connection((address, port), 0.2):
                 return
         time.sleep(0.02)
     pytest.fail(f"nothing listens on port {port} after 10 s")

@@ -6,6 +6,7 @@ Citrix's Web Interface cannot be had; its login is such a form: hidden fields, c
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,8 +21,11 @@ from monitors.kinds.citrix_wi_extended.kind import Parameters
 from monitors.registry import KINDS
 from monitors.spec import ProbeResult
 from monitors.wire.form import login_form
+from tests.monitors.kinds import login_site
 from tests.monitors.kinds.servers import (
+    HERE,
     LOOPBACK,
+    Place,
     by_hand,
     drip,
     failed,
@@ -30,6 +34,7 @@ from tests.monitors.kinds.servers import (
     hang_up,
     passed,
     probe,
+    process,
     silent,
     spec,
     trace,
@@ -96,6 +101,32 @@ def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
         finally:
             server.shutdown()
             thread.join(5)
+
+
+@contextmanager
+def login_site_at(at: Place) -> Iterator[int]:
+    """A site with Django's login."""
+    port = free_port()
+    command = [sys.executable, "-m", "tests.monitors.kinds.login_site", at.address, at.address6, str(port)]
+    with process(command, port, at=at):
+        yield port
+
+
+@pytest.fixture(scope="module")
+def django_site() -> Iterator[int]:
+    with login_site_at(HERE) as port:
+        yield port
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_site_with_the_login_of_django_lets_in(django_site: int, address: str) -> None:
+    def login(password: str) -> ProbeResult:
+        given: dict[str, Any] = {"site_path": "/", "user_name": login_site.USER, "password": password}
+        return probe("CITRIX-WI-EXTENDED", django_site, 5, address=address, **given)
+
+    assert passed(login(login_site.PASSWORD)) == "logged in, then /"
+    words = failed(login("hunter2"))
+    assert words == "login refused: /login/ asks for the password again"
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from time import perf_counter
 
 import dns.flags
@@ -13,7 +15,20 @@ import dns.rrset
 import pytest
 
 from monitors.registry import KINDS
-from tests.monitors.kinds.servers import by_hand, drip, failed, flood, free_port, hang_up, passed, probe, process, trace
+from tests.monitors.kinds.servers import (
+    HERE,
+    Place,
+    by_hand,
+    drip,
+    failed,
+    flood,
+    free_port,
+    hang_up,
+    passed,
+    probe,
+    process,
+    trace,
+)
 from tests.monitors.kinds.tracing import steps, texts
 from tests.monitors.kinds.udp import Peer, datagrams, mute, noise
 
@@ -29,18 +44,25 @@ alias IN CNAME www
 """
 
 
-@pytest.fixture(scope="module")
-def bind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+@contextmanager
+def bind_at(at: Place, folder: Path) -> Iterator[int]:
     """BIND with the zone example.test; its port, over UDP and TCP."""
-    folder, port = tmp_path_factory.mktemp("bind"), free_port()
+    port = free_port()
     (folder / "zone").write_text(ZONE)
     (folder / "named.conf").write_text(
         f"""options {{ directory "{folder}"; pid-file none; session-keyfile none; recursion no;
-            listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 port {port} {{ ::1; }}; dnssec-validation no; }};
+            listen-on port {port} {{ {at.address}; }}; listen-on-v6 port {port} {{ {at.address6}; }};
+            dnssec-validation no; }};
         controls {{ }};
         zone "example.test" {{ type primary; file "{folder / "zone"}"; }};"""
     )
-    with process(["/usr/sbin/named", "-g", "-n", "1", "-c", str(folder / "named.conf")], port):
+    with process(["/usr/sbin/named", "-g", "-n", "1", "-c", str(folder / "named.conf")], port, at=at):
+        yield port
+
+
+@pytest.fixture(scope="module")
+def bind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with bind_at(HERE, tmp_path_factory.mktemp("bind")) as port:
         yield port
 
 

@@ -1,9 +1,11 @@
-"""FTP and FTP-EXTENDED against pyftpdlib, whose PASV answers name an address that leads nowhere."""
+"""FTP and FTP-EXTENDED against vsftpd, and pyftpdlib, whose PASV answers name an address that leads nowhere."""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,19 @@ from pyftpdlib.handlers import FTPHandler
 from pyftpdlib.ioloop import IOLoop
 from pyftpdlib.servers import FTPServer
 
-from tests.monitors.kinds.servers import LOOPBACK, by_hand, failed, passed, probe, says, trace
+from tests.monitors.kinds.servers import (
+    HERE,
+    LOOPBACK,
+    Place,
+    by_hand,
+    failed,
+    free_port,
+    passed,
+    probe,
+    process,
+    says,
+    trace,
+)
 from tests.monitors.kinds.tracing import steps, texts
 
 PASSWORD = "correct horse"
@@ -62,6 +76,61 @@ def serve(files: Path, *, extended: bool) -> Iterator[int]:
         stop.set()
         thread.join(5)
         running.close_all()
+
+
+VSFTPD = """{listen}=YES
+{listen_address}
+listen_port={port}
+background=NO
+anonymous_enable=YES
+local_enable=NO
+write_enable=NO
+anon_root={files}
+ftpd_banner=ready
+vsftpd_log_file={folder}/log
+seccomp_sandbox=NO
+delay_failed_login=0
+max_login_fails=1
+"""
+
+
+@contextmanager
+def vsftpd_at(at: Place, folder: Path, port: int, *, version: int = 4) -> Iterator[None]:
+    """Vsftpd for anonymous users; ``folder`` is one that others can enter."""
+    if os.geteuid() != 0:
+        pytest.skip("vsftpd needs root")
+    files = folder / "files"
+    if not files.exists():
+        files.mkdir(mode=0o755)
+        (files / "there.txt").write_text("content")
+        (files / "large.bin").write_bytes(bytes(1_000_000))
+    listen = "listen" if version == 4 else "listen_ipv6"
+    address = f"listen_address={at.address}" if version == 4 else f"listen_address6={at.address6}"
+    configuration = folder / f"vsftpd{version}.conf"
+    configuration.write_text(
+        VSFTPD.format(listen=listen, listen_address=address, port=port, files=files, folder=folder)
+    )
+    with process(["/usr/sbin/vsftpd", str(configuration)], port, at=at, version=version):
+        yield
+
+
+@pytest.fixture(scope="module")
+def vsftpd(public: Path) -> Iterator[int]:
+    port = free_port()
+    with vsftpd_at(HERE, public, port):
+        yield port
+
+
+def test_vsftpd_lets_in_and_sends_its_file(vsftpd: int) -> None:
+    assert passed(probe("FTP", vsftpd)) == "logged in: 230 Login successful."
+    assert passed(probe("FTP-EXTENDED", vsftpd, file_name="there.txt")) == "there.txt: 7 bytes fetched"
+    assert passed(probe("FTP-EXTENDED", vsftpd, file_name="large.bin")) == "large.bin: first 65536 bytes fetched"
+
+
+def test_vsftpd_refuses_users_and_files_in_its_words(vsftpd: int) -> None:
+    words = failed(probe("FTP", vsftpd, user_name="probe", password="hunter2"))
+    assert words == "USER probe: 530 This FTP server is anonymous only."
+    assert failed(probe("FTP-EXTENDED", vsftpd, file_name="gone")) == "RETR gone: 550 Failed to open file."
 
 
 def test_ftp_logs_in_anonymously_or_by_name(server: int) -> None:

@@ -7,8 +7,10 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -22,7 +24,9 @@ from monitors.registry import KINDS
 from monitors.spec import ProbeResult
 from monitors.wire.stream import Conversation, WrongAnswer
 from tests.monitors.kinds.servers import (
+    HERE,
     Authority,
+    Place,
     by_hand,
     drip,
     failed,
@@ -78,11 +82,12 @@ class Slapd:
     secure: int
 
 
-@pytest.fixture(scope="module")
-def slapd(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Slapd]:
+@contextmanager
+def slapd_at(at: Place, folder: Path, authority: Authority) -> Iterator[Slapd]:
+    """slapd, with a plain port that knows STARTTLS and one with TLS."""
     if shutil.which("/usr/sbin/slapd") is None:
         pytest.skip("slapd is not installed (`make test` installs it)")
-    folder, ports = tmp_path_factory.mktemp("slapd"), Slapd(free_port(), free_port())
+    ports = Slapd(free_port(), free_port())
     (folder / "data").mkdir()
     crt, key = authority.issue("ldap.example", end=timedelta(days=90))
     configuration, ldif = folder / "slapd.conf", folder / "entries.ldif"
@@ -91,8 +96,16 @@ def slapd(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Ite
     )
     ldif.write_text(ENTRIES)
     subprocess.run(["/usr/sbin/slapadd", "-f", configuration, "-l", ldif], check=True, capture_output=True, timeout=30)
-    urls = f"ldap://127.0.0.1:{ports.plain}/ ldap://[::1]:{ports.plain}/ ldaps://127.0.0.1:{ports.secure}/"
-    with process(["/usr/sbin/slapd", "-d", "0", "-f", str(configuration), "-h", urls], ports.plain):
+    urls = (
+        f"ldap://{at.address}:{ports.plain}/ ldap://[{at.address6}]:{ports.plain}/ ldaps://{at.address}:{ports.secure}/"
+    )
+    with process(["/usr/sbin/slapd", "-d", "0", "-f", str(configuration), "-h", urls], ports.plain, at=at):
+        yield ports
+
+
+@pytest.fixture(scope="module")
+def slapd(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Slapd]:
+    with slapd_at(HERE, tmp_path_factory.mktemp("slapd"), authority) as ports:
         yield ports
 
 
@@ -147,6 +160,22 @@ def test_a_base_that_is_not_there_is_told(slapd: Slapd) -> None:
 def test_ldaps_works_and_plain_ldap_to_its_port_does_not(slapd: Slapd) -> None:
     assert passed(ask(slapd.secure, secure=True, base_dn=BASE))
     assert failed(ask(slapd.secure, 0.5, base_dn=BASE))
+
+
+def test_starttls_begins_tls_before_the_bind(slapd: Slapd) -> None:
+    words = passed(ask(slapd.plain, start_tls=True, bind_dn=ADMIN, password=PASSWORD, base_dn=BASE))
+    assert words == f"bound as {ADMIN}, found {BASE}"
+    assert passed(ask(slapd.secure, secure=True, start_tls=True)) == "bound anonymously"  # there already
+
+
+def test_a_server_without_starttls_says_so() -> None:
+    def refuse(connection: socket.socket) -> None:
+        connection.recv(1000)
+        connection.sendall(bytes.fromhex("300c02010478070a010204000400"))
+        silent(connection)
+
+    with by_hand(refuse) as port:
+        assert failed(ask(port, start_tls=True)) == "STARTTLS: protocolError (2)"
 
 
 def test_a_refused_connection_fails_at_once() -> None:

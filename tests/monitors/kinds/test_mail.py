@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import ssl
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,9 +18,12 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Sink
 from aiosmtpd.smtp import AuthResult, LoginPassword
 
+from tests.monitors.kinds.places import public_folder
 from tests.monitors.kinds.servers import (
+    HERE,
     LOOPBACK,
     Authority,
+    Place,
     by_hand,
     failed,
     free_port,
@@ -122,7 +127,7 @@ base_dir = {folder}/run
 state_dir = {folder}/state
 log_path = {folder}/log
 protocols = imap pop3
-listen = 127.0.0.1
+listen = {at.address}, {at.address6}
 ssl = yes
 ssl_cert = <{crt}
 ssl_key = <{key}
@@ -177,11 +182,11 @@ class Mail:
     pop3s: int
 
 
-@pytest.fixture(scope="module")
-def mail(public: Path, authority: Authority) -> Iterator[Mail]:
+@contextmanager
+def dovecot_at(at: Place, folder: Path, authority: Authority) -> Iterator[Mail]:
+    """Dovecot with one user."""
     if os.geteuid() != 0:
         pytest.skip("dovecot needs root")
-    folder = public
     (folder / "mail").mkdir(mode=0o777)
     (folder / "mail").chmod(0o777)
     crt, key = authority.issue("mail.example", end=timedelta(days=90))
@@ -191,20 +196,90 @@ def mail(public: Path, authority: Authority) -> Iterator[Mail]:
     configuration = folder / "dovecot.conf"
     configuration.write_text(
         DOVECOT.format(
-            folder=folder, crt=crt, key=key, imap=ports.imap, imaps=ports.imaps, pop3=ports.pop3, pop3s=ports.pop3s
+            at=at,
+            folder=folder,
+            crt=crt,
+            key=key,
+            imap=ports.imap,
+            imaps=ports.imaps,
+            pop3=ports.pop3,
+            pop3s=ports.pop3s,
         )
     )
-    with process(["dovecot", "-F", "-c", str(configuration)], ports.imap):
-        _await_logins(ports)
+    with process(["dovecot", "-F", "-c", str(configuration)], ports.imap, at=at):
+        with at.entered():
+            _await_logins(at, ports)
         yield ports
 
 
-def _await_logins(mail: Mail) -> None:
+def _await_logins(at: Place, mail: Mail) -> None:
     """It listens before those of its processes are ready that know the users."""
     end = time.monotonic() + 20
-    while not (last := probe("IMAP", mail.imap, user_name=USER, password=PLAIN_PASSWORD)).success:
+    given: dict[str, Any] = {"user_name": USER, "password": PLAIN_PASSWORD}
+    while not (last := probe("IMAP", mail.imap, address=at.address, **given)).success:
         assert time.monotonic() < end, last.message
         time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def mail(public: Path, authority: Authority) -> Iterator[Mail]:
+    with dovecot_at(HERE, public, authority) as ports:
+        yield ports
+
+
+POSTFIX = """compatibility_level = 3.6
+queue_directory = {folder}/queue
+data_directory = {folder}/data
+inet_interfaces = {at.address}, {at.address6}
+inet_protocols = all
+myhostname = mail.example
+mydestination =
+local_recipient_maps =
+alias_maps =
+maillog_file = /dev/stdout
+smtpd_tls_security_level = may
+smtpd_tls_cert_file = {crt}
+smtpd_tls_key_file = {key}
+smtpd_client_restrictions = permit
+"""
+MASTER = """{port} inet n - n - - smtpd
+postlog unix-dgram n - n - 1 postlogd
+rewrite unix - - n - - trivial-rewrite
+anvil unix - - n - 1 anvil
+tlsmgr unix - - n 1000? 1 tlsmgr
+"""
+
+
+@contextmanager
+def postfix_at(at: Place, folder: Path, authority: Authority) -> Iterator[int]:
+    """Postfix's SMTP server alone: nothing that would deliver."""
+    if os.geteuid() != 0:
+        pytest.skip("postfix needs root")
+    if shutil.which("/usr/lib/postfix/sbin/master") is None:
+        pytest.skip("postfix is not installed (`make test` installs it)")
+    crt, key = authority.issue("mail.example", end=timedelta(days=90))
+    etc, port = folder / "etc", free_port()
+    for name in ("etc", "data", "queue", *(f"queue/{one}" for one in ("pid", "private", "public"))):
+        (folder / name).mkdir()
+    for name in ("data", "queue/private", "queue/public"):
+        shutil.chown(folder / name, "postfix")
+    (etc / "main.cf").write_text(POSTFIX.format(folder=folder, at=at, crt=crt, key=key))
+    (etc / "master.cf").write_text(MASTER.format(port=port))
+    with process(["/usr/lib/postfix/sbin/master", "-c", str(etc), "-d"], port, at=at):
+        yield port
+
+
+@pytest.fixture(scope="module")
+def postfix(authority: Authority) -> Iterator[int]:
+    with public_folder() as folder, postfix_at(HERE, folder, authority) as port:
+        yield port
+
+
+def test_smtp_greets_postfix_with_and_without_tls(postfix: int) -> None:
+    assert passed(probe("SMTP", postfix)).startswith("greeted: 220 mail.example ESMTP Postfix")
+    assert passed(probe("SMTP", postfix, start_tls=True)).startswith("greeted: 220 mail.example")
+    words = failed(probe("SMTP", postfix, user_name="a", password="b"))
+    assert words.startswith("the server offers neither AUTH PLAIN nor AUTH LOGIN")
 
 
 def test_pop3_greets_and_logs_in(mail: Mail) -> None:

@@ -21,7 +21,9 @@ from monitors.registry import KINDS
 from monitors.spec import ProbeResult
 from tests.monitors.kinds.places import public_folder
 from tests.monitors.kinds.servers import (
+    HERE,
     Authority,
+    Place,
     by_hand,
     drip,
     failed,
@@ -55,7 +57,7 @@ def mariadb(authority: Authority) -> Iterator[int]:
 
 
 @contextmanager
-def mariadb_in(folder: Path, authority: Authority) -> Iterator[int]:
+def mariadb_in(folder: Path, authority: Authority, at: Place = HERE) -> Iterator[int]:
     install = shutil.which("mariadb-install-db")
     if install is None:
         pytest.skip("mariadb-server is not installed (`make test` installs it)")
@@ -79,10 +81,10 @@ def mariadb_in(folder: Path, authority: Authority) -> Iterator[int]:
     )
     assert installed.returncode == 0, (installed.stdout + installed.stderr).decode()
     (folder / "init.sql").write_text(SQL.strip())
-    command = ["/usr/sbin/mariadbd", *common, *small, f"--port={port}", "--bind-address=127.0.0.1"]
+    command = ["/usr/sbin/mariadbd", *common, *small, f"--port={port}", f"--bind-address={at.address},{at.address6}"]
     files = [f"--socket={data}/socket", f"--pid-file={data}/pid", f"--init-file={folder}/init.sql"]
     tls = [f"--ssl-cert={folder / crt.name}", f"--ssl-key={folder / key.name}"]
-    with process([*command, *files, *tls, "--character-set-server=utf8mb4"], port):
+    with process([*command, *files, *tls, "--character-set-server=utf8mb4"], port, at=at):
         yield port
 
 
@@ -104,6 +106,20 @@ def test_a_query_of_a_database_passes(mariadb: int) -> None:
     assert words.endswith(", 2 rows: kettle, 3")
     assert passed(ask(mariadb, database="shop", sql_query="SELECT * FROM items WHERE number = 9")).endswith("no rows")
     assert passed(ask(mariadb, sql_query="SET @a = 1")).endswith("query succeeded, no rows")
+
+
+def test_a_rule_decides_about_the_answer(mariadb: int) -> None:
+    def judge(rule: str) -> ProbeResult:
+        given: dict[str, Any] = {"user_name": USER, "password": PASSWORD, "database": "shop", "eval_rule": rule}
+        return probe("MYSQL-ECV", mariadb, 3, sql_query="SELECT * FROM items ORDER BY name", **given)
+
+    words = passed(judge('MYSQL.RES.ROW(0).TEXT_ELEM(0).EQ("kettle") && MYSQL.RES.ROW(0).NUM_ELEM(1).GE(3)'))
+    assert words.endswith(", the rule is true of 2 rows: kettle, 3")
+    assert passed(judge("MYSQL.RES.ROW(1).IS_NULL_ELEM(1)"))
+    words = failed(judge("MYSQL.RES.ATLEAST_ROWS_COUNT(3)"))
+    assert words == "the rule is not true of the answer: 2 rows: kettle, 3"
+    words = failed(judge('MYSQL.RES.ROW(7).TEXT_ELEM(0).EQ("a")'))
+    assert words == "the rule cannot be applied, there is no row 7 (the first is 0): 2 rows: kettle, 3"
 
 
 @pytest.mark.parametrize("secure", [False, True])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-import socketserver
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,17 +14,28 @@ from typing import Any
 
 import pytest
 
-from tests.monitors.kinds.servers import LOOPBACK, by_hand, failed, free_port, passed, probe, process, says, trace
+from tests.monitors.kinds.news import PASSWORD
+from tests.monitors.kinds.servers import (
+    HERE,
+    LOOPBACK,
+    Place,
+    by_hand,
+    failed,
+    free_port,
+    passed,
+    probe,
+    process,
+    says,
+    trace,
+)
 from tests.monitors.kinds.tracing import steps, texts
-
-PASSWORD = "secret-word"
 
 
 @contextmanager
-def redis(folder: Path, *options: str) -> Iterator[int]:
+def redis(folder: Path, *options: str, at: Place = HERE) -> Iterator[int]:
     port = free_port()
-    command = ["redis-server", "--port", str(port), "--bind", LOOPBACK, "--save", "", "--dir", str(folder), *options]
-    with process(command, port):
+    command = ["redis-server", "--port", str(port), "--bind", at.address, at.address6, "--save", ""]
+    with process([*command, "--dir", str(folder), "--protected-mode", "no", *options], port, at=at):
         yield port
 
 
@@ -67,26 +78,24 @@ def test_what_is_not_redis_is_told() -> None:
         assert failed(probe("REDIS", port)) == "PING: the answer is not of Redis"
 
 
-@pytest.fixture(scope="module")
-def tftp(public: Path) -> Iterator[int]:
+@contextmanager
+def tftp_at(at: Place, files: Path, port: int, *, version: int = 4) -> Iterator[None]:
+    """tftpd-hpa with a few files."""
     if os.geteuid() != 0:
         pytest.skip("in.tftpd needs root")
-    files = public
     for name, size in (("small", 100), ("block", 512), ("large", 5000), ("empty", 0)):
         (files / name).write_bytes(b"x" * size)
         (files / name).chmod(0o644)
+    command = ["in.tftpd", "--foreground", "--secure", "--user", "nobody"]
+    address = at.address if version == 4 else f"[{at.address6}]"
+    with process([*command, "--address", f"{address}:{port}", str(files)], port, udp=True, at=at, version=version):
+        yield
+
+
+@pytest.fixture(scope="module")
+def tftp(public: Path) -> Iterator[int]:
     port = free_port(socket.SOCK_DGRAM)
-    command = [
-        "in.tftpd",
-        "--foreground",
-        "--secure",
-        "--user",
-        "nobody",
-        "--address",
-        f"{LOOPBACK}:{port}",
-        str(files),
-    ]
-    with process(command, port, udp=True):
+    with tftp_at(HERE, public, port):
         yield port
 
 
@@ -153,42 +162,18 @@ def test_what_is_no_first_block_fails(answer: bytes) -> None:
         assert failed(probe("TFTP", port, file_name="a")).startswith("answered “")
 
 
-class News(socketserver.StreamRequestHandler):
-    """The part of RFC 3977 and RFC 4643 that a reader begins with."""
-
-    def handle(self) -> None:
-        self.say("200 news.example ready")
-        known = False
-        while line := self.rfile.readline(512).decode().split():
-            word, given = " ".join(line[:2]).upper(), line[-1]
-            if word == "AUTHINFO USER":
-                self.say("381 password, please")
-            elif word == "AUTHINFO PASS":
-                known = given == PASSWORD
-                self.say("281 welcome" if known else "481 wrong password")
-            elif line[0].upper() == "GROUP" and not known:
-                self.say("480 log in first")
-            elif line[0].upper() == "GROUP":
-                self.say("211 3 1 3 misc.test" if given == "misc.test" else "411 no such newsgroup")
-            elif line[0].upper() == "QUIT":
-                self.say("205 goodbye")
-                return
-            else:
-                self.say("500 what?")
-
-    def say(self, line: str) -> None:
-        self.wfile.write(f"{line}\r\n".encode())
+@contextmanager
+def news_at(at: Place) -> Iterator[int]:
+    """A small news server of our own: those of Debian need a mail server and a host name to be installed."""
+    port = free_port()
+    with process([sys.executable, "-m", "tests.monitors.kinds.news", at.address, at.address6, str(port)], port, at=at):
+        yield port
 
 
 @pytest.fixture(scope="module")
 def news() -> Iterator[int]:
-    with socketserver.ThreadingTCPServer((LOOPBACK, 0), News) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        yield int(server.server_address[1])
-        server.shutdown()
-        thread.join(5)
+    with news_at(HERE) as port:
+        yield port
 
 
 def test_nntp_greets_logs_in_and_finds_the_group(news: int) -> None:

@@ -22,7 +22,9 @@ from monitors.registry import KINDS
 from monitors.spec import ProbeResult
 from tests.monitors.kinds.places import public_folder
 from tests.monitors.kinds.servers import (
+    HERE,
     Authority,
+    Place,
     by_hand,
     drip,
     failed,
@@ -57,7 +59,7 @@ def postgresql(authority: Authority) -> Iterator[int]:
 
 
 @contextmanager
-def postgresql_in(folder: Path, authority: Authority) -> Iterator[int]:
+def postgresql_in(folder: Path, authority: Authority, at: Place = HERE) -> Iterator[int]:
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not versions:
         pytest.skip("postgresql is not installed (`make test` installs it)")
@@ -89,14 +91,15 @@ def postgresql_in(folder: Path, authority: Authority) -> Iterator[int]:
         assert done.returncode == 0, done.stderr.decode()
 
     run(programs / "initdb", "-D", data, "-U", "admin", "-E", "UTF8", "--no-sync", "-A", "trust")
-    (data / "pg_hba.conf").write_text("host all admin 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+    (data / "pg_hba.conf").write_text(f"host all admin {at.clients}/32 trust\nhost all all all scram-sha-256\n")
     single: list[str | Path] = [programs / "postgres", "--single", "-j", "-D", data]
     for database, sql in (("postgres", SQL), ("shop", TABLES)):
         run(*single, database, text=sql.replace(";\n", ";\n\n"))
-    options = f"listen_addresses=127.0.0.1 port={port} unix_socket_directories= fsync=off ssl=on shared_buffers=8MB"
-    options += f" ssl_cert_file={folder}/server.crt ssl_key_file={folder}/server.key max_connections=20"
+    options = f"listen_addresses={at.address},{at.address6} port={port} unix_socket_directories= fsync=off ssl=on"
+    options += f" ssl_cert_file={folder}/server.crt ssl_key_file={folder}/server.key"
+    options += " max_connections=20 shared_buffers=8MB"
     flags = [flag for option in options.split() for flag in ("-c", option)]
-    with process([*as_user, str(programs / "postgres"), "-D", str(data), *flags], port):
+    with process([*as_user, str(programs / "postgres"), "-D", str(data), *flags], port, at=at):
         yield port
 
 

@@ -6,6 +6,9 @@ import hashlib
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +17,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from monitors.kinds.radius.kind import Parameters
-from monitors.kinds.radius.probe import _reply, _request
+from monitors.kinds.radius.probe import request_of
 from monitors.registry import KINDS
+from monitors.wire.radius import reply_to
 from monitors.wire.stream import WrongAnswer
-from tests.monitors.kinds.servers import failed, free_port, passed, probe, process, spec, trace
+from tests.monitors.kinds.servers import HERE, Place, failed, free_port, passed, probe, process, spec, trace
 from tests.monitors.kinds.tracing import steps, texts
 from tests.monitors.kinds.udp import Peer, datagrams, mute, noise
 
@@ -34,10 +38,10 @@ proxy_requests = no
 security {{ max_attributes = 200
  reject_delay = 0
  status_server = no }}
-client probe {{ ipaddr = 127.0.0.1
+client probe {{ ipaddr = {at.clients}
  secret = {key}
  require_message_authenticator = yes }}
-client probe6 {{ ipv6addr = ::1
+client probe6 {{ ipv6addr = {at.clients6}
  secret = {key} }}
 thread pool {{ start_servers = 1
  max_servers = 1
@@ -47,17 +51,29 @@ modules {{
  pap {{
  }}
  files {{ usersfile = {folder}/users }}
+ detail {{ filename = {folder}/detail }}
 }}
 server default {{
  listen {{ type = auth
-  ipaddr = 127.0.0.1
-  port = {port} }}
+  ipaddr = {at.address}
+  port = {ports.login} }}
  listen {{ type = auth
-  ipv6addr = ::1
-  port = {port} }}
+  ipv6addr = {at.address6}
+  port = {ports.login} }}
+ listen {{ type = acct
+  ipaddr = {at.address}
+  port = {ports.accounting} }}
+ listen {{ type = acct
+  ipv6addr = {at.address6}
+  port = {ports.accounting} }}
  authorize {{
   files
   pap
+ }}
+ preacct {{
+ }}
+ accounting {{
+  detail
  }}
  authenticate {{ Auth-Type PAP {{
    pap
@@ -73,14 +89,34 @@ nas Cleartext-Password := "{PASSWORD}", NAS-Identifier == "director-1", NAS-IP-A
 """
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    folder, port = tmp_path_factory.mktemp("radius"), free_port(socket.SOCK_DGRAM)
-    (folder / "radiusd.conf").write_text(CONFIGURATION.format(folder=folder, key=KEY, port=port))
+@dataclass(frozen=True)
+class Radius:
+    login: int
+    accounting: int
+    folder: Path
+
+
+@contextmanager
+def radius_at(at: Place, folder: Path) -> Iterator[Radius]:
+    """FreeRADIUS; accounts go into the file “detail”."""
+    ports = Radius(free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM), folder)
+    (folder / "radiusd.conf").write_text(CONFIGURATION.format(folder=folder, key=KEY, ports=ports, at=at))
     (folder / "users").write_text(USERS)
     (folder / "dictionary").write_text("$INCLUDE /usr/share/freeradius/dictionary\n")
-    with process(["/usr/sbin/freeradius", "-f", "-l", "stdout", "-d", str(folder)], port, udp=True):
-        yield port
+    command = ["/usr/sbin/freeradius", "-f", "-l", "stdout", "-d", str(folder)]
+    with process(command, ports.accounting, udp=True, at=at):
+        yield ports
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Radius]:
+    with radius_at(HERE, tmp_path_factory.mktemp("radius")) as ports:
+        yield ports
+
+
+@pytest.fixture(scope="module")
+def server(servers: Radius) -> int:
+    return servers.login
 
 
 def login(port: int, timeout: float = 2, address: str = "127.0.0.1", **given: Any) -> Any:
@@ -99,6 +135,42 @@ def test_the_nas_is_told(server: int) -> None:
     words = passed(login(server, user_name="nas", rad_nas_id="director-1", rad_nas_ip="192.0.2.7"))
     assert words == "Access-Accept (2): Known NAS"
     assert failed(login(server, user_name="nas", rad_nas_ip="192.0.2.7")) == "Access-Reject (3), wanted 2"
+
+
+def account(port: int, timeout: float = 2, **given: Any) -> Any:
+    result = probe("RADIUS_ACCOUNTING", port, timeout, **{"rad_key": KEY, **given})
+    assert "s3cret" not in repr(result)
+    return result
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_an_accounting_request_is_acknowledged_and_written_down(servers: Radius, address: str) -> None:
+    given: dict[str, Any] = {"user_name": "halfpipe", "rad_account_type": 3, "rad_account_session": f"at {address}"}
+    given |= {"rad_framed_ip": "192.0.2.5", "rad_apn": "internet", "rad_msisdn": "4912345"}
+    assert passed(account(servers.accounting, address=address, **given)) == "Accounting-Response (5)"
+    written = (servers.folder / "detail").read_text()
+    assert f'Acct-Session-Id = "at {address}"' in written
+    for line in (
+        "Acct-Status-Type = Interim-Update",
+        'User-Name = "halfpipe"',
+        'Called-Station-Id = "internet"',
+        'Calling-Station-Id = "4912345"',
+        "Framed-IP-Address = 192.0.2.5",
+        'NAS-Identifier = "Halfpipe"',
+    ):
+        assert line in written
+
+
+def test_accounting_with_another_key_gets_no_answer(servers: Radius) -> None:
+    words = failed(account(servers.accounting, 0.3, rad_key="s3cret-wrong"))
+    assert words.startswith("no answer within 0.3 s (servers are silent too when ")
+
+
+def test_an_accounting_request_needs_an_accounting_response() -> None:
+    with datagrams(lambda server, data, peer: accept(server, data, peer, KEY)) as port:
+        assert failed(account(port)) == "code 2, wanted Accounting-Response (5)"
+    with datagrams(noise) as port:
+        assert failed(account(port)) == "answered, but what came is no RADIUS message"
 
 
 def test_the_trace_shows_no_bytes_that_the_secrets_went_into(server: int) -> None:
@@ -155,12 +227,12 @@ def test_what_is_no_radius_fails() -> None:
 @given_by(data=st.binary(max_size=120))
 @settings(max_examples=300, deadline=None)
 def test_no_bytes_make_the_decoder_raise_anything_else(data: bytes) -> None:
-    request = _request(Parameters(user_name="a", password="b", rad_key="c"))
+    request = request_of(Parameters(user_name="a", password="b", rad_key="c"))
     request.RequestPacket()
     head = struct.pack("!BBH16s", 2, request.id, 20 + len(data), bytes(16))
     for wire in (data, head + data):
         try:
-            assert _reply(request, wire) is None
+            assert reply_to(request, wire) is None
         except WrongAnswer as error:
             assert str(error).startswith("answered, but")  # noqa: PT017 - not raising is fine too
 

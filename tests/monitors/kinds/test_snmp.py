@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -16,7 +18,7 @@ from monitors.kinds.snmp.kind import Parameters
 from monitors.kinds.snmp.probe import answer_to, request
 from monitors.registry import KINDS
 from monitors.wire.stream import WrongAnswer
-from tests.monitors.kinds.servers import failed, free_port, passed, probe, process, spec, trace
+from tests.monitors.kinds.servers import HERE, Place, failed, free_port, passed, probe, process, spec, trace
 from tests.monitors.kinds.tracing import steps, texts
 from tests.monitors.kinds.udp import Peer, datagrams, mute, noise
 
@@ -24,12 +26,22 @@ CONTACT, SERVICES, NOTHING = "1.3.6.1.2.1.1.4.0", "1.3.6.1.2.1.1.7.0", "1.3.6.1.
 VERSIONS = pytest.mark.parametrize("version", ["V1", "V2"])
 
 
+@contextmanager
+def agent_at(at: Place, folder: Path) -> Iterator[int]:
+    """net-snmp's agent."""
+    port = free_port(socket.SOCK_DGRAM)
+    (folder / "snmpd.conf").write_text(
+        "rocommunity halfpipe\nrocommunity6 halfpipe\nsysContact somebody\nsysServices 72\n"
+    )
+    command = ["/usr/sbin/snmpd", "-f", "-Lo", "-C", "-c", str(folder / "snmpd.conf"), f"--persistentDir={folder}"]
+    listens = [f"udp:{at.address}:{port}", f"udp6:[{at.address6}]:{port}"]
+    with process([*command, *listens], port, udp=True, at=at):
+        yield port
+
+
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    folder, port = tmp_path_factory.mktemp("snmpd"), free_port(socket.SOCK_DGRAM)
-    (folder / "snmpd.conf").write_text("rocommunity halfpipe\nsysContact somebody\nsysServices 72\n")
-    command = ["/usr/sbin/snmpd", "-f", "-Lo", "-C", "-c", str(folder / "snmpd.conf")]
-    with process([*command, f"--persistentDir={folder}", f"udp:127.0.0.1:{port}"], port, udp=True):
+    with agent_at(HERE, tmp_path_factory.mktemp("snmpd")) as port:
         yield port
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +12,21 @@ from typing import Any
 import pytest
 
 from monitors.registry import KINDS
-from tests.monitors.kinds.servers import VIP, Authority, by_hand, failed, free_port, passed, probe, process, says, trace
+from monitors.spec import ProbeResult
+from tests.monitors.kinds.servers import (
+    HERE,
+    VIP,
+    Authority,
+    Place,
+    by_hand,
+    failed,
+    free_port,
+    passed,
+    probe,
+    process,
+    says,
+    trace,
+)
 from tests.monitors.kinds.tracing import steps, texts
 
 DAY = timedelta(days=1)
@@ -27,28 +42,30 @@ http {{
   client_body_temp_path {folder}/a; proxy_temp_path {folder}/b; fastcgi_temp_path {folder}/c;
   uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;
   server {{
-    listen 127.0.0.1:{plain} default_server;
-    listen [::1]:{plain} default_server;
+    listen {address}:{plain} default_server;
+    listen [{address6}]:{plain} default_server;
     location / {{ return 200 "hello from $http_host, check $http_x_check\\n"; }}
     location /down {{ return 503 "no\\n"; }}
+    location /maintenance {{ return 503 "closed for maintenance\\n"; }}
     location /moved {{ return 301 /; }}
   }}
   server {{
-    listen 127.0.0.1:{secure} ssl default_server;
+    listen {address}:{secure} ssl default_server; listen [{address6}]:{secure} ssl default_server;
     ssl_certificate {valid[0]}; ssl_certificate_key {valid[1]};
+    location /maintenance {{ return 503; }}
     location / {{ return 200 "hello from $http_host by $ssl_server_name\\n"; }}
   }}
   server {{
-    listen 127.0.0.1:{secure} ssl; server_name old.example;
+    listen {address}:{secure} ssl; listen [{address6}]:{secure} ssl; server_name old.example;
     ssl_certificate {ended[0]}; ssl_certificate_key {ended[1]};
   }}
   server {{
-    listen 127.0.0.1:{secure} ssl; server_name soon.example;
+    listen {address}:{secure} ssl; listen [{address6}]:{secure} ssl; server_name soon.example;
     ssl_certificate {soon[0]}; ssl_certificate_key {soon[1]};
     location / {{ return 200 "soon\\n"; }}
   }}
   server {{
-    listen 127.0.0.1:{secure} ssl; server_name early.example;
+    listen {address}:{secure} ssl; listen [{address6}]:{secure} ssl; server_name early.example;
     ssl_certificate {early[0]}; ssl_certificate_key {early[1]};
   }}
 }}
@@ -62,14 +79,16 @@ class Web:
     authority: Authority
 
 
-@pytest.fixture(scope="module")
-def web(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Web]:
-    folder = tmp_path_factory.mktemp("nginx")
+@contextmanager
+def nginx_at(at: Place, folder: Path, authority: Authority) -> Iterator[Web]:
+    """nginx, with a plain port and one with TLS."""
     plain, secure = free_port(), free_port()
     configuration = folder / "nginx.conf"
     configuration.write_text(
         CONFIGURATION.format(
             folder=folder,
+            address=at.address,
+            address6=at.address6,
             plain=plain,
             secure=secure,
             valid=authority.issue("good.example", end=200.5 * DAY),
@@ -79,8 +98,14 @@ def web(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Itera
         )
     )
     command = ["nginx", "-c", str(configuration), "-p", str(folder), "-g", "daemon off;", "-e", "stderr"]
-    with process(command, plain):
+    with process(command, plain, at=at):
         yield Web(plain, secure, authority)
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Web]:
+    with nginx_at(HERE, tmp_path_factory.mktemp("nginx"), authority) as ports:
+        yield ports
 
 
 def test_http_passes_by_its_status(web: Web) -> None:
@@ -160,6 +185,26 @@ def test_secure_http_takes_any_certificate_and_sends_the_host_as_sni(web: Web) -
     recv = "hello from good.example by good.example"
     assert passed(probe("HTTP-ECV", web.secure, secure=True, custom_headers=headers, recv=recv))
     assert failed(probe("HTTP", web.secure)) == "HTTP 400, wanted 200"  # plain HTTP to a TLS port
+
+
+def maintained(result: ProbeResult) -> str:
+    assert (result.success, result.leaving, result.sent) == (False, True, True)
+    return result.message
+
+
+def test_an_answer_of_maintenance_is_neither_right_nor_wrong(web: Web) -> None:
+    given: dict[str, Any] = {"http_request": "GET /maintenance", "trofs_code": 503}
+    assert maintained(probe("HTTP", web.plain, **given)) == "HTTP 503, the maintenance code"
+    assert maintained(probe("HTTPS", web.secure, **given))
+    assert passed(probe("HTTP", web.plain, trofs_code=503)) == "HTTP 200"
+    given = {"send": "GET /maintenance", "recv": "closed", "trofs_string": "/for main.*ce/"}
+    words = maintained(probe("HTTP-ECV", web.plain, **given))
+    assert words == "HTTP 503, “/for main.*ce/” (maintenance) found"
+    assert passed(probe("HTTP-ECV", web.plain, trofs_string="maintenance", recv="hello"))
+    given = {"send": r"GET /maintenance HTTP/1.0\r\n\r\n", "recv": "closed", "trofs_string": "maintenance"}
+    assert maintained(probe("TCP-ECV", web.plain, **given)) == "“maintenance” (maintenance) found in the answer"
+    with by_hand(says(first=b"down for maintenance\r\n")) as port:
+        assert maintained(probe("TCP-ECV", port, trofs_string="maintenance"))
 
 
 def test_tls_tells_the_days_left(web: Web) -> None:

@@ -20,7 +20,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from dataplane.capture import Capture, Limits, Selector, Summary, packet_filter, sources
-from dataplane.kernel.capture import Stop, Tap, read_interfaces, run
+from dataplane.kernel.capture import Detour, Stop, Tap, detour, read_interfaces, run
 from dataplane.pcapng import Writer
 from dataplane.ports import Interface
 from dataplane.tables import VServerKey
@@ -65,13 +65,13 @@ class Command(BaseCommand):
             limits = Limits(options["count"], options["seconds"], options["snaplen"], options["bytes"])
         except ValueError as error:
             raise CommandError(f"--{error}") from error
-        wanted, keys, notes = _vserver(options["vserver"])
+        row, wanted, keys, notes = _vserver(options["vserver"])
         if os.geteuid():
             raise CommandError("capture listens to the director's interfaces, which needs root: try sudo.")
         try:
             interfaces, with_xdp = _interfaces()
             notes += [
-                f"{name} has an XDP program: what that forwards is not seen here."
+                f"{name} has an XDP program of somebody else: what that forwards is not seen here."
                 for name in with_xdp
                 if any(item.name == name for item in interfaces)
             ]
@@ -79,10 +79,10 @@ class Command(BaseCommand):
                 self.stderr.write(note)
             tap = Tap(packet_filter(wanted, [item.ifindex for item in interfaces]))
             try:
-                with _open(options["out"], options["vserver"]) as (file, name):
+                with _open(options["out"], options["vserver"]) as (file, name), detour(settings.PIN_DIR, row) as around:
                     where = ", ".join(item.name for item in interfaces)
                     self.stderr.write(f"Capturing {options['vserver']} on {where} to {name}; Ctrl-C ends it.")
-                    text = _capture(file, tap, Selector(wanted, keys), interfaces, limits)
+                    text = _capture(file, tap, Selector(wanted, keys), interfaces, limits=limits, around=around)
             finally:
                 tap.close()
         except OSError as error:
@@ -91,13 +91,15 @@ class Command(BaseCommand):
         self.stderr.write(text)
 
 
-def _capture(file: BinaryIO, tap: Tap, selector: Selector, interfaces: Sequence[Interface], limits: Limits) -> str:
+def _capture(  # noqa: PLR0913 - from where, which, how much and where to
+    file: BinaryIO, tap: Tap, selector: Selector, interfaces: Sequence[Interface], *, limits: Limits, around: Detour
+) -> str:
     """Run one capture and tell what it has."""
     writer = Writer(file, sources(interfaces), snaplen=limits.snaplen, application="Halfpipe capture")
     own = [entry.ip for item in interfaces for entry in item.addresses]
     capture = Capture(writer, selector, interfaces=interfaces, limits=limits, own=own)
     with _signals() as stop:
-        ended_by = run(tap, capture, limits, stop)
+        ended_by = run(tap, capture, limits, stop, around)
     return _text(capture.summary, ended_by)
 
 
@@ -123,8 +125,8 @@ def _text(summary: Summary, ended_by: str) -> str:
     return "\n".join(lines)
 
 
-def _vserver(name: str) -> tuple[VServerKey, list[VServerKey], list[str]]:
-    """Key of the vserver, those of all at its address, and what is worth saying."""
+def _vserver(name: str) -> tuple[int, VServerKey, list[VServerKey], list[str]]:
+    """Row id and key of the vserver, the keys of all at its address, and what is worth saying."""
     try:
         row = VServer.objects.filter(name__iexact=name).first()
         if row is None:
@@ -133,7 +135,7 @@ def _vserver(name: str) -> tuple[VServerKey, list[VServerKey], list[str]]:
             raise CommandError(f"--vserver: {name!r}: there is no vserver of this name.{hint}")
         twins = VServer.objects.filter(address=row.address, state=AdminState.ENABLED)
         notes = [] if row.state == AdminState.ENABLED else [f"Vserver {row.name} is disabled: nothing is forwarded."]
-        return _key(row), [_key(twin) for twin in twins], notes
+        return row.pk, _key(row), [_key(twin) for twin in twins], notes
     except db.Error as error:
         raise CommandError(f"The database did not answer, so {name!r} cannot be looked up: {error}") from error
 

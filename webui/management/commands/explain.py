@@ -57,6 +57,7 @@ class Command(BaseCommand):
                     interface=loaded.interface,
                     names=names,
                     notes=(*loaded.notes, *notes),
+                    xdp_fd=loaded.xdp_fd,
                 )
         except OSError as error:
             raise CommandError(f"The forwarder cannot be asked: {error.strerror or error}.") from error

@@ -38,6 +38,9 @@ class Command(BaseCommand):
             problems = _problems()
         for status in DataplaneStatus.objects.order_by("director"):
             self.stdout.write(f"{status.director}: revision {status.applied_revision} applied, mode {status.mode}")
+            for item in status.interfaces:
+                if item.get("mode"):
+                    self.stdout.write(f"{status.director}: {item['name']} {item['mode']}: {item['mode_reason']}")
         for problem in problems:
             self.stdout.write(problem)
         if problems:
@@ -70,7 +73,7 @@ def _service_problems() -> list[str]:
     for vserver in world.vservers.values():
         for binding in world.bindings_of_vserver[vserver.pk] if vserver.state == AdminState.ENABLED else ():
             service = binding.service
-            verdict = world.verdict(service, vserver.address)
+            verdict = world.verdict(service, vserver)
             refusals = [path.reason for path in world.paths[service.server_id] if not path.eligible]
             if verdict.state != State.UP:
                 found.append(f"{service.name} at {vserver.address}: {verdict.state} ({verdict.reason})")

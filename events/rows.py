@@ -1,0 +1,63 @@
+"""Rows → events."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from events.message import CRITICAL, ERROR, INFORMATIONAL, NOTICE, WARNING, Event
+from webui.choices import EventKind, State
+from webui.models import DirectorEvent, EventTarget, HealthTransition
+
+
+def of_transition(row: HealthTransition) -> Event:
+    """A change of state, or an alert where old and new state are the same."""
+    what = f"service {row.service_name} at {row.vip}"
+    is_alert = row.old == row.new
+    if is_alert:
+        text, severity = f"{what}: monitor {row.monitor_name} {row.reason} (state {row.new})", WARNING
+    else:
+        text = f"{what}: monitor {row.monitor_name} {row.old} -> {row.new}: {row.reason}"
+        severity = {State.DOWN: ERROR, State.UP: NOTICE}.get(State(row.new), WARNING)
+    return Event(
+        id=f"transition-{row.pk}",
+        at=row.at,
+        type=EventKind.ALERT if is_alert else EventKind.TRANSITION,
+        severity=severity,
+        text=text,
+        data={
+            "service": row.service_name,
+            "vip": row.vip,
+            "monitor": row.monitor_name,
+            "old": row.old,
+            "new": row.new,
+            "reason": row.reason,
+        },
+    )
+
+
+def of_director(row: DirectorEvent) -> Event:
+    """An alarm that began or ended, or something that a director noticed."""
+    severity = {True: CRITICAL, False: NOTICE, None: WARNING}[row.raised]
+    data = {"director": row.director}
+    if row.raised is not None:
+        data["alarm"] = "raised" if row.raised else "cleared"
+    text = f"{row.director}: {row.text}"
+    return Event(id=f"director-{row.pk}", at=row.at, type=row.kind, severity=severity, text=text, data=data)
+
+
+def of_test(target: EventTarget, at: datetime) -> Event:
+    """What “send a test event” sends."""
+    text = f"Test event for target {target.name}: nothing has happened."
+    stamp = f"{at:%Y%m%d%H%M%S%f}"
+    return Event(id=f"test-{target.pk}-{stamp}", at=at, type=EventKind.TEST, severity=INFORMATIONAL, text=text, data={})
+
+
+def wanted(target: EventTarget, event: Event) -> bool:
+    """Whether the target gets events of this kind."""
+    return {
+        EventKind.TRANSITION: target.transitions,
+        EventKind.ALERT: target.alerts,
+        EventKind.ALARM: target.alarms,
+        EventKind.DIRECTOR: target.director_events,
+        EventKind.TEST: True,
+    }[EventKind(event.type)]
