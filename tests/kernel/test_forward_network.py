@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
 import os
 import signal
 import socket
@@ -17,21 +19,25 @@ import pytest
 
 from dataplane.kernel.assemble import Kernel, open_kernel, remove_everything
 from dataplane.kernel.libbpf import program_info
-from dataplane.plan import Put, Table
+from dataplane.plan import Put, Table, plan
+from dataplane.port_ranges import port_prefixes
 from dataplane.ports import ProbeRoute
 from dataplane.tables import (
     NO_RULES,
     RING_SLOTS,
     ForwarderSettings,
     HashField,
+    PolicyEntry,
     ProbeInKey,
     ProbeOut,
     Reason,
     ServiceEntry,
     SettingFlag,
+    Tables,
     VipFlag,
     VServerEntry,
     VServerKey,
+    WhenDown,
 )
 from tests import packets as p
 from tests.kernel.bench import ROOT, inside, run
@@ -305,3 +311,52 @@ def test_forwarding_goes_on_after_kill_9_and_a_new_process_finds_everything(
     assert "eth0: detached hp_ingress" in removed
     assert not pin_dir.exists()
     assert "hp_ingress" not in run("tc", "-n", space, "filter", "show", "dev", "eth0", "ingress")
+
+
+def sum_in_software(net: Network, host: str, *, wanted: bool) -> None:
+    """Let the kernel itself sum up what the host sends, as a network card would (ETHTOOL_STXCSUM)."""
+    value = ctypes.create_string_buffer(struct.pack("=II", 0x17, not wanted))
+    with net.socket(host, socket.AF_INET, socket.SOCK_DGRAM) as handle:
+        fcntl.ioctl(handle, 0x8946, struct.pack("16sP16x", b"eth0", ctypes.addressof(value)))
+
+
+def configure_ranges(kernel: Kernel, net: Network, ring: bytes) -> None:
+    """Both VIPs with ports 8000 to 8100 of any protocol; told when the ring has no service."""
+    configure(kernel, net)
+    observed = kernel.maps.read()
+    wanted = Tables(observed.settings, observed.interfaces, services=observed.services)
+    for number, vip in enumerate(VIPS.values(), start=1):
+        full = ip_address("255.255.255.255" if vip == VIP else ":".join(["ffff"] * 8))
+        key = VServerKey(ip_address(vip), 0, 8000, 8100)
+        wanted.vservers[key] = VServerEntry(number, number, HashField.SOURCE, full)
+        wanted.rings[number] = ring
+        wanted.policies[number] = PolicyEntry(number, 60, 0, full, when_down=WhenDown.REJECT)
+        wanted.vips[key.address] = VipFlag.ANSWER | VipFlag.RANGE
+    wanted.port_prefixes = port_prefixes(wanted.vservers)
+    for step in plan(wanted, observed):
+        kernel.maps.apply(step)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_range_of_ports_reaches_the_servers(net: Network, kernel: Kernel, version: int) -> None:
+    configure_ranges(kernel, net, struct.pack("<H", 1) * RING_SLOTS)
+    assert ask_tcp(net, "client", VIPS[version]) == "s1"
+    assert ask_udp(net, "client", VIPS[version], b"hello") == b"s1 hello"
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("summed_by", ["nobody", "client", "director"])
+def test_clients_of_a_vserver_that_is_down_are_refused_at_once(
+    net: Network, kernel: Kernel, version: int, summed_by: str
+) -> None:
+    """Frames that nobody has summed up yet reach the director from a machine beside it; others come from afar."""
+    configure_ranges(kernel, net, bytes(2 * RING_SLOTS))
+    for host in ("client", "director"):
+        sum_in_software(net, host, wanted=host == summed_by)
+    with pytest.raises(ConnectionRefusedError):
+        ask_tcp(net, "client", VIPS[version])
+    for size in (1, 100, 1400):
+        with pytest.raises(ConnectionRefusedError):
+            ask_udp(net, "client", VIPS[version], b"x" * size)
+    reasons = kernel.maps.reasons()
+    assert (reasons[Reason.REJECTED_RST].packets, reasons[Reason.REJECTED_ICMP].packets) == (1, 3)
