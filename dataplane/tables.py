@@ -93,13 +93,9 @@ class WhenDown(IntEnum):
 
 
 class SettingFlag(IntFlag):
-    """Rules of the whole director. TTL: a packet whose TTL or hop limit is 1 or 0 is dropped, not forwarded.
-
-    TAGGED: frames with one 802.1Q tag are handled where they arrive, and leave with the same tag.
-    """
+    """Rules of the whole director. TTL: a packet whose TTL or hop limit is 1 or 0 is dropped, not forwarded."""
 
     TTL = 1 << 0
-    TAGGED = 1 << 1
 
 
 NO_RULES = SettingFlag(0)

@@ -223,7 +223,6 @@ struct interface_value {
 /* settings: one entry. */
 enum setting_flag {
 	SETTING_TTL = 1 << 0,		/* drop packets whose TTL or hop limit is 1 or 0 instead of forwarding them */
-	SETTING_TAGGED = 1 << 1,	/* frames with one 802.1Q tag are for us too, and leave with it */
 };
 
 struct settings {
@@ -306,7 +305,7 @@ enum reason {
 	REASON_PASS_NOT_IP,		/* neither ARP, IPv4 nor IPv6 */
 	REASON_PASS_NOT_VIP,
 	REASON_PASS_NOT_TO_US,		/* broadcast, multicast or another host's frame */
-	REASON_PASS_VLAN,		/* tagged frame, and the settings leave those alone; or two tags */
+	REASON_PASS_VLAN,		/* tagged frame: its VLAN interface sees to it */
 	REASON_PASS_MALFORMED,		/* too short or inconsistent to know its destination */
 	REASON_DROP_MALFORMED,		/* for a VIP, but its headers end too early */
 	REASON_DROP_NO_VSERVER,		/* for a VIP, but no vserver has this protocol and port */

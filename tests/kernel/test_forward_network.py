@@ -23,7 +23,6 @@ from dataplane.plan import Put, Table, plan
 from dataplane.port_ranges import port_prefixes
 from dataplane.ports import ProbeRoute
 from dataplane.tables import (
-    NO_RULES,
     RING_SLOTS,
     ForwarderSettings,
     HashField,
@@ -32,7 +31,6 @@ from dataplane.tables import (
     ProbeOut,
     Reason,
     ServiceEntry,
-    SettingFlag,
     Tables,
     VipFlag,
     VServerEntry,
@@ -220,54 +218,6 @@ def test_short_and_tagged_frames_pass(net: Network, kernel: Kernel) -> None:
 
 
 SOL_PACKET, PACKET_AUXDATA, TP_STATUS_VLAN_VALID = 263, 8, 1 << 4
-
-
-def tagged_frames(raw: socket.socket) -> Iterator[tuple[int, bytes]]:
-    """Tag and rest of each tagged frame that comes until none does for a while (packet(7), PACKET_AUXDATA)."""
-    while True:
-        try:
-            frame, ancillary, _flags, _address = raw.recvmsg(2048, socket.CMSG_SPACE(20))
-        except TimeoutError:
-            return
-        for _level, _kind, data in ancillary:
-            status, _length, _captured, _mac, _net, tag, _protocol = struct.unpack("=IIIHHHH", data)
-            if status & TP_STATUS_VLAN_VALID:
-                yield tag, frame
-
-
-@pytest.mark.parametrize("flags", [NO_RULES, SettingFlag.TAGGED])
-def test_a_tagged_frame_leaves_with_its_tag_if_the_settings_say_so(
-    net: Network, kernel: Kernel, flags: SettingFlag
-) -> None:
-    configure(kernel, net)
-    net.ip("director", "link", "add", "t0", "up", "type", "veth", "peer", "name", "t1")
-    try:
-        net.ip("director", "link", "set", "t1", "up")
-        own = next(interface for interface in kernel.links.interfaces() if interface.name == "t0")
-        kernel.links.ensure_attached([net.ifindex("director"), own.ifindex])
-        kernel.maps.apply(Put(Table.SETTINGS, 0, ForwarderSettings(b"k" * 16, flags=flags)))
-        for number, server in enumerate(SERVERS, start=1):
-            kernel.maps.apply(Put(Table.SERVICES, number, ServiceEntry(number, own.ifindex, mac(server), own.mac)))
-        packet = p.ipv4(address("client"), VIP, p.TCP, p.tcp(address("client"), VIP, (1, PORT)))
-        before = kernel.maps.reasons()
-        with net.socket("director", socket.AF_PACKET, socket.SOCK_RAW) as raw:
-            raw.bind(("t1", 3))  # ETH_P_ALL
-            raw.settimeout(0.5)
-            raw.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
-            raw.send(p.ethernet(own.mac, mac("client"), p.VLAN, b"\0\x05\x08\0" + packet))
-            seen = [*tagged_frames(raw)]
-        after = kernel.maps.reasons()
-    finally:
-        net.ip("director", "link", "del", "t0")
-    seen = [(tag, frame) for tag, frame in seen if frame[:6] in map(mac, SERVERS)]
-    changes = {reason: after[reason].packets - before[reason].packets for reason in Reason}
-    if flags:
-        assert [(tag, frame[6:]) for tag, frame in seen] == [(5, own.mac + b"\x08\0" + packet)]
-        assert changes[Reason.FORWARDED] == 1
-    else:
-        assert not seen
-        assert changes[Reason.PASS_VLAN] >= 1
-        assert changes[Reason.FORWARDED] == 0
 
 
 OWNER = """
