@@ -13,6 +13,7 @@ from webui.guards import GUARDS, last_moved
 from webui.models import DataplaneStatus, Monitor, Server, Service, VServer
 from webui.models.fields import port_text
 from webui.payloads import DirectorRow, MonitorRow, ReasonRow, ServerRow, ServiceRow, VServerRow
+from webui.stale import runs
 from webui.world import World, is_stale
 
 STALE = "STALE"  # in the columns that say whether there are new results
@@ -101,11 +102,22 @@ def service_row(world: World, service: Service) -> ServiceRow:
         service_type=service.service_type,
         weights=", ".join(weights),
         path=_path_refusal(world, service.server_id),
-        checks=STALE if stale else "",
+        checks=STALE if stale else "CURRENT" if _is_checked(world, service) else "",
         checks_note=_stale_note(world, service, len(stale)),
         leaves_at=iso(verdict.until) if verdict.state != State.OUT_OF_SERVICE else None,
         **world.rates("services", service.pk),
     )
+
+
+def _is_checked(world: World, service: Service) -> bool:
+    """Whether any check of the service that is to run has had a result."""
+    found = (
+        world.health.get((service.pk, vip, bound.monitor_id))
+        for vip in world.vips(service)
+        for bound in world.monitors_of[service.pk]
+        if runs(bound, world.now)
+    )
+    return any(row is not None and row.pk in world.checked for row in found)
 
 
 def _stale_note(world: World, service: Service, stale: int) -> str:
