@@ -203,7 +203,8 @@ def _answer(
     turns = entry is not None and VServerFlag.ROTATE in entry.flags
     reason = None if turns and found.reason is Reason.FORWARDED else found.reason
     chosen = None if turns else tables.services.get(found.service_id)
-    service = next((one for one in vserver.services if chosen and one.config_id == chosen.config_id), None) if vserver else None
+    bound = vserver.services if vserver else ()
+    service = next((one for one in bound if chosen and one.config_id == chosen.config_id), None)
     egress = next((item.name for item in director.interfaces if chosen and item.ifindex == chosen.ifindex), "")
     return Answer(
         director=director,

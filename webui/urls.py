@@ -4,7 +4,7 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import URLPattern, URLResolver, path, register_converter
 
 from webui.forms import LoginForm
-from webui.views import bindings, flows, objects, pages, previews, probing
+from webui.views import bindings, docs, explaining, flows, objects, pages, previews, probing, visuals
 from webui.views.kinds import KindConverter
 
 register_converter(KindConverter, "kind")
@@ -21,6 +21,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("settings/", pages.settings, name="settings"),
     path("services/<int:pk>/monitors/", bindings.bind_monitor, name="bind-monitor"),
     path("services/<int:pk>/monitors/<int:monitor_pk>/unbind/", bindings.unbind_monitor, name="unbind-monitor"),
+    path("docs/", docs.index, name="docs"),
+    path("docs/<slug:name>/", docs.page, name="docs-page"),
+    path("explain/", explaining.explain, name="explain"),
+    path("vservers/<int:pk>/diagram/", visuals.triangle, name="triangle"),
+    path("vservers/<int:pk>/path/", visuals.packet, name="packet-path"),
     path("vservers/<int:pk>/flows/", flows.flows, name="flows"),
     path("vservers/<int:pk>/flows/watch/", flows.watch, name="watch-flows"),
     path("vservers/<int:pk>/services/", bindings.bind_service, name="bind-service"),

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from webui import help
 from webui.tables import Column
 
 register = template.Library()
@@ -89,6 +90,25 @@ def absolute(iso: str) -> str:
 def state_class(value: str | None) -> str:
     """CSS class of a state: “OUT OF SERVICE” is ``state-out-of-service``."""
     return f"state state-{(value or 'none').lower().replace(' ', '-')}"
+
+
+@register.simple_tag(takes_context=True)
+def help_url(context: template.Context) -> str:
+    """Where the documentation tells of this page; empty for people who are not logged in."""
+    request = context.get("request")
+    return help.url(request.resolver_match) if request is not None and context["user"].is_authenticated else ""
+
+
+@register.filter
+def figures(value: float | None, unit: str = "") -> str:
+    """As :func:`figure`, for a template."""
+    return figure(value, unit)
+
+
+@register.filter
+def state_css(value: str) -> str:
+    """As :func:`state_class`, for a template."""
+    return state_class(value)
 
 
 @register.filter
