@@ -31,7 +31,9 @@ class FlowRow(TypedDict):
     vserver_name: str
     flags: str
     length: int
-    before: str  # the frame's beginning in hexadecimal as it came, and as it left; "" if nobody asked, or it was dropped
+    before: (
+        str  # the frame's beginning in hexadecimal as it came, and as it left; "" if nobody asked, or it was dropped
+    )
     after: str
 
 
@@ -56,7 +58,7 @@ def reason_text(reason: Reason) -> str:
 
 
 def flow_row(event: Event, names: Names, epoch: int, *, frame: bool = False) -> FlowRow:
-    """One event; ``epoch`` is the time of day minus CLOCK_MONOTONIC, in ns. ``frame``: with the bytes that were kept."""
+    """One event; ``epoch``: time of day minus CLOCK_MONOTONIC, in ns. ``frame``: with the bytes that were kept."""
     kept = event.frame if frame and event.reason is Reason.FORWARDED else b""
     at = datetime.fromtimestamp((event.time + epoch) / 1e9, UTC)
     flags = [name for bit, name in enumerate(_TCP_FLAGS) if event.tcp_flags & 1 << bit]

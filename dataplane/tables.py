@@ -282,8 +282,8 @@ class Event:
     """What became of one frame. ``time`` is CLOCK_MONOTONIC in ns; ``vserver`` and ``service`` are rows, 0: unknown.
 
     ``frame`` is its beginning, as it came if it was dropped, and as it left if it was forwarded; ``length`` is that of
-    the whole frame in bytes. ``ifindex`` is where it arrived; of a probe: the probe device. ``arrived`` are the 12 bytes
-    of MAC addresses, destination first, that it came with: nothing else of a forwarded frame is changed.
+    the whole frame in bytes. ``ifindex`` is where it arrived; of a probe: the probe device. ``arrived`` are the MAC
+    addresses that it came with, 12 bytes, destination first: nothing else of a forwarded frame is changed.
     """
 
     time: int

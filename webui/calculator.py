@@ -38,7 +38,10 @@ class Load:
         return [
             ("Through a balancer that proxies", f"{number(self.proxy)} Mbit/s: {self._fits(self.proxy)}"),
             ("Through the director with DSR", f"{number(self.dsr)} Mbit/s: {self._fits(self.dsr)}"),
-            ("The same licence carries", "any amount" if self.factor == inf else f"{number(self.factor)} times as much"),
+            (
+                "The same licence carries",
+                "any amount" if self.factor == inf else f"{number(self.factor)} times as much",
+            ),
         ]
 
     def _fits(self, load: float) -> str:

@@ -52,17 +52,17 @@ class Box:
 
     @property
     def right(self) -> int:
-        """x of the right edge."""
+        """X of the right edge."""
         return self.x + self.width
 
     @property
     def bottom(self) -> int:
-        """y of the lower edge."""
+        """Y of the lower edge."""
         return self.y + self.height
 
     @property
     def middle(self) -> int:
-        """y of the middle."""
+        """Y of the middle."""
         return self.y + self.height // 2
 
 
@@ -91,7 +91,7 @@ class Layout:
     placed: tuple[Placed, ...]
     request: str  # from the client to the director
     trunk: str  # from the director along the servers
-    replies: str  # what all replies share, up to the client
+    replies: str  # what all replies share, up to the client; empty while nobody answers
     rate_x: int  # of what comes in
     rate_y: int
     reply_x: int
@@ -156,6 +156,7 @@ def wide(nodes: Sequence[Node]) -> Layout:
         for node, box in zip(nodes, servers, strict=True)
     )
     ends = [director.middle, *(box.middle for box in servers)]
+    answering = [box.middle for node, box in zip(nodes, servers, strict=True) if node.serves]
     return Layout(
         "wide",
         1056,
@@ -165,17 +166,17 @@ def wide(nodes: Sequence[Node]) -> Layout:
         placed,
         request=f"M{middle} {client.y}V{director.middle}H{director.x - 3}",
         trunk=f"M{director.right} {director.middle}H{trunk}M{trunk} {min(ends)}V{max(ends)}",
-        replies=f"M{back} {min(ends[1:], default=bottom)}V{bottom}H{middle}V{client.bottom + 3}",
+        replies=f"M{back} {min(answering)}V{bottom}H{middle}V{client.bottom + 3}" if answering else "",
         rate_x=middle + 10,
         rate_y=director.middle - 10,
-        reply_x=director.x,
+        reply_x=director.right,
         reply_y=bottom - 10,
     )
 
 
 def stacked(nodes: Sequence[Node]) -> Layout:
     """Client, director and servers below each other; replies go up at the right."""
-    pitch, height = 134, 118
+    pitch, height = 138, 122
     client, director = Box(12, 12, 216, 62), Box(12, 144, 250, 100)
     servers = [Box(56, director.bottom + 36 + number * pitch, 222, height) for number in range(len(nodes))]
     trunk, back = 30, 304
@@ -186,12 +187,13 @@ def stacked(nodes: Sequence[Node]) -> Layout:
             request=f"M{trunk} {box.middle}H{box.x - 3}",
             reply=f"M{box.right} {box.middle}H{back}",
             rate_x=box.x + 12,
-            rate_y=box.y + 88,
+            rate_y=box.y + 94,
             shown=_cut(node.name, 25),
         )
         for node, box in zip(nodes, servers, strict=True)
     )
     last = max((box.middle for box in servers), default=director.bottom)
+    answering = [box.middle for node, box in zip(nodes, servers, strict=True) if node.serves]
     return Layout(
         "stacked",
         316,
@@ -201,10 +203,10 @@ def stacked(nodes: Sequence[Node]) -> Layout:
         placed,
         request=f"M{trunk} {client.bottom}V{director.y - 3}",
         trunk=f"M{trunk} {director.bottom}V{last}",
-        replies=f"M{back} {last}V{client.middle}H{client.right + 3}",
+        replies=f"M{back} {max(answering)}V{client.middle}H{client.right + 3}" if answering else "",
         rate_x=trunk + 10,
         rate_y=client.bottom + 28,
-        reply_x=180,
+        reply_x=back - 8,
         reply_y=client.bottom + 62,
     )
 

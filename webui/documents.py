@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count, pairwise
 from pathlib import Path
 
 from django.conf import settings
@@ -92,7 +93,7 @@ def _text(token: Token) -> str:
 
 def _headings(tokens: Sequence[Token]) -> Iterator[Heading]:
     seen: dict[str, int] = {}
-    for token, inside in zip(tokens, tokens[1:], strict=False):
+    for token, inside in pairwise(tokens):
         if token.type != "heading_open":
             continue
         text = _text(inside)
@@ -117,7 +118,7 @@ def _label_cells(tokens: Sequence[Token]) -> None:
     """Each cell carries its column's heading, which narrow screens show beside it."""
     labels: list[str] = []
     column = 0
-    for token, inside in zip(tokens, tokens[1:], strict=False):
+    for token, inside in pairwise(tokens):
         if token.type == "table_open":
             labels = []
         elif token.type == "tr_open":
@@ -134,5 +135,10 @@ def _label_cells(tokens: Sequence[Token]) -> None:
 
 def _with_scrolling(html: str) -> str:
     """Wide tables and code scroll by themselves, by the keyboard too."""
-    html = html.replace("<table>", '<div class="scroll" role="region" aria-label="Table" tabindex="0"><table>')
+    number = count(1)
+    html = re.sub(
+        "<table>",
+        lambda _: f'<div class="scroll" role="region" aria-label="Table {next(number)}" tabindex="0"><table>',
+        html,
+    )
     return html.replace("</table>", "</table></div>").replace("<pre>", '<pre tabindex="0">')

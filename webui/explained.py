@@ -1,9 +1,12 @@
 """Which server a client gets, computed from rows as the data plane computes it; nothing is asked of the kernel.
 
-The console is unprivileged: it cannot run the loaded program, as ``manage.py explain`` does on the director. It does what
-the worker does with the same pure functions: rows and the paths that a director reported become tables
+The console is unprivileged: it cannot run the loaded program, as ``manage.py explain`` does on the director. It does
+what the worker does, with the same pure functions: rows and the paths that a director reported become tables
 (:mod:`dataplane.compile`), and those are read as the forwarder reads them (:func:`dataplane.explain.predict`). A kernel
 test holds the two against each other. What a director remembers (flows, clients, turns) is in no row.
+
+Rings of 16,381 slots are kept by what is in them (:func:`dataplane.hashing.maglev`), so only the first question after a
+change waits for one, some milliseconds.
 """
 
 from __future__ import annotations
@@ -57,7 +60,9 @@ class Director:
     def is_neighbour(self, client: IPAddress) -> bool:
         """Whether the client is in a subnet of the director, so that no router is between."""
         return any(
-            client.version == own.version and client in own.network for item in self.interfaces for own in item.addresses
+            client.version == own.version and client in own.network
+            for item in self.interfaces
+            for own in item.addresses
         )
 
 
@@ -65,7 +70,7 @@ class Director:
 class Answer:
     """What becomes of a client's packet. ``verdict`` is redirect, drop or pass; MACs are text, "" where there is none.
 
-    ``service`` is the one that the packet gets; with ``unsure`` the one that a packet gets of which the director remembers
+    ``service`` is the one that the packet gets; with ``unsure`` the one for a packet of which the director remembers
     nothing, or None where nothing in the packet decides. ``slot`` is its place in the ring.
     """
 
@@ -141,9 +146,7 @@ def explain(query: Query, director: Director) -> Answer:
     return _answer(query, director, interface, revision, (state, tables, found))
 
 
-def _resolved(
-    configuration: desired.Configuration, director: Director, vip: IPAddress | None
-) -> desired.DesiredState:
+def _resolved(configuration: desired.Configuration, director: Director, vip: IPAddress | None) -> desired.DesiredState:
     """The vservers of one VIP with the paths that the director reported; the others cannot get the packet."""
     paths = _paths(director)
     unknown = desired.Path(0, bytes(6), bytes(6), "no director has looked for the server yet")
@@ -234,8 +237,8 @@ def notes(answer: Answer) -> list[str]:
         )
     if answer.unsure:
         told.append(
-            f"Not certain: {answer.unsure}. What a director remembers goes before what is computed; manage.py explain on "
-            "the director asks the loaded program."
+            f"Not certain: {answer.unsure}. What a director remembers goes before what is computed; manage.py explain "
+            "on the director asks the loaded program."
         )
     return told
 
@@ -243,4 +246,3 @@ def notes(answer: Answer) -> list[str]:
 def refused(vserver: desired.VServer) -> Sequence[tuple[str, str]]:
     """(service, reason) of the vserver's services that get no client."""
     return [(one.name, one.reason) for one in vserver.services if not one.eligible]
-

@@ -43,9 +43,9 @@ def section(match: ResolverMatch | None) -> tuple[str, str] | None:
 
 
 def url(match: ResolverMatch | None) -> str:
-    """Address of a page's section; empty where there is none."""
+    """Address of a page's section; of the whole documentation where there is none."""
     found = section(match)
     if found is None:
-        return ""
+        return reverse("docs")
     name, anchor = found
     return reverse("docs-page", args=[name]) + (f"#{anchor}" if anchor else "")

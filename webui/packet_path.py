@@ -18,7 +18,7 @@ UNKNOWN = "not known"
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One frame: whose it is in words, and its four addresses. ``changed`` names those that differ from the frame before."""
+    """One frame: from whom to whom, and its four addresses. ``changed`` names those that the director rewrote."""
 
     step: str
     source_ip: str

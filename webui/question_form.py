@@ -25,7 +25,10 @@ class QuestionForm(forms.Form):
     )
     vip = forms.CharField(label="VIP", max_length=64, widget=forms.TextInput(attrs=NO_SPELLING | {"list": "vips"}))
     protocol = forms.CharField(
-        max_length=16, initial="tcp", widget=forms.TextInput(attrs=NO_SPELLING), help_text="tcp, udp, icmp … or a number."
+        max_length=16,
+        initial="tcp",
+        widget=forms.TextInput(attrs=NO_SPELLING),
+        help_text="tcp, udp, icmp … or a number.",
     )
     dport = forms.CharField(
         label="Port", max_length=8, required=False, widget=forms.TextInput(attrs=NO_SPELLING), help_text="Empty: 80."

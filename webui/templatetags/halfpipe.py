@@ -94,7 +94,7 @@ def state_class(value: str | None) -> str:
 
 @register.simple_tag(takes_context=True)
 def help_url(context: template.Context) -> str:
-    """Where the documentation tells of this page; empty for people who are not logged in."""
+    """Where the documentation tells of this page, or its start; empty for people who are not logged in."""
     request = context.get("request")
     return help.url(request.resolver_match) if request is not None and context["user"].is_authenticated else ""
 

@@ -64,7 +64,9 @@ def _vips() -> list[str]:
 def _chosen(known: list[Director], name: str) -> Director:
     """The director of this name, or the first. Raises UnknownError when none has reported."""
     if not known:
-        raise UnknownError("No director has reported yet, so its interfaces and the servers' MAC addresses are unknown.")
+        raise UnknownError(
+            "No director has reported yet, so its interfaces and the servers' MAC addresses are unknown."
+        )
     return next((one for one in known if one.name == name), known[0])
 
 
@@ -74,12 +76,20 @@ def lines(answer: Answer) -> list[tuple[str, str, str]]:
     row = Service.objects.select_related("server").get(pk=service.config_id) if service else None
     slot = f"{answer.slot} of {RING_SLOTS}" if answer.slot is not None else ""
     told = [
-        ("Why", REASON_WORDS.get(answer.reason.name, answer.reason.name) if answer.reason is not None else answer.unsure, ""),
+        (
+            "Why",
+            REASON_WORDS.get(answer.reason.name, answer.reason.name) if answer.reason is not None else answer.unsure,
+            "",
+        ),
         ("Virtual server", _vserver_words(answer), url_of("vservers", vserver.config_id) if vserver else ""),
         ("Method", f"{answer.method}, mask {vserver.mask}" if vserver and answer.method else "", ""),
         ("Slot of the ring", slot, ""),
         ("Service", service.name if service else "", url_of("services", service.config_id) if service else ""),
-        ("Server", f"{row.server.name}, {row.server.address}" if row else "", url_of("servers", row.server_id) if row else ""),
+        (
+            "Server",
+            f"{row.server.name}, {row.server.address}" if row else "",
+            url_of("servers", row.server_id) if row else "",
+        ),
         ("Arrives at", f"{answer.interface.name} of {answer.director.name}, MAC {answer.arrival_mac}", ""),
         ("Leaves by", answer.egress, ""),
         ("Source MAC", f"{answer.new_source_mac}, the director's" if answer.new_source_mac else "", ""),

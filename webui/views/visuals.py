@@ -84,7 +84,7 @@ def packet(request: HttpRequest, pk: int) -> HttpResponse:
     error = ""
     if client:
         try:
-            service, client = _of_client(vserver, director, client) or service, client
+            service = _of_client(vserver, director, client) or service
         except (QueryError, UnknownError) as problem:
             error, client = str(problem).removeprefix("from: "), ""
     context: dict[str, Any] = {
