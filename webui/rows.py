@@ -26,6 +26,8 @@ REASON_WORDS = {
     "PROBE_SENT": "health check sent",
     "PROBE_ANSWERED": "health check answered",
     "PING_ANSWERED": "ping of a VIP answered",
+    "REJECTED_RST": "rejected by a TCP reset: no service of the virtual server is UP",
+    "REJECTED_ICMP": "rejected by ICMP unreachable: no service of the virtual server is UP",
     "PASS_NOT_IP": "passed: neither ARP, IPv4 nor IPv6",
     "PASS_NOT_VIP": "passed: not for a VIP",
     "PASS_NOT_TO_US": "passed: broadcast, multicast or another host's frame",
@@ -47,10 +49,10 @@ REASON_WORDS = {
 }
 
 
-def endpoint(address: str, port: int) -> str:
-    """``address:port`` with brackets round IPv6 (RFC 3986)."""
+def endpoint(address: str, port: int, port_end: int = 0) -> str:
+    """``address:port`` with brackets round IPv6 (RFC 3986), or ``address:first-last``."""
     host = f"[{address}]" if ip_address(address).version == 6 else address
-    return f"{host}:{port_text(port)}"
+    return f"{host}:{port_text(port, port_end)}"
 
 
 def iso(at: datetime | None) -> str | None:
@@ -74,7 +76,7 @@ def vserver_row(world: World, vserver: VServer) -> VServerRow:
         name=vserver.name,
         state=verdict.state,
         state_reason=verdict.reason,
-        endpoint=endpoint(vserver.address, vserver.port),
+        endpoint=endpoint(vserver.address, vserver.port, vserver.port_end),
         service_type=vserver.service_type,
         method=vserver.get_lb_method_display(),
         services=f"{up}/{len(verdicts)}",
