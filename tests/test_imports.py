@@ -73,6 +73,11 @@ RULES = (
     Rule(("events",), ("dataplane",), "events and data plane meet in the rows"),
     Rule(("webui.preview",), ("dataplane.apply", "dataplane.kernel"), "a preview applies nothing"),
     Rule(
+        ("webui.explained", "webui.packet_path", "webui.diagram"),
+        ("dataplane.apply", "dataplane.kernel", "dataplane.worker", "dataplane.reconcile", "pyroute2"),
+        "the console computes with rows and pure functions, for it may not ask the kernel",
+    ),
+    Rule(
         (
             *("monitors.spec", "monitors.kind", "monitors.kinds", "monitors.parameters", "monitors.registry"),
             *("monitors.wire", "monitors.words", "monitors.machine", "monitors.schedule"),

@@ -76,7 +76,8 @@ class Placed:
     reply: str
     rate_x: int
     rate_y: int
-    shown: str  # the name, cut to what fits
+    shown: str  # the name, and the lines, cut to what fits
+    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +153,7 @@ def wide(nodes: Sequence[Node]) -> Layout:
             rate_x=trunk + 8,
             rate_y=box.middle - 8,
             shown=_cut(node.name, 34),
+            lines=tuple(_cut(line, 40) for line in node.lines),
         )
         for node, box in zip(nodes, servers, strict=True)
     )
@@ -189,6 +191,7 @@ def stacked(nodes: Sequence[Node]) -> Layout:
             rate_x=box.x + 12,
             rate_y=box.y + 94,
             shown=_cut(node.name, 25),
+            lines=tuple(_cut(line, 29) for line in node.lines),
         )
         for node, box in zip(nodes, servers, strict=True)
     )

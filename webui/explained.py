@@ -151,17 +151,7 @@ def _resolved(configuration: desired.Configuration, director: Director, vip: IPA
     paths = _paths(director)
     unknown = desired.Path(0, bytes(6), bytes(6), "no director has looked for the server yet")
     vservers = tuple(
-        desired.VServer(
-            one.config_id,
-            one.name,
-            one.address,
-            one.protocol,
-            one.port,
-            one.hash_fields,
-            one.mask,
-            tuple(desired.resolve_service(row, paths.get(row.address, unknown)) for row in one.services),
-            one.options,
-        )
+        desired.resolve_vserver(one, lambda address: paths.get(address, unknown))
         for one in configuration.vservers
         if one.address == vip
     )

@@ -40,6 +40,8 @@ def _configuration() -> None:
     factories.vserver(*web, name="web", address=VIP4, service_type="TCP", port=80, lb_method="SRCIPSRCPORTHASH")
     factories.vserver(*ipv6, name="six", address=VIP6, lb_method="SRCIPDESTIPHASH", v6_netmask_len=64)
     factories.vserver(name="empty", address=VIP4, service_type="UDP", port=53)
+    factories.vserver(*any4[3:], name="range", address=VIP4, service_type="TCP", port=8000, port_end=8100)
+    factories.vserver(name="rejects", address=VIP4, service_type="TCP", port=9, when_down="REJECT")
     Service.objects.update(health_monitor=False)  # all are UP
     Service.objects.filter(pk=any4[1].pk).update(state="DISABLED")
 
@@ -82,7 +84,7 @@ def _questions(seed: int) -> list[Query]:
     chance = random.Random(seed)
     found = []
     for destination, protocol, port in (
-        (VIP4, 6, 80), (VIP4, 6, 443), (VIP4, 17, 53), (VIP4, 132, 9), (VIP4, 47, 0), (VIP6, 6, 80), (VIP6, 17, 69),
+        (VIP4, 6, 80), (VIP4, 6, 443), (VIP4, 6, 8050), (VIP4, 6, 9), (VIP4, 17, 53), (VIP4, 132, 9), (VIP4, 47, 0), (VIP6, 6, 80), (VIP6, 17, 69),
         ("203.0.113.99", 6, 80),
     ):  # fmt: skip
         for _ in range(CLIENTS):
@@ -114,15 +116,18 @@ def test_the_console_computes_what_the_loaded_program_does(bench: Bench) -> None
         )
         before = build_frame(query, computed.interface.mac)
         after = bytes.fromhex((computed.new_destination_mac + computed.new_source_mac).replace(":", ""))
-        assert asked.result == (after + before[12:] if computed.service else before)
+        if computed.reason is not Reason.REJECTED_RST:
+            assert asked.result == (after + before[12:] if computed.service else before)
         (row,) = [entry.config_id for entry in asked.services.values()] or [0]
         assert (computed.service.config_id if computed.service else 0) == row
         assert computed.egress == asked.egress
         reasons.add(computed.reason)
         if computed.vserver and computed.service:
             used.add((computed.vserver.name, computed.service.name))
-    assert reasons == {Reason.FORWARDED, Reason.DROP_NO_SERVICE, Reason.PASS_NOT_VIP}
-    assert {name for name, _ in used} == set(VServer.objects.exclude(name="empty").values_list("name", flat=True))
+    assert reasons == {Reason.FORWARDED, Reason.DROP_NO_SERVICE, Reason.PASS_NOT_VIP, Reason.REJECTED_RST}
+    assert {name for name, _ in used} == set(
+        VServer.objects.exclude(name__in=["empty", "rejects"]).values_list("name", flat=True)
+    )
     # Not Server2, which is disabled, and not Server3, which cannot be reached
     assert {service for name, service in used if name == "every"} == {f"service_Server{n}_ANY" for n in (1, 4, 5)}
     assert len([one for one in used if one[0] == "six"]) == 4

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_safe
 
 from dataplane.explain import PROTOCOL_NAMES
 from dataplane.explain_query import DEFAULT_DESTINATION_PORT
-from dataplane.tables import RING_SLOTS
+from dataplane.tables import RING_SLOTS, Reason
 from webui import explained
 from webui.choices import ServiceType
 from webui.explained import Answer, Director, UnknownError
@@ -35,7 +35,7 @@ def explain(request: HttpRequest) -> HttpResponse:
         try:
             answer = explained.explain(form.query, _chosen(known, form.cleaned_data.get("director", "")))
             context |= {"answer": answer, "lines": lines(answer), "notes": explained.notes(answer)}
-            context["verdict"] = VERDICTS.get(answer.verdict, ("UNKNOWN", "not certain"))
+            context["verdict"] = verdict_of(answer)
             context["refused"] = explained.refused(answer.vserver) if answer.vserver else []
         except UnknownError as error:
             context["problem"] = str(error)
@@ -55,6 +55,13 @@ def question(vserver: VServer) -> dict[str, Any]:
     """The fields that a virtual server fills."""
     protocol = "tcp" if vserver.service_type == ServiceType.ANY else vserver.service_type.lower()
     return {"vip": vserver.address, "protocol": protocol, "dport": vserver.port or DEFAULT_DESTINATION_PORT}
+
+
+def verdict_of(answer: Answer) -> tuple[str, str]:
+    """A state that is shown like the verdict, and the verdict in a word."""
+    if answer.reason in {Reason.REJECTED_RST, Reason.REJECTED_ICMP}:
+        return "DOWN", "rejected"
+    return VERDICTS.get(answer.verdict, ("UNKNOWN", "not certain"))
 
 
 def _vips() -> list[str]:
@@ -103,4 +110,4 @@ def _vserver_words(answer: Answer) -> str:
     if vserver is None:
         return ""
     protocol = PROTOCOL_NAMES.get(vserver.protocol, str(vserver.protocol))
-    return f"{vserver.name} ({vserver.address}, {protocol}, port {port_text(vserver.port)})"
+    return f"{vserver.name} ({vserver.address}, {protocol}, port {port_text(vserver.port, vserver.port_end)})"

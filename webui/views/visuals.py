@@ -89,7 +89,7 @@ def packet(request: HttpRequest, pk: int) -> HttpResponse:
             error, client = str(problem).removeprefix("from: "), ""
     context: dict[str, Any] = {
         "vserver": vserver,
-        "endpoint": endpoint(vserver.address, vserver.port),
+        "endpoint": endpoint(vserver.address, vserver.port, vserver.port_end),
         "hops": packet_path.hops(world, vserver, service, director, client),
         "service": service,
         "candidates": candidates,
