@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from django import forms
 
-Format = Literal["text", "code", "state", "count", "rate", "bits", "time", "age", "until"]
+Format = Literal["text", "code", "state", "count", "rate", "bits", "time", "age", "until", "spark"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,9 @@ DROPPED = (
 
 # Of a service that is going out of service.
 LEAVES_AT = Column("leaves_at", "Out of service", "until")
+
+# The last hour; on the dashboard alone, as the lists are not told of it.
+SPARK = Column("spark", "Last hour", "spark", sortable=False)
 
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "vservers": (

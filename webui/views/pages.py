@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from django.contrib import messages
 from django.contrib.auth.decorators import login_not_required
 from django.db import Error
@@ -14,7 +16,7 @@ from webui.actions import installation
 from webui.actions.base import INSTALLATION
 from webui.forms import SettingsForm
 from webui.models import Installation
-from webui.tables import COLUMNS, Table, live_list
+from webui.tables import COLUMNS, SPARK, Table, live_list
 from webui.views.change import actor_of, attempt
 
 
@@ -23,7 +25,10 @@ def dashboard(request: HttpRequest) -> HttpResponse:
     """Problems first; then everything that an operator looks at, kept up to date over the websocket."""
     seen = queries.overview()
     tables = [
-        live_list("vservers", "Virtual servers", seen["vservers"], "No virtual server yet."),
+        replace(
+            live_list("vservers", "Virtual servers", seen["vservers"], "No virtual server yet."),
+            columns=(*COLUMNS["vservers"], SPARK),
+        ),
         live_list("services", "Services", seen["services"], "No service yet."),
         live_list("servers", "Servers", seen["servers"], "No server yet."),
         live_list("directors", "Directors", seen["directors"], "No director has reported yet."),
