@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import Final
 
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 
 from metrics import series
 from metrics.spark import sparklines
@@ -22,8 +22,8 @@ from webui.models import DirectorCounters, MetricBlock, MetricCursor, Sparklines
 FINE: Final = 10
 MINUTE: Final = 60
 HOUR: Final = 3600
-# How long buckets of so many seconds are kept, in seconds: two hours, two days, 92 days.
-KEPT: Final = {FINE: 2 * 3600, MINUTE: 2 * 86400, HOUR: 92 * 86400}
+# How long buckets of so many seconds are kept, in seconds: two hours, thirty hours, 62 days.
+KEPT: Final = {FINE: 2 * 3600, MINUTE: 30 * 3600, HOUR: 62 * 86400}
 ROLLED: Final = ((FINE, MINUTE), (MINUTE, HOUR))
 
 # Counters that were not read for longer than this say nothing about when their packets came: a gap, not a lump.
@@ -32,6 +32,9 @@ LONGEST_GAP: Final = timedelta(seconds=60)
 SILENT: Final = 600
 # Buckets later than this are of a clock that was wrong.
 FUTURE: Final = 3600
+
+# Rows of a step that one trimming removes; after a long stop the next ones go on.
+REMOVED_AT_ONCE: Final = 5000
 
 SPARK: Final = 1  # the row of the sparklines
 
@@ -108,7 +111,10 @@ def roll_up(now: datetime) -> int:
     """Make the coarse buckets that are complete and not there yet; returns how many were made."""
     seen = dict(MetricCursor.objects.values_list("director", "taken_at"))
     return sum(
-        _roll_up(director, at.timestamp(), now.timestamp(), *steps) for director, at in seen.items() for steps in ROLLED
+        # A director whose clock is ahead has not counted to the end of what is under way here.
+        _roll_up(director, min(at, now).timestamp(), now.timestamp(), *steps)
+        for director, at in seen.items()
+        for steps in ROLLED
     )
 
 
@@ -119,9 +125,9 @@ def _roll_up(director: str, seen: float, now: float, fine: int, coarse: int) -> 
     begins = sorted({at - at % coarse for at in new.values_list("at", flat=True).distinct()})
     ready = [at for at in begins if at + coarse <= seen or at + coarse + SILENT <= now]
     for at in ready:
-        with transaction.atomic():
-            # From the finer rows alone, whole: made twice, it is the same.
-            _write(director, coarse, at, _rolled(director, fine, at, at + coarse))
+        # From the finer rows alone, whole: made twice, it is the same. Made before anything is locked: an hour of a
+        # large installation takes most of a second, and on SQLite everyone who writes would wait so long.
+        _write(director, coarse, at, list(_rolled(director, fine, at, at + coarse)))
     return len(ready)
 
 
@@ -135,11 +141,15 @@ def _rolled(director: str, step: int, begin: int, end: int) -> Iterator[tuple[tu
 def trim(now: datetime) -> int:
     """Remove buckets that are too old, or that a wrong clock put into the future; returns how many rows went."""
     unix = int(now.timestamp())
-    removed = MetricBlock.objects.filter(at__gt=unix + FUTURE).delete()[0]
+    removed = _remove(MetricBlock.objects.filter(at__gt=unix + FUTURE))
     for step, seconds in KEPT.items():
-        removed += MetricBlock.objects.filter(step=step, at__lt=unix - seconds).delete()[0]
+        removed += _remove(MetricBlock.objects.filter(step=step, at__lt=unix - seconds))
     removed += MetricCursor.objects.filter(taken_at__lt=now - timedelta(seconds=KEPT[HOUR])).delete()[0]
     return removed
+
+
+def _remove(rows: QuerySet[MetricBlock]) -> int:
+    return MetricBlock.objects.filter(pk__in=rows.values("pk")[:REMOVED_AT_ONCE]).delete()[0]
 
 
 def draw_sparklines(now: datetime) -> None:
