@@ -56,6 +56,14 @@ class BindForm:
 
 
 @dataclass(frozen=True)
+class Link:
+    """Where a table's heading leads to more."""
+
+    label: str
+    url: str
+
+
+@dataclass(frozen=True)
 class Table:
     """A table with a caption. ``source`` names the list of the snapshot that keeps it up to date.
 
@@ -71,6 +79,7 @@ class Table:
     live: Literal["", "list", "patch"] = ""
     bind: BindForm | None = None
     with_actions: bool = field(default=False)
+    more: Link | None = None
 
 
 TRAFFIC = (
