@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator
-from datetime import datetime
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 from django.conf import settings
 from prometheus_client import CollectorRegistry
@@ -21,6 +20,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
+from webui import freshness
 from webui.choices import State
 from webui.models import DirectorCounters
 from webui.models.fields import port_text
@@ -180,16 +180,19 @@ class Collected(Collector):
         failures = CounterMetricFamily("halfpipe_monitor_probe_failures", "Checks that failed.", labels=labels)
         slow = GaugeMetricFamily("halfpipe_monitor_response_seconds", "How long the last answer took.", labels=labels)
         at = GaugeMetricFamily("halfpipe_monitor_last_probe_timestamp_seconds", "Of the last check.", labels=labels)
+        known = freshness.figures([row.pk for row in self.world.health.values()])
         for (service, vip, monitor), row in self.world.health.items():
             if service not in self.world.services or monitor not in self.world.monitors:
                 continue
             names = [self.world.monitors[monitor].name, self.world.services[service].name, vip]
             up.add_metric(names, float(row.state == State.UP))
-            probes.add_metric(names, row.probes)
-            failures.add_metric(names, row.failures)
+            # While Redis is away a row holds what its counters were long ago: they would seem to be reset, twice.
+            if row.pk in known or row.checked_at is None:
+                probes.add_metric(names, row.probes)
+                failures.add_metric(names, row.failures)
             if row.response_time is not None:
                 slow.add_metric(names, row.response_time)
-            checked: datetime | Any = self.world.checked.get(row.pk)
+            checked = self.world.checked.get(row.pk)
             if checked is not None:
                 at.add_metric(names, checked.timestamp())
         yield from (up, probes, failures, slow, at)

@@ -24,9 +24,9 @@ class Span:
     slots: int
 
     @property
-    def seconds(self) -> int:
-        """All of it."""
-        return self.slot * self.slots
+    def row_seconds(self) -> int:
+        """What a row of a table is about, so that it has thirty rows or less: two minutes, an hour, a day."""
+        return self.slot * 12
 
 
 SPANS: Final = {

@@ -40,7 +40,6 @@ MEASURES: Final = {
     REASONS: (PACKETS,),
 }
 LABEL_EVERY: Final = {"1h": 900, "24h": 6 * 3600, "30d": 7 * 86400}  # seconds
-TABLE_ROWS: Final = 60
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Statistics:
-    """The panel of one object: charts, what else there is to choose, and the figures as rows."""
+    """The panel of one object: charts, what else there is to choose, and averages as rows of a table."""
 
     span: Span
     spans: list[Choice]
@@ -159,17 +158,27 @@ def _panel(span: Span, director: str, directors: list[str], charts: list[Chart])
 
 
 def _table(span: Span, charts: list[Chart]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """The latest figures as text, newest first; slots without any are left out."""
+    """The same as text: averages over twelve slots, newest first; without those in which nothing was counted."""
     if not charts:
         return []
-    indexes = [i for i in range(span.slots - 1, -1, -1) if any(one.values[i] is not None for one in charts)]
+    begin = charts[0].begin
+    rows: dict[int, list[int]] = {}
+    for index in range(span.slots - 1, -1, -1):
+        at = begin + index * span.slot
+        rows.setdefault(at - at % span.row_seconds, []).append(index)
     return [
         (
-            absolute(datetime.fromtimestamp(charts[0].begin + i * span.slot, UTC).isoformat()),
-            [(one.label, one.measure.text(one.values[i])) for one in charts],
+            absolute(datetime.fromtimestamp(at, UTC).isoformat()),
+            [(one.label, one.measure.text(_average(one.values, indexes))) for one in charts],
         )
-        for i in indexes[:TABLE_ROWS]
+        for at, indexes in rows.items()
+        if any(one.values[index] is not None for one in charts for index in indexes)
     ]
+
+
+def _average(values: list[float | None], indexes: list[int]) -> float | None:
+    known = [value for index in indexes if (value := values[index]) is not None]
+    return sum(known) / len(known) if known else None
 
 
 def as_json(kind: str, key: str, span: Span, now: datetime | None = None) -> dict[str, Any]:

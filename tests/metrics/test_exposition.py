@@ -16,7 +16,9 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests import factories
-from webui.models import DataplaneStatus, DirectorCounters, HealthState, VServer
+from tests.redis_server import RedisServer
+from webui import freshness
+from webui.models import DataplaneStatus, DirectorCounters, HealthState, Service, VServer
 
 pytestmark = pytest.mark.django_db
 
@@ -64,10 +66,31 @@ def reports(director: str, packets: int, seconds_ago: float = 0) -> None:
     DirectorCounters.objects.create(director=director, taken_at=at, payload=payload)
 
 
-def test_states_counters_and_checks_are_told(client: Client, token: str) -> None:
+def checked(service: Service) -> None:
+    HealthState.objects.filter(service=service).update(state="UP", probes=9, failures=2, checked_at=timezone.now())
+    row = HealthState.objects.get(service=service)
+    figures = freshness.Figures(row.edition, timezone.now(), "PP", "echo", 0.002, None, 40, 3)
+    freshness.save({row.pk: figures})
+
+
+def test_checks_of_long_ago_do_not_look_like_counters_that_were_reset(
+    client: Client, token: str, redis_server: RedisServer
+) -> None:
+    service = factories.service()
+    factories.vserver(service)
+    checked(service)
+    check = {"monitor": "ping-default", "service": service.name, "vip": "10.77.0.10"}
+    assert value(scrape(client), "halfpipe_monitor_probes_total", **check) == 40
+    redis_server.kill()
+    found = scrape(client)
+    assert value(found, "halfpipe_monitor_probes_total", **check) is None
+    assert value(found, "halfpipe_monitor_up", **check) == 1
+
+
+def test_states_counters_and_checks_are_told(client: Client, token: str, redis_server: RedisServer) -> None:
     service = factories.service()
     factories.vserver(service, factories.service(factories.server(2)), name='odd "name" #1'.replace('"', "="))
-    HealthState.objects.filter(service=service).update(state="UP", probes=40, failures=3, response_time=0.002)
+    checked(service)
     reports("lb1", 100)
     reports("lb2", 50)
     found = scrape(client)
