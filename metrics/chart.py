@@ -137,9 +137,10 @@ def _times(time: Time, slots: int) -> list[Tick]:
     return [tick for tick in found if tick.at < WIDTH - 18 and tick.at > LEFT + 4]
 
 
-def summary(values: Values, label: Label) -> str:
-    """Latest, average and most, in words, for those who do not see the line."""
+def summary(values: Values, peaks: Values, label: Label) -> str:
+    """Latest, average and most, in words, for those who do not see the line; the most is that of the peaks, if any."""
     known = [one for one in values if one is not None]
     if not known:
         return "nothing was counted"
-    return f"now {label(known[-1])}, on average {label(sum(known) / len(known))}, at most {label(max(known))}"
+    most = max(value for value in (*known, *peaks) if value is not None)
+    return f"now {label(known[-1])}, on average {label(sum(known) / len(known))}, at most {label(most)}"

@@ -78,6 +78,11 @@ class Statistics:
     rows: list[tuple[str, list[tuple[str, str]]]] = field(default_factory=list)  # when, and (heading, figure)
 
     @property
+    def slot(self) -> str:
+        """Over how long the lines are averages, where they are of more than one reading; empty otherwise."""
+        return f"{self.span.slot // 60} minutes" if self.span.slot > self.span.step else ""
+
+    @property
     def known(self) -> bool:
         """Whether anything was counted."""
         return any(value is not None for one in self.charts for value in one.values)
@@ -129,7 +134,7 @@ def _chart(key: str, label: str, measure: Measure, found: History, rates: list[R
         values=values,
         begin=found.begin,
         slot=span.slot,
-        words=chart.summary(values, measure.text),
+        words=chart.summary(values, peaks, measure.text),
         measure=measure,
     )
 

@@ -51,5 +51,6 @@ def test_values_that_are_none_or_do_not_match_their_peaks_are_refused() -> None:
 
 
 def test_the_summary_tells_latest_average_and_most() -> None:
-    assert chart.summary([1, None, 3, 2, None], "{:g}".format) == "now 2, on average 2, at most 3"
-    assert chart.summary([None], str) == "nothing was counted"
+    assert chart.summary([1, None, 3, 2, None], [], "{:g}".format) == "now 2, on average 2, at most 3"
+    assert chart.summary([1.0, 2.0], [None, 7.0], "{:g}".format) == "now 2, on average 1.5, at most 7"
+    assert chart.summary([None], [], str) == "nothing was counted"
