@@ -93,7 +93,7 @@ class Selector:
 
     def __init__(self, wanted: VServerKey, keys: Collection[VServerKey]) -> None:
         self._wanted = wanted
-        self._keys = frozenset(keys) | {wanted}
+        self._keys = frozenset(key for key in keys if key.address == wanted.address) | {wanted}
         self._first: OrderedDict[tuple[object, ...], bool] = OrderedDict()
 
     def matches(self, packet: Packet) -> bool:
@@ -239,7 +239,7 @@ def _filter_ipv4(program: _Program, key: VServerKey) -> None:
         program.accept_if_set(0x1FFF)
         program.load_header_length(14)
         program.load("half behind header", 16)
-        program.require(key.port)
+        program.require_port(key)
 
 
 def _filter_ipv6(program: _Program, key: VServerKey) -> None:
@@ -255,7 +255,7 @@ def _filter_ipv6(program: _Program, key: VServerKey) -> None:
             program.require(key.protocol)
     if key.port:
         program.load("half", 56)
-        program.require(key.port)
+        program.require_port(key)
 
 
 class _Program:
@@ -271,6 +271,7 @@ class _Program:
         "interface": (0x20, 0xFFFFF008),
     }
     _JUMP_EQUAL, _JUMP_SET, _RETURN, _HEADER_LENGTH = 0x15, 0x45, 0x06, 0xB1
+    _JUMP_GREATER, _JUMP_NOT_LESS = 0x25, 0x35
     _ON, _DROP, _TAKE, _SKIP = "on", "drop", "accept", "skip"
 
     def __init__(self) -> None:
@@ -286,6 +287,13 @@ class _Program:
 
     def require(self, value: int) -> None:
         self._lines.append((self._JUMP_EQUAL, self._ON, self._DROP, value))
+
+    def require_port(self, key: VServerKey) -> None:
+        if not key.port_end:
+            self.require(key.port)
+            return
+        self._lines.append((self._JUMP_NOT_LESS, self._ON, self._DROP, key.port))
+        self._lines.append((self._JUMP_GREATER, self._DROP, self._ON, key.port_end))
 
     def one_of(self, values: Sequence[int]) -> None:
         end = len(self._lines) + len(values)

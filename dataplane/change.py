@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from dataplane.compile import closed_services, make_ring, named_services
+from dataplane.compile import closed_services, make_ring, named_services, vserver_key
 from dataplane.desired import Configuration, DesiredState, VServer, VServerConfig, resolve_service
 from dataplane.tables import (
     MAX_CLOSED,
@@ -21,7 +21,6 @@ from dataplane.tables import (
     Tables,
     VServerEntry,
     VServerFlag,
-    VServerKey,
 )
 
 _REMEMBERS = VServerFlag.SESSIONS | VServerFlag.PERSIST
@@ -66,6 +65,7 @@ def _resolve_vserver(old: VServer, new: VServerConfig) -> VServer | None:
         new.mask,
         tuple(resolve_service(service, known.path) for known, service in zip(old.services, new.services, strict=True)),
         new.options,
+        new.port_end,
     )
 
 
@@ -119,7 +119,7 @@ def _fixed(vserver: VServer) -> tuple[object, ...]:
     """All that kernel ids, look-ups and paths follow from."""
     services = [(service.config_id, service.address, service.path) for service in vserver.services]
     how = (vserver.hash_fields, vserver.mask, vserver.options)
-    return vserver.config_id, vserver.address, vserver.protocol, vserver.port, how, services
+    return vserver.config_id, vserver_key(vserver), how, services
 
 
 def _service_ids(vservers: Sequence[VServer], tables: Tables) -> dict[int, int]:
@@ -130,7 +130,7 @@ def _service_ids(vservers: Sequence[VServer], tables: Tables) -> dict[int, int]:
 
 def _entry(vserver: VServer, tables: Tables) -> VServerEntry | None:
     """The look-up entry; None for a virtual server that waits for a kernel id."""
-    return tables.vservers.get(VServerKey(vserver.address, vserver.protocol, vserver.port))
+    return tables.vservers.get(vserver_key(vserver))
 
 
 def _close(tables: Tables, closed: Mapping[int, Mapping[int, ClosedState]]) -> Tables | None:

@@ -16,10 +16,12 @@ from itertools import chain
 from dataplane.desired import DesiredState, Ping, Probe, Service, VServer
 from dataplane.hashing import maglev, ring_ids
 from dataplane.plan import vip_flag
+from dataplane.port_ranges import port_prefixes
 from dataplane.rotation import rotation
 from dataplane.tables import (
     MAX_CLOSED,
     MAX_INTERFACES,
+    MAX_PORT_PREFIXES,
     MAX_PROBES,
     MAX_SERVICES,
     MAX_VIPS,
@@ -40,6 +42,7 @@ from dataplane.tables import (
     VServerEntry,
     VServerFlag,
     VServerKey,
+    WhenDown,
 )
 
 # Seconds without a packet after which a flow is forgotten, unless the vserver says otherwise.
@@ -149,7 +152,7 @@ def _add_vservers(tables: Tables, vservers: Iterable[VServer], service_ids: dict
     compiled: dict[int, tuple[VServerKey, VServerEntry, bytes]] = {}
     kept: dict[int, int] = {}
     for vserver in vservers:
-        key = VServerKey(vserver.address, vserver.protocol, vserver.port)
+        key = vserver_key(vserver)
         if key in names:
             message = f"Virtual servers {names[key]} and {vserver.name} have the same address, protocol and port"
             raise CompileError(message)
@@ -173,6 +176,18 @@ def _add_vservers(tables: Tables, vservers: Iterable[VServer], service_ids: dict
         tables.vservers[key] = replace(entry, vserver_id=vserver_id)
         tables.rings[vserver_id] = ring
         tables.vips[key.address] = tables.vips.get(key.address, VipFlag.ANSWER) | vip_flag(key)
+    tables.port_prefixes = port_prefixes(tables.vservers)
+    if len(tables.port_prefixes) > MAX_PORT_PREFIXES:
+        message = (
+            f"The port ranges of all virtual servers make {len(tables.port_prefixes)} port prefixes; the forwarder "
+            f"holds at most {MAX_PORT_PREFIXES}. Ranges that begin and end at multiples of powers of two make fewer"
+        )
+        raise CapacityError(message)
+
+
+def vserver_key(vserver: VServer) -> VServerKey:
+    """What a vserver is looked up by."""
+    return VServerKey(vserver.address, vserver.protocol, vserver.port, vserver.port_end)
 
 
 def _vserver_flags(vserver: VServer) -> VServerFlag:
@@ -188,12 +203,12 @@ def _vserver_flags(vserver: VServer) -> VServerFlag:
 
 
 def _add_policies(tables: Tables, vservers: Iterable[VServer]) -> None:
-    """What vservers with flags need besides them."""
+    """What vservers with flags need besides them, and those that reject."""
     options = {vserver.config_id: vserver.options for vserver in vservers}
     for key, entry in tables.vservers.items():
-        if not entry.flags:
-            continue
         chosen = options[entry.config_id]
+        if not entry.flags and chosen.when_down is WhenDown.DROP:
+            continue
         idle = chosen.idle_timeout or (TCP_IDLE_TIMEOUT if key.protocol == _TCP else IDLE_TIMEOUT)
         mask = _mask_of("persistence", chosen.persist_mask, key, entry)
         syn = None
@@ -205,7 +220,9 @@ def _add_policies(tables: Tables, vservers: Iterable[VServer]) -> None:
                 chosen.source_syn_burst or chosen.source_syn_rate,
                 _mask_of("source", chosen.source_mask, key, entry),
             )
-        tables.policies[entry.vserver_id] = PolicyEntry(entry.config_id, idle, chosen.persist_timeout, mask, syn)
+        tables.policies[entry.vserver_id] = PolicyEntry(
+            entry.config_id, idle, chosen.persist_timeout, mask, syn, chosen.when_down
+        )
 
 
 def _mask_of(what: str, mask: IPAddress | None, key: VServerKey, entry: VServerEntry) -> IPAddress:

@@ -8,7 +8,7 @@ from enum import Enum
 
 from dataplane.forwarding import Mode
 from dataplane.ports import Interface, Neighbour
-from dataplane.tables import NO_RULES, HashField, IPAddress, SettingFlag
+from dataplane.tables import NO_RULES, HashField, IPAddress, SettingFlag, WhenDown
 
 _NO_MAC = bytes(6)
 
@@ -66,6 +66,7 @@ class VServerOptions:
     syn_burst: SYNs that may come at once; 0: as many as ``syn_rate``.
     source_syn_rate, source_syn_burst: the same for each source network.
     source_mask: what a source network is, of the VIP's family; None: a single address.
+    when_down: what becomes of packets while no service can take them.
     """
 
     ping: Ping = Ping.AUTO
@@ -79,11 +80,15 @@ class VServerOptions:
     source_syn_rate: int = 0
     source_syn_burst: int = 0
     source_mask: IPAddress | None = None
+    when_down: WhenDown = WhenDown.DROP
 
 
 @dataclass(frozen=True, slots=True)
 class VServerConfig:
-    """A virtual server. ``protocol`` is an IP protocol number, 0 for ANY; ``port`` 0 is any port."""
+    """A virtual server. ``protocol`` is an IP protocol number, 0 for ANY; ``port`` 0 is any port.
+
+    With ``port_end`` it takes the ports from ``port`` to that one, else it is 0.
+    """
 
     config_id: int
     name: str
@@ -94,6 +99,7 @@ class VServerConfig:
     mask: IPAddress
     services: tuple[ServiceConfig, ...]
     options: VServerOptions = VServerOptions()
+    port_end: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +175,7 @@ class VServer:
     mask: IPAddress
     services: tuple[Service, ...]
     options: VServerOptions = VServerOptions()
+    port_end: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +260,7 @@ def _resolve_vserver(vserver: VServerConfig, finder: _PathFinder) -> VServer:
         vserver.mask,
         tuple(resolve_service(service, finder.path(service.address)) for service in vserver.services),
         vserver.options,
+        vserver.port_end,
     )
 
 

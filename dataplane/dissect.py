@@ -6,10 +6,11 @@ Written a second time in Python, for those that look at frames outside the kerne
 from __future__ import annotations
 
 import struct
-from collections.abc import Container
+from collections.abc import Collection
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from dataplane.port_ranges import narrowest
 from dataplane.tables import IPAddress, VServerKey
 
 ETHERNET_SIZE = 14
@@ -162,19 +163,30 @@ def _walk(frame: bytes, offset: int, following: int) -> _Walked | None:
     return walked if walked.protocol not in EXTENSIONS else None
 
 
-def find_vserver(packet: Packet, keys: Container[VServerKey]) -> VServerKey | None:
+def find_vserver(packet: Packet, keys: Collection[VServerKey]) -> VServerKey | None:
     """The vserver of a packet, by the forwarder's precedence.
 
-    (protocol, port), then (protocol, any), (ANY, port), (ANY, any). A packet without readable ports matches the
-    vservers of any port only.
+    (protocol, port), then (protocol, narrowest range), (protocol, any), (ANY, port), (ANY, narrowest range),
+    (ANY, any). A packet without readable ports matches the vservers of any port only.
     """
-    if packet.destination is None or packet.broken:
+    address = packet.destination
+    if address is None or packet.broken:
         return None
-    port = packet.ports[1] if packet.ports else 0
-    for protocol, wanted in ((packet.protocol, port), (packet.protocol, 0), (0, port), (0, 0)):
-        key = VServerKey(packet.destination, protocol, wanted)
-        if key in keys:
-            return key
+    for protocol in (packet.protocol, 0):
+        if packet.ports:
+            port = packet.ports[1]
+            ranges = (
+                (key.port, key.port_end)
+                for key in keys
+                if key.port_end and (key.address, key.protocol) == (address, protocol)
+            )
+            exact, found = VServerKey(address, protocol, port), narrowest(ranges, port)
+            if exact in keys:
+                return exact
+            if found is not None:
+                return VServerKey(address, protocol, *found)
+        if (any_port := VServerKey(address, protocol, 0)) in keys:
+            return any_port
     return None
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from dataplane.dissect import ARP, ICMP, ICMPV6, IPV4, IPV6, Packet, dissect, find_vserver, without_macs
+from dataplane.dissect import ARP, ICMP, ICMPV6, IPV4, IPV6, TCP, Packet, dissect, find_vserver, without_macs
 from dataplane.hashing import client_slot, ring_ids
 from dataplane.ports import Interface
 from dataplane.tables import (
@@ -23,9 +23,12 @@ from dataplane.tables import (
     Tables,
     VServerEntry,
     VServerKey,
+    WhenDown,
 )
 
 _TTL, _HOP_LIMIT = 22, 21  # offsets in an untagged frame
+_TRANSPORT = {IPV4: 34, IPV6: 54}
+_TCP_FLAGS, _RST = 13, 0x04
 PASS, DROP, REDIRECT = "pass", "drop", "redirect"
 XDP, TC = "xdp", "tc"
 METHODS = {
@@ -207,12 +210,25 @@ def _predict_service(tables: Tables, frame: bytes, packet: Packet, key: VServerK
     service_id = ring_ids(ring)[slot]
     service = tables.services.get(service_id)
     if not service_id:
-        reason = Reason.DROP_NO_SERVICE
+        policy = tables.policies.get(entry.vserver_id)
+        rejects = policy is not None and policy.when_down is WhenDown.REJECT
+        reason = _rejection(frame, packet) if rejects else Reason.DROP_NO_SERVICE
     elif service is None:
         reason = Reason.DROP_TABLE
     else:
         reason = _guard(tables, frame, packet, service)
     return Prediction(reason, key, entry, slot, service_id, unsure or _remembers(entry))
+
+
+def _rejection(frame: bytes, packet: Packet) -> Reason:
+    """How a client is told that all services are down, see dataplane/bpf/reject.h."""
+    if packet.later or packet.protocol in (ICMP, ICMPV6):
+        return Reason.DROP_NO_SERVICE
+    if packet.protocol != TCP:
+        return Reason.REJECTED_ICMP
+    plain = packet.transport == _TRANSPORT[packet.kind] and not packet.fragment
+    flags = frame[packet.transport + _TCP_FLAGS : packet.transport + _TCP_FLAGS + 1]
+    return Reason.REJECTED_RST if plain and flags and not flags[0] & _RST else Reason.DROP_NO_SERVICE
 
 
 def _remembers(entry: VServerEntry) -> str:

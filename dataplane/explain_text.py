@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataplane.dissect import Packet
 from dataplane.explain import PROTOCOL_NAMES, XDP, Explanation
-from dataplane.tables import RING_SLOTS, ServiceEntry
+from dataplane.tables import RING_SLOTS, ServiceEntry, VServerKey
 
 _WORDS = {True: "tables and program agree", False: "tables and program DISAGREE", None: "not compared"}
 _KINDS = {0x0806: "ARP", 0x0800: "IPv4", 0x86DD: "IPv6"}
@@ -58,6 +58,7 @@ def as_dict(found: Explanation) -> dict[str, object]:
             "address": str(key.address),
             "protocol": key.protocol,
             "port": key.port,
+            "port_end": key.port_end,
             "method": found.method,
             "mask": str(entry.mask),
         }
@@ -118,8 +119,12 @@ def _vserver(found: Explanation) -> str:
     key, entry = found.vserver_key, found.vserver
     if key is None or entry is None:
         return ""
-    where = f"{key.address} {PROTOCOL_NAMES.get(key.protocol, key.protocol)} port {key.port or '*'}"
+    where = f"{key.address} {PROTOCOL_NAMES.get(key.protocol, key.protocol)} port {_ports(key)}"
     return f"{found.vserver_name or f'row {entry.config_id}'} ({where}; kernel id {entry.vserver_id})"
+
+
+def _ports(key: VServerKey) -> str:
+    return f"{key.port}-{key.port_end}" if key.port_end else str(key.port or "*")
 
 
 def _method(found: Explanation) -> str:

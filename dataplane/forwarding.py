@@ -54,15 +54,10 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is asked of all interfaces: the mode of the settings.
-
-    ``egress`` are the interfaces that services are reached by; ``tagged``: tagged frames are forwarded where they
-    arrive (:class:`dataplane.tables.SettingFlag`).
-    """
+    """What is asked of all interfaces: the mode of the settings. ``egress`` are those that services are reached by."""
 
     mode: Mode
     egress: frozenset[int] = frozenset()
-    tagged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +79,13 @@ def obstacle(device: Device, wish: Wish) -> str:
         return "the settings say tc"
     if device.foreign:
         return f"{device.foreign} is attached there, which is not ours to replace"
-    return _hidden_tags(device, wish) or _stacked(device) or _unsafe(device, wish) or _incapable(device)
+    return _hidden_tags(device) or _stacked(device) or _unsafe(device, wish) or _incapable(device)
 
 
-def _hidden_tags(device: Device, wish: Wish) -> str:
+def _hidden_tags(device: Device) -> str:
     # Without its tag a frame would be taken for one of the untagged network.
-    offload = "a network card takes VLAN tags out before XDP sees the frame"
-    if wish.tagged:
-        return f"tagged frames are to be forwarded, and {offload}"
     if device.tags:
-        return f"{', '.join(device.tags)} lies upon it, and {offload}"
+        return f"{', '.join(device.tags)} lies upon it, and a card takes VLAN tags out before XDP sees the frame"
     return ""
 
 

@@ -22,6 +22,8 @@ from dataplane.tables import (
     HashField,
     IPAddress,
     PolicyEntry,
+    PortPrefix,
+    Ports,
     ProbeInKey,
     ProbeOut,
     Reason,
@@ -36,6 +38,7 @@ from dataplane.tables import (
     VServerEntry,
     VServerFlag,
     VServerKey,
+    WhenDown,
 )
 
 ADDRESS_SIZE = 16
@@ -43,14 +46,18 @@ MAX_RATE = 10**9
 MAX_TIMEOUT = 365 * 86400  # in nanoseconds well inside 64 bits
 RING_SIZE = 2 * RING_SLOTS
 MAC_SIZE = 6
+PORT_PREFIX_BITS = 144  # of a port_prefix before the port
 
 _ID = struct.Struct("<I")
 _VIP = struct.Struct("<I")
 _VSERVER_PORT = struct.Struct(">HBx")
+_RANGE_KEY = struct.Struct(">16sHHB3x")
+_PORT_PREFIX = struct.Struct("=I16sxB2s")  # the kernel reads the length in its own order, and bytes after it
+_PORT_RANGE = struct.Struct(">HH")
 _VSERVER = struct.Struct("<IIII16s")
 _SERVICE = struct.Struct("<II6s6sI")
 _SERVICE_IN_USE = struct.Struct("<I20x")
-_POLICY = struct.Struct("<III4x16sIIII16s")
+_POLICY = struct.Struct("<IIII16sIIII16s")
 _POLICY_IN_USE = struct.Struct("<I60x")
 _SYN_SOURCE_KEY = struct.Struct(">16sI4x")
 _BUCKET = struct.Struct("<Q")
@@ -138,6 +145,46 @@ def unpack_vserver_key(data: bytes) -> VServerKey:
     return VServerKey(unpack_address(data[:ADDRESS_SIZE]), protocol, port)
 
 
+def pack_range_key(key: VServerKey) -> bytes:
+    """``struct range_key``, 24 bytes, of a vserver with a range of ports."""
+    if not 1 <= key.port < key.port_end < 1 << 16:
+        raise ValueError(f"port range is {key.port}-{key.port_end}: must be two ports of 1 to 65535 in order")
+    address, protocol = pack_address(key.address), _number("protocol", key.protocol, 1 << 8)
+    return _RANGE_KEY.pack(address, key.port, key.port_end, protocol)
+
+
+def unpack_range_key(data: bytes) -> VServerKey:
+    """Inverse of :func:`pack_range_key`."""
+    address, port, port_end, protocol = _RANGE_KEY.unpack(data)
+    return VServerKey(unpack_address(address), protocol, port, port_end)
+
+
+def pack_port_prefix(key: PortPrefix) -> bytes:
+    """``struct port_prefix``, 24 bytes."""
+    if not 1 <= key.bits <= 16:
+        raise ValueError(f"bits of a port prefix are {key.bits}: must be 1 to 16")
+    port = _number("port", key.port, 1 << 16).to_bytes(2, "big")
+    protocol = _number("protocol", key.protocol, 1 << 8)
+    return _PORT_PREFIX.pack(PORT_PREFIX_BITS + key.bits, pack_address(key.address), protocol, port)
+
+
+def unpack_port_prefix(data: bytes) -> PortPrefix:
+    """Inverse of :func:`pack_port_prefix`."""
+    length, address, protocol, port = _PORT_PREFIX.unpack(data)
+    return PortPrefix(unpack_address(address), protocol, int.from_bytes(port, "big"), length - PORT_PREFIX_BITS)
+
+
+def pack_port_range(ports: Ports) -> bytes:
+    """``struct port_range``, 4 bytes."""
+    return _PORT_RANGE.pack(_number("first port", ports[0], 1 << 16), _number("last port", ports[1], 1 << 16))
+
+
+def unpack_port_range(data: bytes) -> Ports:
+    """Inverse of :func:`pack_port_range`."""
+    first, last = _PORT_RANGE.unpack(data)
+    return first, last
+
+
 def pack_vserver(entry: VServerEntry) -> bytes:
     """``struct vserver_value``, 32 bytes. An IPv4 mask stands in the last word alone."""
     if not 1 <= entry.vserver_id < MAX_VSERVERS:
@@ -194,6 +241,7 @@ def pack_policy(entry: PolicyEntry) -> bytes:
         _number("config_id", entry.config_id, 1 << 32),
         _number("idle_timeout", entry.idle_timeout, MAX_TIMEOUT + 1),
         _number("persist_timeout", entry.persist_timeout, MAX_TIMEOUT + 1),
+        entry.when_down,
         _pack_mask(entry.persist_mask),
         *(_number("SYN rate or burst", number, MAX_RATE + 1) for number in rates),
         _pack_mask(syn.source_mask) if syn else bytes(ADDRESS_SIZE),
@@ -202,13 +250,12 @@ def pack_policy(entry: PolicyEntry) -> bytes:
 
 def unpack_policy(data: bytes, version: int) -> PolicyEntry:
     """Inverse of :func:`pack_policy` for a vserver whose VIP has this IP version."""
-    config_id, idle_timeout, persist_timeout, mask, rate, burst, source_rate, source_burst, source = _POLICY.unpack(
-        data
-    )
+    config_id, idle_timeout, persist_timeout, when_down, mask, *rates, source = _POLICY.unpack(data)
+    rate, burst, source_rate, source_burst = rates
     syn = None
     if rate or source_rate:
         syn = SynLimit(rate, burst, source_rate, source_burst, _unpack_mask(source, version))
-    return PolicyEntry(config_id, idle_timeout, persist_timeout, _unpack_mask(mask, version), syn)
+    return PolicyEntry(config_id, idle_timeout, persist_timeout, _unpack_mask(mask, version), syn, WhenDown(when_down))
 
 
 def _pack_mask(mask: IPAddress) -> bytes:
@@ -427,6 +474,9 @@ SIZES = {
     "address": ADDRESS_SIZE,
     "vip_value": _VIP.size,
     "vserver_key": ADDRESS_SIZE + _VSERVER_PORT.size,
+    "range_key": _RANGE_KEY.size,
+    "port_prefix": _PORT_PREFIX.size,
+    "port_range": _PORT_RANGE.size,
     "vserver_value": _VSERVER.size,
     "service_value": _SERVICE.size,
     "policy": _POLICY.size,
@@ -452,13 +502,16 @@ OFFSETS = {
     "address": {"word": 0},
     "vip_value": {"flags": 0},
     "vserver_key": {"address": 0, "port": 16, "protocol": 18, "zero": 19},
+    "range_key": {"address": 0, "port": 16, "port_end": 18, "protocol": 20, "zero": 21},
+    "port_prefix": {"length": 0, "address": 4, "zero": 20, "protocol": 21, "port": 22},
+    "port_range": {"port": 0, "port_end": 2},
     "vserver_value": {"vserver_id": 0, "config_id": 4, "hash_fields": 8, "flags": 12, "mask": 16},
     "service_value": {"config_id": 0, "ifindex": 4, "mac": 8, "source_mac": 14, "flags": 20},
     "policy": {
         "config_id": 0,
         "idle_timeout": 4,
         "persist_timeout": 8,
-        "zero": 12,
+        "when_down": 12,
         "persist_mask": 16,
         "syn_rate": 32,
         "syn_burst": 36,

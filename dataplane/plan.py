@@ -16,6 +16,7 @@ from typing import Any
 
 from dataplane.hashing import ring_ids
 from dataplane.tables import (
+    MAX_PORT_PREFIXES,
     MAX_PROBES,
     MAX_VIPS,
     MAX_VSERVERS,
@@ -23,6 +24,8 @@ from dataplane.tables import (
     ForwarderSettings,
     IPAddress,
     PolicyEntry,
+    PortPrefix,
+    Ports,
     ProbeInKey,
     ProbeOut,
     ServiceEntry,
@@ -32,6 +35,7 @@ from dataplane.tables import (
     VipFlag,
     VServerEntry,
     VServerKey,
+    WhenDown,
 )
 
 
@@ -45,6 +49,7 @@ class Table(StrEnum):
     RINGS = "rings"
     CLOSED = "closed"
     VSERVERS = "vservers"
+    PORT_PREFIXES = "port_prefixes"
     VIPS = "vips"
     PROBES_OUT = "probes_out"
     PROBES_IN = "probes_in"
@@ -55,7 +60,8 @@ class Put:
     """Write one entry; key and value are those of :class:`dataplane.tables.Tables`.
 
     For ``Table.SETTINGS`` the key is 0 and the value a ForwarderSettings. For ``Table.RINGS`` a new inner map is
-    filled and swapped in, so a reader sees the old ring or the new one, never a mixture.
+    filled and swapped in, so a reader sees the old ring or the new one, never a mixture. ``Table.VSERVERS`` are two
+    maps of the forwarder, one for those with a range of ports.
     """
 
     table: Table
@@ -78,12 +84,15 @@ _LISTED_SERVICES = 8
 
 # Hash maps refuse entries beyond these. One that could not hold old and new together is cleared of the old first: that
 # loses frames of what goes away and of what changes its key, but comes to an end. In the order of their deletes.
+# The tables of vservers count together: their deletes take turns.
 _LIMITS = {
     Table.PROBES_OUT: MAX_PROBES,
     Table.PROBES_IN: MAX_PROBES,
     Table.VIPS: MAX_VIPS,
+    Table.PORT_PREFIXES: MAX_PORT_PREFIXES,
     Table.VSERVERS: MAX_VSERVERS,
 }
+_LOOK_UPS = {Table.PORT_PREFIXES, Table.VSERVERS}
 
 
 def entries(tables: Tables, table: Table) -> dict[Any, Any]:
@@ -101,37 +110,54 @@ def plan(wanted: Tables, observed: Tables) -> list[Step]:
     clients for good; then changes of what stays, which by now has only the clients that it keeps; then removals,
     whose clients fall to what stays and is already as wanted.
     """
-    hidden = {key for key in observed.vservers if not _looked_up(key, observed)}
+    hidden = {key for key in observed.vservers if not _looked_up(key, observed, wanted)}
     rings_in_use = {entry.vserver_id for key, entry in observed.vservers.items() if not hidden or key not in hidden}
     crowded = {table for table, limit in _LIMITS.items() if _peak(table, wanted, observed) > limit}
+    if crowded & _LOOK_UPS:
+        crowded |= _LOOK_UPS
     vserver_puts = [*_puts(Table.VSERVERS, wanted, observed, unless=hidden)]
+    new_vservers = [step for step in vserver_puts if step.key not in observed.vservers or step.key in hidden]
+    appearing = {step.key for step in new_vservers}
+    prefix_puts = [*_puts(Table.PORT_PREFIXES, wanted, observed)]
+    new_prefixes = [step for step in prefix_puts if _range_of(step.key, step.value) in appearing]
     ring_puts = [*_puts(Table.RINGS, wanted, observed)]
+    reviving = {step.key for step in ring_puts if not observed.rings.get(step.key, b"\1").strip(b"\0")}
+    policy_puts = [*_puts(Table.POLICIES, wanted, observed)]
     vip_puts = [*_widened_vips(wanted, observed)]
     removals = {table: [*_deletes(table, wanted, observed, unless=hidden)] for table in _LIMITS}
+    look_up_removals = sorted(
+        (step for table in _LOOK_UPS for step in removals.pop(table)), key=_look_up_order, reverse=True
+    )
     closed_deletes = [*_deletes(Table.CLOSED, wanted, observed)]
     return [
         # Left by an interrupted plan; wanted or not, it must not come to light before its turn.
         *(Delete(Table.VSERVERS, key) for key in sorted(hidden, key=_vserver_order)),
-        *(step for table in _LIMITS if table in crowded for step in removals[table]),
+        *(step for table in removals if table in crowded for step in removals[table]),
+        *(look_up_removals if crowded & _LOOK_UPS else ()),
         *_puts(Table.SETTINGS, wanted, observed),
         *_puts(Table.INTERFACES, wanted, observed),
         *_bridges(wanted, observed),
         # A service that comes back must not lose the flows that the ring gives it next.
         *(step for step in closed_deletes if step.key.service in wanted.services),
         *_puts(Table.SERVICES, wanted, observed),
-        *_puts(Table.POLICIES, wanted, observed),
+        *(step for step in policy_puts if step.key not in reviving),
         *(step for step in ring_puts if step.key not in rings_in_use),
         *(step for step in vip_puts if step.key in observed.vips),
-        *(step for step in vserver_puts if step.key not in observed.vservers or step.key in hidden),
+        *sorted([*new_vservers, *new_prefixes], key=_look_up_order),
         *(step for step in vip_puts if step.key not in observed.vips),
-        *(step for step in vserver_puts if step.key in observed.vservers and step.key not in hidden),
+        *(step for step in vserver_puts if step.key not in appearing),
         *(step for step in ring_puts if step.key in rings_in_use),
+        # Not before there are services again: nobody is to be rejected by a rule that is new with them.
+        *(step for step in policy_puts if step.key in reviving),
         # No ring names these services any more: flows that are flushed find another one.
         *_puts(Table.CLOSED, wanted, observed),
         # The way back before the way out: an answer never finds its probe address missing.
         *_puts(Table.PROBES_IN, wanted, observed),
         *_puts(Table.PROBES_OUT, wanted, observed),
-        *(step for table in _LIMITS if table not in crowded for step in removals[table]),
+        # To ranges that were there before, and by now are as wanted; what is left of their former prefixes goes next.
+        *(step for step in prefix_puts if _range_of(step.key, step.value) not in appearing),
+        *(step for table in removals if table not in crowded for step in removals[table]),
+        *(() if crowded & _LOOK_UPS else look_up_removals),
         *_narrowed_vips(wanted, observed),
         *_deletes(Table.RINGS, wanted, observed),
         *_deletes(Table.POLICIES, wanted, observed),
@@ -163,6 +189,8 @@ def dump(tables: Tables) -> str:
 
 def vip_flag(key: VServerKey) -> VipFlag:
     """The flag a VIP needs for this vserver to be looked up."""
+    if key.port_end:
+        return VipFlag.PROTO_RANGE if key.protocol else VipFlag.RANGE
     if key.protocol:
         return VipFlag.PROTO_PORT if key.port else VipFlag.PROTO
     return VipFlag.PORT if key.port else VipFlag.ANY
@@ -174,10 +202,24 @@ def _peak(table: Table, wanted: Tables, observed: Tables) -> int:
     return len(new) if new is old else len(new.keys() | old.keys())
 
 
-def _looked_up(key: VServerKey, tables: Tables) -> bool:
-    """Whether clients find this vserver. Protocol and port are looked for before the VIP is asked for its flags."""
+def _looked_up(key: VServerKey, observed: Tables, wanted: Tables) -> bool:
+    """Whether clients find this vserver: the VIP is asked first whether there is one of this kind.
+
+    A range that no prefix names, because others cover it, is not found either, and is left alone if that is wanted.
+    """
     flag = vip_flag(key)
-    return flag is VipFlag.PROTO_PORT or flag in tables.vips.get(key.address, VipFlag(0))
+    if flag not in observed.vips.get(key.address, VipFlag(0)):
+        return False
+    return not key.port_end or _is_named(key, observed) or not _is_named(key, wanted)
+
+
+def _is_named(key: VServerKey, tables: Tables) -> bool:
+    return any(_range_of(prefix, ports) == key for prefix, ports in tables.port_prefixes.items())
+
+
+def _range_of(key: PortPrefix, ports: Ports) -> VServerKey:
+    """The vserver that has the ports of a prefix."""
+    return VServerKey(key.address, key.protocol, *ports)
 
 
 def _puts(table: Table, wanted: Tables, observed: Tables, unless: Collection[Any] = ()) -> Iterator[Put]:
@@ -272,12 +314,25 @@ def _vserver_order(key: VServerKey) -> tuple[Any, ...]:
 
     Puts in this order never let a client fall to a new vserver that another new one takes it from.
     """
-    return (*_address_order(key.address), -vip_rank(key), key.protocol, key.port)
+    return (*_address_order(key.address), -vip_rank(key), key.protocol, 0, key.port, key.port_end)
+
+
+def _prefix_order(key: PortPrefix) -> tuple[Any, ...]:
+    """Among vservers, behind all those with ranges: a prefix leads to one, so it comes after and goes before them."""
+    rank = vip_rank(VServerKey(key.address, key.protocol, 1, 2))
+    return (*_address_order(key.address), -rank, key.protocol, 1, key.port, key.bits)
+
+
+def _look_up_order(step: Step) -> tuple[Any, ...]:
+    if step.table is Table.VSERVERS:
+        return _vserver_order(step.key)
+    # An interrupted plan may leave prefixes within others: the wider ones go first, so that no port falls back to them.
+    return (*_prefix_order(step.key)[:-2], -step.key.bits, step.key.port)
 
 
 def vip_rank(key: VServerKey) -> int:
-    """Precedence: (protocol, port), (protocol, any), (ANY, port), (ANY, any) are 3, 2, 1, 0."""
-    return 2 * bool(key.protocol) + bool(key.port)
+    """Precedence: (protocol, port), (protocol, range), (protocol, any) are 5, 4, 3; those of ANY 2, 1, 0."""
+    return 3 * bool(key.protocol) + (1 if key.port_end else 2 * bool(key.port))
 
 
 def _probe_in_order(key: ProbeInKey) -> tuple[Any, ...]:
@@ -300,6 +355,7 @@ _SORT: dict[Table, Callable[[Any], Any]] = {
     Table.RINGS: _number_order,
     Table.CLOSED: _closed_order,
     Table.VSERVERS: _vserver_order,
+    Table.PORT_PREFIXES: _prefix_order,
     Table.VIPS: _address_order,
     Table.PROBES_OUT: _address_order,
     Table.PROBES_IN: _probe_in_order,
@@ -308,7 +364,13 @@ _TEXT_ORDER = {table: number for number, table in enumerate(Table)}
 
 
 def _vserver_subject(key: VServerKey) -> str:
-    return f"vserver {key.address} {_PROTOCOLS.get(key.protocol, str(key.protocol))}/{key.port or '*'}"
+    ports = f"{key.port}-{key.port_end}" if key.port_end else key.port or "*"
+    return f"vserver {key.address} {_PROTOCOLS.get(key.protocol, str(key.protocol))}/{ports}"
+
+
+def _prefix_subject(key: PortPrefix) -> str:
+    last = key.port + (1 << 16 - key.bits) - 1
+    return f"ports {key.address} {_PROTOCOLS.get(key.protocol, str(key.protocol))}/{key.port}-{last}"
 
 
 _SUBJECT: dict[Table, Callable[[Any], str]] = {
@@ -319,6 +381,7 @@ _SUBJECT: dict[Table, Callable[[Any], str]] = {
     Table.RINGS: "ring {}".format,
     Table.CLOSED: lambda key: f"service {key.service} closed to vserver row {key.vserver}",
     Table.VSERVERS: _vserver_subject,
+    Table.PORT_PREFIXES: _prefix_subject,
     Table.VIPS: "vip {}".format,
     Table.PROBES_OUT: "probe out {}".format,
     Table.PROBES_IN: lambda key: f"probe in {key.vip} from {_mac(key.mac)}",
@@ -340,7 +403,7 @@ def _service_text(value: ServiceEntry) -> str:
 def _policy_text(value: PolicyEntry) -> str:
     return (
         f" config {value.config_id} idle {value.idle_timeout} s persist {value.persist_timeout} s"
-        f" mask {value.persist_mask}{_syn_text(value.syn)}"
+        f" mask {value.persist_mask}{_syn_text(value.syn)}{' rejects' if value.when_down is WhenDown.REJECT else ''}"
     )
 
 
@@ -388,6 +451,7 @@ _VALUE: dict[Table, Callable[[Any], str]] = {
     Table.RINGS: _ring_text,
     Table.CLOSED: lambda state: f": flows {state.name.lower()}",
     Table.VSERVERS: _vserver_text,
+    Table.PORT_PREFIXES: lambda ports: f" in {ports[0]}-{ports[1]}",
     Table.VIPS: lambda flags: f" {'+'.join(_flag_names(flags))}",
     Table.PROBES_OUT: _probe_out_text,
     Table.PROBES_IN: " is {}".format,

@@ -15,7 +15,7 @@ from dataplane.forwarding import Forwarding, Wish
 from dataplane.plan import Step, describe, plan
 from dataplane.ports import Interface, Links, Maps, Neighbour, Neighbours
 from dataplane.probing import probe_routes
-from dataplane.tables import IPAddress, SettingFlag, Tables
+from dataplane.tables import IPAddress, Tables
 
 Entries = Mapping[tuple[int, IPAddress], Neighbour]
 
@@ -253,7 +253,7 @@ class Reconciler:
         return self._set_modes(desired, both) if both != former else []
 
     def _set_modes(self, desired: DesiredState, egress: frozenset[int]) -> list[str]:
-        wish = Wish(desired.mode, egress, tagged=SettingFlag.TAGGED in desired.rules)
+        wish = Wish(desired.mode, egress)
         done, self.forwarding = self.links.ensure_modes([item.ifindex for item in desired.interfaces], wish)
         return done
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 from dataplane import desired
 from dataplane.balance import Measure
 from dataplane.forwarding import Mode
-from dataplane.tables import HashField, IPAddress, SettingFlag
+from dataplane.tables import HashField, IPAddress, SettingFlag, WhenDown
 from webui import freshness
 from webui.backups import chain, primaries
 from webui.choices import PROTOCOL_NUMBER, TURNS, AdminState, LbMethod, Persistence, State
@@ -265,6 +265,7 @@ def _vserver(row: VServer, checks: Checks) -> desired.VServerConfig:
         mask=_mask(address.version, row.netmask, row.v6_netmask_len),
         services=_services(row, checks),
         options=_options(row, address.version),
+        port_end=row.port_end,
     )
 
 
@@ -272,6 +273,7 @@ def _options(row: VServer, version: int) -> desired.VServerOptions:
     persists = row.persistence_type == Persistence.SOURCEIP
     return desired.VServerOptions(
         ping=desired.Ping[row.ping],
+        when_down=WhenDown[row.when_down],
         sessions=not sessionless(row),
         rotate=row.lb_method in TURNS,
         idle_timeout=row.clt_timeout,

@@ -10,10 +10,13 @@ from enum import IntEnum, IntFlag
 from ipaddress import IPv4Address, IPv6Address
 
 IPAddress = IPv4Address | IPv6Address
+# First and last port of a range
+Ports = tuple[int, int]
 
 RING_SLOTS = 16381
 MAX_VSERVERS = 4096
 MAX_VIPS = 4096
+MAX_PORT_PREFIXES = 16384
 MAX_SERVICES = 16384
 MAX_PROBES = 16384
 MAX_INTERFACES = 256
@@ -35,6 +38,8 @@ class VipFlag(IntFlag):
     PROTO = 1 << 1
     PORT = 1 << 2
     ANY = 1 << 3
+    PROTO_RANGE = 1 << 4
+    RANGE = 1 << 5
     ANSWER = 1 << 8
     PING_ANSWER = 1 << 9
     PING_DROP = 1 << 10
@@ -77,14 +82,20 @@ class ClosedState(IntEnum):
     FLUSH = 2
 
 
-class SettingFlag(IntFlag):
-    """Rules of the whole director. TTL: a packet whose TTL or hop limit is 1 or 0 is dropped, not forwarded.
+class WhenDown(IntEnum):
+    """What becomes of packets while no service of a vserver can take them.
 
-    TAGGED: frames with one 802.1Q tag are handled where they arrive, and leave with the same tag.
+    DROP: they are dropped. REJECT: the client is told, by a TCP reset or by ICMP (dataplane/bpf/reject.h).
     """
 
+    DROP = 0
+    REJECT = 1
+
+
+class SettingFlag(IntFlag):
+    """Rules of the whole director. TTL: a packet whose TTL or hop limit is 1 or 0 is dropped, not forwarded."""
+
     TTL = 1 << 0
-    TAGGED = 1 << 1
 
 
 NO_RULES = SettingFlag(0)
@@ -101,33 +112,46 @@ class Reason(IntEnum):
     PROBE_SENT = 3
     PROBE_ANSWERED = 4
     PING_ANSWERED = 5
-    PASS_NOT_IP = 6
-    PASS_NOT_VIP = 7
-    PASS_NOT_TO_US = 8
-    PASS_VLAN = 9
-    PASS_MALFORMED = 10
-    DROP_MALFORMED = 11
-    DROP_NO_VSERVER = 12
-    DROP_NO_SERVICE = 13
-    DROP_FRAGMENT = 14
-    DROP_OWN_MAC = 15
-    DROP_PROBE_UNMAPPED = 16
-    DROP_TABLE = 17
-    DROP_PING = 18
-    DROP_QUOTATION = 19
-    DROP_LOOP = 20
-    DROP_TTL = 21
-    DROP_SYN_RATE = 22
-    DROP_SYN_SOURCE = 23
+    REJECTED_RST = 6
+    REJECTED_ICMP = 7
+    PASS_NOT_IP = 8
+    PASS_NOT_VIP = 9
+    PASS_NOT_TO_US = 10
+    PASS_VLAN = 11
+    PASS_MALFORMED = 12
+    DROP_MALFORMED = 13
+    DROP_NO_VSERVER = 14
+    DROP_NO_SERVICE = 15
+    DROP_FRAGMENT = 16
+    DROP_OWN_MAC = 17
+    DROP_PROBE_UNMAPPED = 18
+    DROP_TABLE = 19
+    DROP_PING = 20
+    DROP_QUOTATION = 21
+    DROP_LOOP = 22
+    DROP_TTL = 23
+    DROP_SYN_RATE = 24
+    DROP_SYN_SOURCE = 25
 
 
 @dataclass(frozen=True, slots=True)
 class VServerKey:
-    """Address, IP protocol number (0: ANY) and port (0: any)."""
+    """Address, IP protocol number (0: ANY) and port (0: any), or the ports from ``port`` to ``port_end``."""
 
     address: IPAddress
     protocol: int
     port: int
+    port_end: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PortPrefix:
+    """The ports at an address whose first ``bits`` (1 to 16) are those of ``port``; the others of ``port`` are 0."""
+
+    address: IPAddress
+    protocol: int
+    port: int
+    bits: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +195,7 @@ class SynLimit:
 
 @dataclass(frozen=True, slots=True)
 class PolicyEntry:
-    """What a vserver with flags needs besides; ``config_id`` is its row, times are in seconds.
+    """What a vserver with flags, or one that rejects, needs besides; ``config_id`` is its row, times are in seconds.
 
     ``persist_mask`` has the VIP's address family and is ANDed to the source that persists.
     """
@@ -181,6 +205,7 @@ class PolicyEntry:
     persist_timeout: int
     persist_mask: IPAddress
     syn: SynLimit | None = None
+    when_down: WhenDown = WhenDown.DROP
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,13 +249,15 @@ class Tables:
     """All maps that configuration decides. A ring is RING_SLOTS little-endian u16 service ids.
 
     ``interfaces`` has the own MAC (6 bytes) of each interface the forwarder is attached to, by ifindex: it is the
-    answer to ARP requests and neighbour solicitations. ``policies`` are by vserver id.
+    answer to ARP requests and neighbour solicitations. ``policies`` are by vserver id. ``port_prefixes`` tell to which
+    range of the vservers with that address and protocol a port belongs; no two of them overlap.
     """
 
     settings: ForwarderSettings = field(default_factory=ForwarderSettings)
     interfaces: dict[int, bytes] = field(default_factory=dict)
     vips: dict[IPAddress, VipFlag] = field(default_factory=dict)
     vservers: dict[VServerKey, VServerEntry] = field(default_factory=dict)
+    port_prefixes: dict[PortPrefix, Ports] = field(default_factory=dict)
     rings: dict[int, bytes] = field(default_factory=dict)
     services: dict[int, ServiceEntry] = field(default_factory=dict)
     policies: dict[int, PolicyEntry] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from dataplane.tables import (
     ClosedState,
     HashField,
     IPAddress,
+    PortPrefix,
     ProbeInKey,
     Reason,
     ServiceEntry,
@@ -22,6 +23,7 @@ from dataplane.tables import (
     VServerEntry,
     VServerFlag,
     VServerKey,
+    WhenDown,
 )
 
 # TCP, UDP, DCCP, SCTP, UDP-Lite: the protocols whose ports the forwarder reads.
@@ -107,9 +109,6 @@ def where(tables: Tables, packet: Packet, memory: Memory | None = None) -> Verdi
     Without a ``memory`` every packet is the first one.
     """
     memory = memory or Memory()
-    exact = VServerKey(packet.destination, packet.protocol, packet.destination_port)
-    if packet.has_ports and exact in tables.vservers:
-        return _forward(tables, packet, tables.vservers[exact], memory)
     flags = tables.vips.get(packet.destination)
     if flags is None:
         return _answer(tables, packet)
@@ -140,7 +139,7 @@ def _look_up(tables: Tables, packet: Packet, flags: VipFlag, memory: Memory) -> 
         return Verdict(Reason.DROP_FRAGMENT)
     if found is not None:
         return _forward(tables, packet, found, memory)
-    if packet.later and flags & (VipFlag.PROTO_PORT | VipFlag.PORT):
+    if packet.later and flags & (VipFlag.PROTO_PORT | VipFlag.PORT | VipFlag.PROTO_RANGE | VipFlag.RANGE):
         return Verdict(Reason.DROP_FRAGMENT)
     return Verdict(Reason.DROP_NO_VSERVER)
 
@@ -160,17 +159,31 @@ def _turned_round(quoted: Packet, error: Packet) -> Packet:
 
 
 def _find(tables: Tables, packet: Packet, flags: VipFlag) -> VServerEntry | None:
-    for flag, protocol, port in (
-        (VipFlag.PROTO_PORT, packet.protocol, packet.destination_port),
-        (VipFlag.PROTO, packet.protocol, 0),
-        (VipFlag.PORT, 0, packet.destination_port),
-        (VipFlag.ANY, 0, 0),
+    address, port = packet.destination, packet.destination_port
+    for flag, by_range, any_port, protocol in (
+        (VipFlag.PROTO_PORT, VipFlag.PROTO_RANGE, VipFlag.PROTO, packet.protocol),
+        (VipFlag.PORT, VipFlag.RANGE, VipFlag.ANY, 0),
     ):
-        if flag not in flags or (flag in VipFlag.PROTO_PORT | VipFlag.PORT and not packet.has_ports):
-            continue
-        found = tables.vservers.get(VServerKey(packet.destination, protocol, port))
+        keys: list[VServerKey] = []
+        if packet.has_ports and flag in flags:
+            keys.append(VServerKey(address, protocol, port))
+        if packet.has_ports and by_range in flags and (ports := _range(tables, address, protocol, port)):
+            keys.append(VServerKey(address, protocol, *ports))
+        if any_port in flags:
+            keys.append(VServerKey(address, protocol, 0))
+        found = next((tables.vservers[key] for key in keys if key in tables.vservers), None)
         if found is not None:
             return found
+    return None
+
+
+def _range(tables: Tables, address: IPAddress, protocol: int, port: int) -> tuple[int, int] | None:
+    """The range of the longest prefix of the port."""
+    for bits in range(16, 0, -1):
+        prefix = port >> 16 - bits << 16 - bits
+        ports = tables.port_prefixes.get(PortPrefix(address, protocol, prefix, bits))
+        if ports is not None:
+            return ports
     return None
 
 
@@ -197,11 +210,21 @@ def _forward(tables: Tables, packet: Packet, vserver: VServerEntry, memory: Memo
 def _send(tables: Tables, packet: Packet, vserver: int, service_id: int) -> Verdict:
     service = tables.services.get(service_id)
     if service is None:
-        return Verdict(Reason.DROP_TABLE if service_id else Reason.DROP_NO_SERVICE, vserver)
+        return Verdict(Reason.DROP_TABLE if service_id else _refuse(tables, packet, vserver), vserver)
     reason = _guard(tables, packet, service)
     if reason is not Reason.FORWARDED:
         return Verdict(reason, vserver, service.config_id)
     return Verdict(Reason.FORWARDED, vserver, service.config_id, service.ifindex, service.mac)
+
+
+def _refuse(tables: Tables, packet: Packet, vserver: int) -> Reason:
+    """No service: what the client gets to know. Headers are taken to be plain, and the answers not too many."""
+    policy = next((one for one in tables.policies.values() if one.config_id == vserver), None)
+    if policy is None or policy.when_down is WhenDown.DROP or packet.later or packet.is_quotation:
+        return Reason.DROP_NO_SERVICE
+    if packet.protocol in {1, 58} or (packet.protocol == 6 and (packet.fragment or packet.tcp_flags & 4)):
+        return Reason.DROP_NO_SERVICE
+    return Reason.REJECTED_RST if packet.protocol == 6 else Reason.REJECTED_ICMP
 
 
 def _choose(tables: Tables, packet: Packet, vserver: VServerEntry, memory: Memory) -> int:

@@ -107,6 +107,13 @@ class PingResponse(models.TextChoices):
     DROP = "DROP", "dropped"
 
 
+class WhenDown(models.TextChoices):
+    """What becomes of packets while no service of a vserver can take them."""
+
+    DROP = "DROP", "dropped: clients try again until they give up"
+    REJECT = "REJECT", "rejected: clients are told at once"
+
+
 class ForwardingMode(models.TextChoices):
     """Which program forwards: tc alone, or XDP before it."""
 

@@ -36,7 +36,7 @@ from webui.world import World, load_world
 
 BY_HAND_WITH_TLS = "openssl s_client -connect {endpoint}"
 HIDDEN_FACTS = frozenset(
-    {"id", "name", "state", "version", "built_in", "params", "secrets", "out_of_service_at", "graceful"}
+    {"id", "name", "state", "version", "built_in", "params", "secrets", "out_of_service_at", "graceful", "port_end"}
     | {f"{name}_unit" for name in TIMES}
 )
 
@@ -95,7 +95,7 @@ def consequences(kind: str, pk: int) -> list[str]:
 
 def _without_vserver(world: World, vserver: VServer) -> list[str]:
     names = [binding.service.name for binding in world.bindings_of_vserver[vserver.pk]]
-    told = [f"Clients of {endpoint(vserver.address, vserver.port)} get no answer any more, at once."]
+    told = [f"Clients of {endpoint(vserver.address, vserver.port, vserver.port_end)} get no answer any more, at once."]
     if names:
         told.append(f"Its services are unbound and stay: {', '.join(names)}.")
     primaries = [one.name for one in world.vservers.values() if one.backup_vserver_id == vserver.pk]
@@ -135,8 +135,10 @@ def _facts(obj: Server | Service | VServer | Monitor | EventTarget) -> list[tupl
         value = getattr(obj, one.name)
         if one.name in {"created_at", "updated_at"}:
             value = f"{value:%Y-%m-%d %H:%M:%S} UTC"
-        elif one.name in {"port", "dest_port"}:
-            value = "the service's" if one.name == "dest_port" and not value else port_text(value)
+        elif one.name == "port":
+            value = port_text(value, getattr(obj, "port_end", 0))
+        elif one.name == "dest_port":
+            value = port_text(value) if value else "the service's"
         elif isinstance(obj, Monitor) and one.name in TIMES:
             value = obj.time_text(one.name)
         elif isinstance(value, bool):

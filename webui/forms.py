@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.db.models import Q
 
 from monitors.registry import KINDS
 from webui.actions.leaving import LONGEST_DELAY
 from webui.choices import AdminState, ServiceType
 from webui.models import Installation, Monitor, Server, Service, VServer
-from webui.models.fields import ANY_PORT
+from webui.models.fields import ANY_PORT, MAX_PORT, parse_ports, port_text
 from webui.models.service import no_port_to_connect_to
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 else:
     ModelForm = forms.ModelForm
 
-MAX_PORT = 65535
 CHOOSE = "choose …"
 
 
@@ -45,6 +45,17 @@ class PortField(forms.Field):
     def prepare_value(self, value: Any) -> Any:
         """Show 0 as NetScaler does."""
         return self.zero if value == 0 else value
+
+
+class PortsField(PortField):
+    """A port or a range of ports as text, which the action takes apart."""
+
+    def to_python(self, value: Any) -> Any:
+        """Raise ValidationError for anything but ``*``, nothing, a port or two with a dash between."""
+        try:
+            return port_text(*parse_ports(value))
+        except ValueError as error:
+            raise ValidationError(str(error), code="port") from error
 
 
 class ErrorsFromActions(forms.BaseForm):
@@ -139,7 +150,9 @@ class VServerForm(ObjectForm):
     """A virtual server."""
 
     fixed = ("service_type", "port")
-    port = PortField(help_text="* or empty: any port.")
+    port = PortsField(
+        help_text="One port, a range such as 80-90, or * for any. One goes before a range, a range before a wider one."
+    )
 
     class Meta:
         model = VServer
@@ -167,6 +180,7 @@ class VServerForm(ObjectForm):
             "source_syn_mask",
             "v6_source_syn_mask_len",
             "ping",
+            "when_down",
             "fail_open",
             "backup_vserver",
             "state",
@@ -185,10 +199,16 @@ class VServerForm(ObjectForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            self.initial["port"] = self.instance.ports
         backup = self.fields["backup_vserver"]
         if isinstance(backup, forms.ModelChoiceField):
             backup.empty_label = "none"
             backup.queryset = VServer.objects.exclude(pk=self.instance.pk)
+
+    def shown(self, obj: Any, name: str) -> Any:
+        """The value that ``obj`` has; ports in one."""
+        return obj.ports if name == "port" else super().shown(obj, name)
 
 
 class SettingsForm(ErrorsFromActions, ModelForm):
@@ -273,8 +293,9 @@ class BindServiceForm(WeightForm):
         self.label_suffix = ""
         choice = self.fields["service"]
         if isinstance(choice, forms.ModelChoiceField):
+            fitting = Q(port=ANY_PORT) | Q(port__range=(vserver.port, vserver.port_end or vserver.port))
             choice.queryset = Service.objects.filter(
-                service_type__in={vserver.service_type, ServiceType.ANY}, port__in={vserver.port, ANY_PORT}, usip=True
+                fitting, service_type__in={vserver.service_type, ServiceType.ANY}, usip=True
             ).exclude(server__services__vserver_bindings__vserver=vserver)
         self.fields["weight"].help_text = "Share of clients, 1 to 100."
 

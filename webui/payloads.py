@@ -44,7 +44,7 @@ class VServerRow(Rates):
 class ServiceRow(Rates):
     """A service; ``path`` is why directors cannot reach its server, empty when they can.
 
-    ``checks`` is STALE when a check has had no result for too long, with a note; else empty.
+    ``checks`` is STALE when a check has had no result for too long, with a note; else CURRENT, or empty without any.
     ``leaves_at`` is when it will be out of service, None unless it is going and the moment is known.
     """
 

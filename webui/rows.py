@@ -13,6 +13,7 @@ from webui.guards import GUARDS, last_moved
 from webui.models import DataplaneStatus, Monitor, Server, Service, VServer
 from webui.models.fields import port_text
 from webui.payloads import DirectorRow, MonitorRow, ReasonRow, ServerRow, ServiceRow, VServerRow
+from webui.stale import runs
 from webui.world import World, is_stale
 
 STALE = "STALE"  # in the columns that say whether there are new results
@@ -25,6 +26,8 @@ REASON_WORDS = {
     "PROBE_SENT": "health check sent",
     "PROBE_ANSWERED": "health check answered",
     "PING_ANSWERED": "ping of a VIP answered",
+    "REJECTED_RST": "rejected by a TCP reset: no service of the virtual server is UP",
+    "REJECTED_ICMP": "rejected by ICMP unreachable: no service of the virtual server is UP",
     "PASS_NOT_IP": "passed: neither ARP, IPv4 nor IPv6",
     "PASS_NOT_VIP": "passed: not for a VIP",
     "PASS_NOT_TO_US": "passed: broadcast, multicast or another host's frame",
@@ -46,10 +49,10 @@ REASON_WORDS = {
 }
 
 
-def endpoint(address: str, port: int) -> str:
-    """``address:port`` with brackets round IPv6 (RFC 3986)."""
+def endpoint(address: str, port: int, port_end: int = 0) -> str:
+    """``address:port`` with brackets round IPv6 (RFC 3986), or ``address:first-last``."""
     host = f"[{address}]" if ip_address(address).version == 6 else address
-    return f"{host}:{port_text(port)}"
+    return f"{host}:{port_text(port, port_end)}"
 
 
 def iso(at: datetime | None) -> str | None:
@@ -73,7 +76,7 @@ def vserver_row(world: World, vserver: VServer) -> VServerRow:
         name=vserver.name,
         state=verdict.state,
         state_reason=verdict.reason,
-        endpoint=endpoint(vserver.address, vserver.port),
+        endpoint=endpoint(vserver.address, vserver.port, vserver.port_end),
         service_type=vserver.service_type,
         method=vserver.get_lb_method_display(),
         services=f"{up}/{len(verdicts)}",
@@ -102,11 +105,22 @@ def service_row(world: World, service: Service) -> ServiceRow:
         service_type=service.service_type,
         weights=", ".join(weights),
         path=_path_refusal(world, service.server_id),
-        checks=STALE if stale else "",
+        checks=STALE if stale else "CURRENT" if _is_checked(world, service) else "",
         checks_note=_stale_note(world, service, len(stale)),
         leaves_at=iso(verdict.until) if verdict.state != State.OUT_OF_SERVICE else None,
         **world.rates("services", service.pk),
     )
+
+
+def _is_checked(world: World, service: Service) -> bool:
+    """Whether any check of the service that is to run has had a result."""
+    found = (
+        world.health.get((service.pk, vip, bound.monitor_id))
+        for vip in world.vips(service)
+        for bound in world.monitors_of[service.pk]
+        if runs(bound, world.now)
+    )
+    return any(row is not None and row.pk in world.checked for row in found)
 
 
 def _stale_note(world: World, service: Service, stale: int) -> str:

@@ -19,17 +19,22 @@ def patience(monitor: Monitor, state: str) -> timedelta:
     return timedelta(seconds=2 * spacing + monitor.seconds("resp_timeout"))
 
 
+def runs(bound: ServiceMonitorBinding, now: datetime) -> bool:
+    """Whether a check is to run: not disabled, health monitoring not off, its service not out of service."""
+    if AdminState.DISABLED in (bound.state, bound.monitor.state) or not bound.service.health_monitor:
+        return False
+    departure = departure_of(bound.service)
+    return departure is None or not departure.over(now)
+
+
 def is_overdue(bound: ServiceMonitorBinding, row: HealthState, checked_at: datetime | None, now: datetime) -> bool:
     """Whether a check that is to run has had no result for longer than :func:`patience`.
 
-    ``checked_at`` is its latest result. A change of what is checked starts the time anew. Checks that do not run
-    (disabled, health monitoring off, out of service) are never overdue.
+    ``checked_at`` is its latest result. A change of what is checked starts the time anew. Checks that do not run are
+    never overdue.
     """
     monitor, service = bound.monitor, bound.service
-    if AdminState.DISABLED in (bound.state, monitor.state) or not service.health_monitor:
-        return False
-    departure = departure_of(service)
-    if departure is not None and departure.over(now):
+    if not runs(bound, now):
         return False
     changed = max(row.since, monitor.updated_at, service.updated_at, service.server.updated_at)
     return now - max(changed, checked_at or changed) > patience(monitor, row.state)

@@ -98,7 +98,7 @@ static __always_inline __u32 arrived_at(const context_t *ctx)
 
 static __always_inline int verdict(enum reason reason)
 {
-	if (reason <= REASON_PING_ANSWERED)
+	if (reason <= REASON_REJECTED_ICMP)
 		return TC_ACT_REDIRECT;
 	return reason <= REASON_PASS_MALFORMED ? TC_ACT_UNSPEC : TC_ACT_SHOT;
 }

@@ -11,6 +11,7 @@
 #include "context.h"
 #include "maps.h"
 #include "parse.h"
+#include "ranges.h"
 
 #define SECOND 1000000000ULL
 
@@ -128,13 +129,15 @@ static __always_inline int is_tapped(__u32 row)
 }
 
 /* In order of precedence; the VIP's flags say which look-ups can match. */
-static __always_inline struct vserver_value *find_vserver(const struct packet *packet, __u32 flags)
+static __always_inline struct vserver_value *look_up(const struct packet *packet, __u32 flags)
 {
 	struct vserver_key key = packet->key;
 	struct vserver_value *vserver = 0;
 
 	if (flags & VIP_PROTO_PORT && packet->flags & PACKET_PORTS)
 		vserver = bpf_map_lookup_elem(&vservers, &key);
+	if (!vserver && flags & VIP_PROTO_RANGE && packet->flags & PACKET_PORTS)
+		vserver = find_range(packet, key.protocol);
 	if (!vserver && flags & VIP_PROTO) {
 		key.port = 0;
 		vserver = bpf_map_lookup_elem(&vservers, &key);
@@ -144,11 +147,25 @@ static __always_inline struct vserver_value *find_vserver(const struct packet *p
 		key.port = packet->key.port;
 		vserver = bpf_map_lookup_elem(&vservers, &key);
 	}
+	if (!vserver && flags & VIP_RANGE && packet->flags & PACKET_PORTS)
+		vserver = find_range(packet, 0);
 	if (!vserver && flags & VIP_ANY) {
 		key.port = 0;
 		vserver = bpf_map_lookup_elem(&vservers, &key);
 	}
 	return vserver;
+}
+
+/* Copies the packet's vserver, if there is one. Not static: so the verifier looks at it once, and what comes after it is
+ * the same wherever the vserver was found. */
+__noinline int find_vserver(const struct packet *packet, __u32 flags, struct vserver_value *found)
+{
+	struct vserver_value *vserver = packet ? look_up(packet, flags) : 0;
+
+	if (!vserver || !found)
+		return 0;
+	*found = *vserver;
+	return 1;
 }
 
 #endif

@@ -230,17 +230,18 @@ static __always_inline __s32 choose(context_t *ctx, const struct packet *packet,
 	return flags & VSERVER_SESSIONS ? index | CHOSEN_NEW : index;
 }
 
-/* Not inlined: the stack and the registers of plain forwarding stay free of this. */
-static __noinline __s32 choose_ipv4(context_t *ctx, const struct packet *packet,
-				    const struct vserver_value *vserver, const struct ring *ring)
+/* Global functions: the verifier looks at them once and by themselves, not anew for each state that a call is made in.
+ * Their pointers may be anything then, so that they must be tested, and all they point to must have been written. */
+__noinline __s32 choose_ipv4(context_t *ctx, const struct packet *packet, const struct vserver_value *vserver,
+			     const struct ring *ring)
 {
-	return choose(ctx, packet, vserver, ring, 1);
+	return packet && vserver && ring ? choose(ctx, packet, vserver, ring, 1) : -REASON_DROP_TABLE;
 }
 
-static __noinline __s32 choose_ipv6(context_t *ctx, const struct packet *packet,
-				    const struct vserver_value *vserver, const struct ring *ring)
+__noinline __s32 choose_ipv6(context_t *ctx, const struct packet *packet, const struct vserver_value *vserver,
+			     const struct ring *ring)
 {
-	return choose(ctx, packet, vserver, ring, 0);
+	return packet && vserver && ring ? choose(ctx, packet, vserver, ring, 0) : -REASON_DROP_TABLE;
 }
 
 #endif

@@ -50,20 +50,11 @@ static __always_inline int handle_ipv6(struct __sk_buff *skb)
 	return finish(skb, handle_nd(skb, &packet, REASON_PASS_NOT_TO_US));
 }
 
-/* The kernel has taken the tag out of the frame and puts it in again on the way out, so the rest need not know of it.
- * Not asked for, tagged frames belong to the VLAN interfaces, which have this program too. */
-static __noinline int takes_tagged(void)
-{
-	__u32 zero = 0;
-	struct settings *setting = bpf_map_lookup_elem(&settings, &zero);
-
-	return setting && setting->flags & SETTING_TAGGED;
-}
-
 SEC("tc")
 int hp_ingress(struct __sk_buff *skb)
 {
-	if (skb->vlan_present && !takes_tagged())
+	/* The kernel has taken the tag out of the frame. The VLAN's own interface has this program too. */
+	if (skb->vlan_present)
 		return finish(skb, REASON_PASS_VLAN);
 	switch (skb->protocol) {
 	case bpf_htons(ETH_P_IP):

@@ -12,6 +12,7 @@
 #include "hash.h"
 #include "maps.h"
 #include "parse.h"
+#include "reject.h"
 #include "send.h"
 #include "types.h"
 #ifndef HALFPIPE_XDP
@@ -54,6 +55,8 @@ static __always_inline int forward(context_t *ctx, const struct packet *packet,
 		return finish_for(ctx, vserver_id, REASON_DROP_TABLE);
 	if (vserver->flags || packet->flags & PACKET_FRAGMENT) {
 		chosen = ipv4 ? choose_ipv4(ctx, packet, vserver, ring) : choose_ipv6(ctx, packet, vserver, ring);
+		if (chosen == -REASON_DROP_NO_SERVICE)
+			return finish_for(ctx, vserver_id, no_service(ctx, packet, vserver_id, ipv4));
 		if (chosen <= 0)
 			return finish_for(ctx, vserver_id, -chosen);
 		if ((packet->flags & (PACKET_FRAGMENT | PACKET_LATER | PACKET_QUOTED)) == PACKET_FRAGMENT)
@@ -68,7 +71,7 @@ static __always_inline int forward(context_t *ctx, const struct packet *packet,
 		return finish_for(ctx, vserver_id, REASON_DROP_TABLE);
 	index = ring->slot[slot];
 	if (!index)
-		return finish_for(ctx, vserver_id, REASON_DROP_NO_SERVICE);
+		return finish_for(ctx, vserver_id, no_service(ctx, packet, vserver_id, ipv4));
 	return send_packet(ctx, packet, setting, vserver_id, index, 0, ipv4);
 }
 
@@ -101,7 +104,7 @@ static __always_inline int handle_ip(context_t *ctx, struct packet *packet, int 
 {
 	__u32 number = current_generation(), flags, vserver_id, index;
 	struct recent *recent = recent_entry(packet);
-	struct vserver_value *vserver;
+	struct vserver_value *vserver, found = {};
 	enum reason reason;
 	struct vip_value *vip;
 
@@ -130,12 +133,12 @@ static __always_inline int handle_ip(context_t *ctx, struct packet *packet, int 
 			return XDP_PASS;
 		return follow_first(ctx, packet, vserver_id, index, ipv4);
 	}
-	vserver = find_vserver(packet, flags);
+	vserver = find_vserver(packet, flags, &found) ? &found : 0;
 	if (vserver && packet->flags & PACKET_LATER && needs_first_fragment(vserver))
 		return finish_for(ctx, vserver->vserver_id, REASON_DROP_FRAGMENT);
 	if (!vserver) {
 		reason = REASON_DROP_NO_VSERVER;
-		if (packet->flags & PACKET_LATER && flags & (VIP_PROTO_PORT | VIP_PORT))
+		if (packet->flags & PACKET_LATER && flags & VIP_BY_PORT)
 			reason = REASON_DROP_FRAGMENT;
 		return finish_for(ctx, 0, reason);
 	}

@@ -158,15 +158,15 @@ static __always_inline enum reason handle_icmp(struct __sk_buff *skb, struct pac
 	}
 }
 
-/* Not inlined: the stack and the registers of forwarding stay free of this. */
-static __noinline enum reason handle_icmp_ipv4(struct __sk_buff *skb, struct packet *packet, __u32 vip_flags)
+/* Global, see choose_ipv4(): the stack and the registers of forwarding stay free of this too. */
+__noinline int handle_icmp_ipv4(struct __sk_buff *skb, struct packet *packet, __u32 vip_flags)
 {
-	return handle_icmp(skb, packet, vip_flags, 1);
+	return !packet ? REASON_DROP_TABLE : handle_icmp(skb, packet, vip_flags, 1);
 }
 
-static __noinline enum reason handle_icmp_ipv6(struct __sk_buff *skb, struct packet *packet, __u32 vip_flags)
+__noinline int handle_icmp_ipv6(struct __sk_buff *skb, struct packet *packet, __u32 vip_flags)
 {
-	return handle_icmp(skb, packet, vip_flags, 0);
+	return !packet ? REASON_DROP_TABLE : handle_icmp(skb, packet, vip_flags, 0);
 }
 
 #endif

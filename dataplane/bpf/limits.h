@@ -8,6 +8,11 @@
 #define MAX_VSERVERS 4096
 #endif
 
+/* Port prefixes of all ranges: a range needs up to 30, on the average of random ones 15. */
+#ifndef MAX_PORT_PREFIXES
+#define MAX_PORT_PREFIXES 16384
+#endif
+
 /* Distinct virtual IP addresses. */
 #ifndef MAX_VIPS
 #define MAX_VIPS 4096

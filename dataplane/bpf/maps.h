@@ -42,7 +42,25 @@ struct {
 	__type(value, struct vserver_value);
 } vservers SEC(".maps");
 
-/* Number of the present content of settings, interfaces, vips, vservers and policies: one more with each change of them. */
+/* Virtual servers with a range of ports, by address, protocol and range. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_VSERVERS);
+	__type(key, struct range_key);
+	__type(value, struct vserver_value);
+} range_vservers SEC(".maps");
+
+/* Ranges by address, protocol and the leading bits of a port. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_PORT_PREFIXES);
+	__type(key, struct port_prefix);
+	__type(value, struct port_range);
+} port_prefixes SEC(".maps");
+
+/* Number of the present content of settings, interfaces, vips, policies and the three tables of vservers: one more with
+ * each change of them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

@@ -83,8 +83,7 @@ static __always_inline int write_advertisement(struct __sk_buff *skb, struct nd_
 	       bpf_skb_store_bytes(skb, ND_MESSAGE_OFFSET, &answer->message, ND_ANSWER_LENGTH, BPF_F_RECOMPUTE_CSUM);
 }
 
-/* The frame is known to be ICMPv6 without extension headers. `other` is returned unless it asks for a VIP of ours. */
-static __always_inline enum reason handle_nd(struct __sk_buff *skb, const struct packet *packet, enum reason other)
+static __always_inline enum reason answer_nd(struct __sk_buff *skb, const struct packet *packet, enum reason other)
 {
 	const struct address *from = &packet->source, *to = &packet->key.address;
 	struct nd_advertisement answer = {};
@@ -140,6 +139,13 @@ static __always_inline enum reason handle_nd(struct __sk_buff *skb, const struct
 		return REASON_DROP_TABLE;
 	bpf_redirect(skb->ifindex, 0);
 	return REASON_ND_ANSWERED;
+}
+
+/* The frame is known to be ICMPv6 without extension headers. `other` is returned unless it asks for a VIP of ours.
+ * Global, see choose_ipv4() in flow.h: what it needs of the stack is free again when it is done. */
+__noinline int handle_nd(struct __sk_buff *skb, const struct packet *packet, __u32 other)
+{
+	return packet ? answer_nd(skb, packet, other) : other;
 }
 
 #endif

@@ -45,6 +45,7 @@ struct packet {
 	__u32 flags;			/* enum packet_flag */
 	__u32 fragment_id;		/* network order; fragments only */
 	__be16 source_port;
+	__u16 zero;
 };
 
 static __always_inline void set_ipv4(struct address *address, __be32 ipv4)
@@ -107,6 +108,7 @@ static __always_inline int parse_ipv4(context_t *ctx, struct packet *packet)
 	packet->key.protocol = 0;
 	packet->key.zero = 0;
 	packet->source_port = 0;
+	packet->zero = 0;
 	packet->flags = 0;
 	packet->transport = 0;
 	packet->end = 0;
@@ -205,6 +207,7 @@ static __always_inline int parse_ipv6(context_t *ctx, struct packet *packet)
 	packet->key.port = 0;
 	packet->key.zero = 0;
 	packet->source_port = 0;
+	packet->zero = 0;
 	packet->flags = 0;
 	packet->transport = header;
 	packet->end = 0;

@@ -18,21 +18,52 @@ enum vip_flag {
 	VIP_PROTO = 1 << 1,		/* some vserver has a protocol and any port */
 	VIP_PORT = 1 << 2,		/* some vserver has protocol ANY and a port */
 	VIP_ANY = 1 << 3,		/* some vserver has protocol ANY and any port */
+	VIP_PROTO_RANGE = 1 << 4,	/* some vserver has this protocol and a range of ports */
+	VIP_RANGE = 1 << 5,		/* some vserver has protocol ANY and a range of ports */
 	VIP_ANSWER = 1 << 8,		/* answer ARP and neighbour solicitation */
 	VIP_PING_ANSWER = 1 << 9,	/* answer pings; goes before the next */
 	VIP_PING_DROP = 1 << 10,	/* drop pings; with neither, look them up like any packet */
 };
 
+#define VIP_BY_PORT (VIP_PROTO_PORT | VIP_PORT | VIP_PROTO_RANGE | VIP_RANGE)
+
 struct vip_value {
 	enum vip_flag flags;
 };
 
-/* vservers: precedence is (protocol, port), (protocol, 0), (0, port), (0, 0). */
+/* vservers: precedence is (protocol, port), (protocol, range), (protocol, 0), (0, port), (0, range), (0, 0). Of several
+ * ranges that a port is in, the narrowest goes first; of equally wide ones that which begins lower. */
 struct vserver_key {
 	struct address address;
 	__be16 port;			/* 0: any port */
 	__u8 protocol;			/* IPPROTO_*, 0: ANY */
 	__u8 zero;
+};
+
+/* range_vservers: those with a range of ports. */
+struct range_key {
+	struct address address;
+	__be16 port;			/* first */
+	__be16 port_end;		/* last */
+	__u8 protocol;			/* IPPROTO_*, 0: ANY */
+	__u8 zero[3];
+};
+
+/* port_prefixes: which range a port belongs to. The leading bits of a port stand for the ports that begin with them;
+ * no port of a VIP and protocol is in two prefixes. */
+struct port_prefix {
+	__u32 length;			/* bits that count of all that follows: PORT_PREFIX_BITS and those of the port */
+	struct address address;
+	__u8 zero;
+	__u8 protocol;			/* IPPROTO_*, 0: ANY */
+	__be16 port;
+};
+
+#define PORT_PREFIX_BITS 144		/* of a port_prefix before the port */
+
+struct port_range {
+	__be16 port;			/* as in range_key */
+	__be16 port_end;
 };
 
 enum hash_field {
@@ -74,12 +105,17 @@ struct service_value {
 	enum service_flag flags;
 };
 
-/* policies: what only vservers with flags need, by vserver_id. Times in seconds. */
+enum when_down {
+	WHEN_DOWN_DROP = 0,
+	WHEN_DOWN_REJECT = 1,		/* clients are told, see reject.h */
+};
+
+/* policies: what only vservers with flags need, or those that reject, by vserver_id. Times in seconds. */
 struct policy {
 	__u32 config_id;		/* the vserver's row; 0: entry unused */
 	__u32 idle_timeout;		/* a flow ends that long after its last packet */
 	__u32 persist_timeout;
-	__u32 zero;
+	enum when_down when_down;	/* what becomes of packets while no service can take them */
 	struct address persist_mask;	/* ANDed to the source; all ones outside an IPv4 address */
 	__u32 syn_rate;			/* SYNs a second; 0: no limit */
 	__u32 syn_burst;		/* SYNs beyond the rate that pass at once, at least 1 */
@@ -187,7 +223,6 @@ struct interface_value {
 /* settings: one entry. */
 enum setting_flag {
 	SETTING_TTL = 1 << 0,		/* drop packets whose TTL or hop limit is 1 or 0 instead of forwarding them */
-	SETTING_TAGGED = 1 << 1,	/* frames with one 802.1Q tag are for us too, and leave with it */
 };
 
 struct settings {
@@ -257,7 +292,7 @@ struct counter {
 };
 
 /* Every exit of the programs has one of these names; reasons counts them per CPU. The verdict follows from the
- * range: up to REASON_PING_ANSWERED redirected, PASS_* left to later filters and the stack, DROP_* dropped. */
+ * range: up to REASON_REJECTED_ICMP redirected, PASS_* left to later filters and the stack, DROP_* dropped. */
 enum reason {
 	REASON_FORWARDED = 0,
 	REASON_ARP_ANSWERED,
@@ -265,10 +300,12 @@ enum reason {
 	REASON_PROBE_SENT,
 	REASON_PROBE_ANSWERED,
 	REASON_PING_ANSWERED,
+	REASON_REJECTED_RST,		/* all services of the vserver are down: told by a TCP reset */
+	REASON_REJECTED_ICMP,		/* the same for what is not TCP, told by ICMP or ICMPv6 */
 	REASON_PASS_NOT_IP,		/* neither ARP, IPv4 nor IPv6 */
 	REASON_PASS_NOT_VIP,
 	REASON_PASS_NOT_TO_US,		/* broadcast, multicast or another host's frame */
-	REASON_PASS_VLAN,		/* tagged frame, and the settings leave those alone; or two tags */
+	REASON_PASS_VLAN,		/* tagged frame: its VLAN interface sees to it */
 	REASON_PASS_MALFORMED,		/* too short or inconsistent to know its destination */
 	REASON_DROP_MALFORMED,		/* for a VIP, but its headers end too early */
 	REASON_DROP_NO_VSERVER,		/* for a VIP, but no vserver has this protocol and port */

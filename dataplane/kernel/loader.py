@@ -25,12 +25,13 @@ from dataplane.tables import (
     SettingFlag,
     VipFlag,
     VServerFlag,
+    WhenDown,
 )
 
 INGRESS = "hp_ingress"
 PROBE = "hp_probe"
 XDP = "hp_xdp"
-_NUMBERS = (VipFlag, HashField, VServerFlag, ServiceFlag, ClosedState, SettingFlag, SampleKind, Reason)
+_NUMBERS = (VipFlag, HashField, VServerFlag, ServiceFlag, ClosedState, WhenDown, SettingFlag, SampleKind, Reason)
 log = logging.getLogger(__name__)
 
 _TEMPORARY = "_new"  # bpffs takes no name with a dot

@@ -11,12 +11,13 @@ from dataplane import layout
 from dataplane.kernel.libbpf import Map, possible_cpus
 from dataplane.kernel.rings import Rings
 from dataplane.plan import Delete, Put, Step, Table
-from dataplane.tables import Count, Counters, Reason, Tables
+from dataplane.tables import Count, Counters, Reason, Tables, VServerEntry, VServerKey
 
 VSERVER_STATS = "vserver_stats"
 SERVICE_STATS = "service_stats"
 REASONS = "reasons"
 GENERATION = "generation"
+RANGE_VSERVERS = "range_vservers"
 FLOWS = "flows"
 EMBRYOS = "embryos"
 VSERVER_DROPS = "vserver_drops"
@@ -28,6 +29,7 @@ _PACK: dict[Table, tuple[Callable[[Any], bytes], Callable[[Any], bytes]]] = {
     Table.INTERFACES: (layout.pack_id, layout.pack_interface),
     Table.VIPS: (layout.pack_address, layout.pack_vip),
     Table.VSERVERS: (layout.pack_vserver_key, layout.pack_vserver),
+    Table.PORT_PREFIXES: (layout.pack_port_prefix, layout.pack_port_range),
     Table.SERVICES: (layout.pack_id, layout.pack_service),
     Table.POLICIES: (layout.pack_id, layout.pack_policy),
     Table.CLOSED: (layout.pack_closed_key, layout.pack_closed),
@@ -37,7 +39,14 @@ _PACK: dict[Table, tuple[Callable[[Any], bytes], Callable[[Any], bytes]]] = {
 # Entries of an array cannot be removed; zeros mean "not in use".
 _ARRAYS = {Table.SETTINGS, Table.SERVICES, Table.POLICIES}
 # The forwarder remembers look-ups in these (bpf/find.h)
-_REMEMBERED = {Table.SETTINGS, Table.INTERFACES, Table.VIPS, Table.VSERVERS, Table.POLICIES}
+_REMEMBERED = {
+    Table.SETTINGS,
+    Table.INTERFACES,
+    Table.VIPS,
+    Table.VSERVERS,
+    Table.PORT_PREFIXES,
+    Table.POLICIES,
+}
 # What a frame on its way takes from here next, once it has a vserver
 _NEEDED_BY_VSERVER = {Table.RINGS, Table.POLICIES}
 
@@ -65,9 +74,9 @@ class KernelMaps:
             tables.interfaces[layout.unpack_id(key)] = layout.unpack_interface(value)
         for key, value in self._maps[Table.VIPS].items():
             tables.vips[layout.unpack_address(key)] = layout.unpack_vip(value)
-        for key, value in self._maps[Table.VSERVERS].items():
-            vserver_key = layout.unpack_vserver_key(key)
-            tables.vservers[vserver_key] = layout.unpack_vserver(value, vserver_key)
+        tables.vservers = self._vservers()
+        for key, value in self._maps[Table.PORT_PREFIXES].items():
+            tables.port_prefixes[layout.unpack_port_prefix(key)] = layout.unpack_port_range(value)
         tables.services = layout.services_in_use(self._maps[Table.SERVICES].dump()[1])
         versions = {entry.vserver_id: key.address.version for key, entry in tables.vservers.items()}
         for vserver_id, policy in layout.policies_in_use(self._maps[Table.POLICIES].dump()[1]).items():
@@ -80,6 +89,15 @@ class KernelMaps:
             tables.probes_in[layout.unpack_probe_in_key(key)] = layout.unpack_address(value)
         tables.rings = self._rings.read()
         return tables
+
+    def _vservers(self) -> dict[VServerKey, VServerEntry]:
+        """Entries of both maps of vservers."""
+        found: dict[VServerKey, VServerEntry] = {}
+        for name, unpack in ((Table.VSERVERS, layout.unpack_vserver_key), (RANGE_VSERVERS, layout.unpack_range_key)):
+            for key, value in self._maps[name].items():
+                vserver_key = unpack(key)
+                found[vserver_key] = layout.unpack_vserver(value, vserver_key)
+        return found
 
     def apply(self, step: Step) -> None:
         """Carry out one step.
@@ -99,6 +117,8 @@ class KernelMaps:
             return
         pack_key, pack_value = _PACK[step.table]
         opened = self._maps[step.table]
+        if step.table is Table.VSERVERS and step.key.port_end:
+            opened, pack_key = self._maps[RANGE_VSERVERS], layout.pack_range_key
         key = pack_key(step.key)
         if isinstance(step, Put):
             if step.table is Table.VSERVERS:  # events name the row, from the vserver's first packet on
@@ -129,8 +149,7 @@ class KernelMaps:
 
     def counters(self) -> Counters:
         """Counters of every vserver and service in use, and of every reason. Raises OSError."""
-        entries = self._maps[Table.VSERVERS].items()
-        vservers = {layout.unpack_vserver(value, layout.unpack_vserver_key(key)).vserver_id for key, value in entries}
+        vservers = {entry.vserver_id for entry in self._vservers().values()}
         services = layout.services_in_use(self._maps[Table.SERVICES].dump()[1])
         return Counters(
             {number: self._count(VSERVER_STATS, number) for number in vservers},

@@ -15,10 +15,11 @@ from dataplane.desired import (
     ProbeTarget,
     ServiceConfig,
     VServerConfig,
+    VServerOptions,
     resolve,
 )
 from dataplane.ports import Interface, Neighbour
-from dataplane.tables import HashField, IPAddress, Tables
+from dataplane.tables import HashField, IPAddress, Tables, WhenDown
 from tests.fakes import Packet
 
 HASH_KEY = bytes(range(16))
@@ -69,10 +70,13 @@ def vserver(
     address: str = "10.77.0.10",
     protocol: int = 0,
     port: int = 0,
+    port_end: int = 0,
     hash_fields: HashField = HashField.SOURCE,
+    options: VServerOptions = VServerOptions(),  # noqa: B008 - frozen
 ) -> VServerConfig:
     vip = ip_address(address)
-    return VServerConfig(number, f"v{number}", vip, protocol, port, hash_fields, FULL_MASK[vip.version], services)
+    mask = FULL_MASK[vip.version]
+    return VServerConfig(number, f"v{number}", vip, protocol, port, hash_fields, mask, services, options, port_end)
 
 
 def desired(*vservers: VServerConfig, probes: Sequence[ProbeTarget] = ()) -> DesiredState:
@@ -84,11 +88,17 @@ def compiled(state: DesiredState, previous: Tables | None = None) -> Tables:
     return compile_tables(state, previous or Tables(), probe_ifindex=9, probe_mac=PROBE_MAC)
 
 
+# Any port, one, or a range; ranges overlap in every way, and begin or end at single ports.
+PORTS = st.sampled_from(
+    [(0, 0), (0, 0), (80, 0), (443, 0), (80, 443), (79, 90), (80, 90), (85, 100), (443, 8080), (1, 65535)]
+)
+
+
 @dataclass(slots=True)
 class _Drawn:
     """Rows drawn so far; keys are unique as the models ensure."""
 
-    keys: set[tuple[IPAddress, int, int]] = field(default_factory=set)
+    keys: set[tuple[IPAddress, int, tuple[int, int]]] = field(default_factory=set)
     vservers: list[VServerConfig] = field(default_factory=list)
 
 
@@ -112,7 +122,7 @@ def states(draw: st.DrawFn) -> DesiredState:
 def _draw_vserver(draw: st.DrawFn, config_id: int, drawn: _Drawn) -> None:
     # Mostly one VIP: vservers that take clients from each other are the hard case.
     vip = draw(st.sampled_from([VIPS[0], VIPS[0], VIPS[0], *VIPS]))
-    key = vip, draw(st.sampled_from([0, 6, 17])), draw(st.sampled_from([0, 80, 443]))
+    key = vip, draw(st.sampled_from([0, 6, 17])), draw(PORTS)
     if key in drawn.keys:
         return
     drawn.keys.add(key)
@@ -137,7 +147,11 @@ def _draw_vserver(draw: st.DrawFn, config_id: int, drawn: _Drawn) -> None:
         for number in bound
     )
     mask = FULL_MASK[vip.version]
-    drawn.vservers.append(VServerConfig(config_id, f"v{config_id}", vip, key[1], key[2], fields, mask, services))
+    options = VServerOptions(when_down=draw(st.sampled_from(WhenDown)))
+    port, port_end = key[2]
+    drawn.vservers.append(
+        VServerConfig(config_id, f"v{config_id}", vip, key[1], port, fields, mask, services, options, port_end)
+    )
 
 
 def _probe_target(number: int) -> ProbeTarget:
@@ -152,7 +166,7 @@ def clients() -> list[Packet]:
         for host in range(3):
             source = ip_address(f"10.77.0.{200 + host}" if vip.version == 4 else f"fd77::{200 + host}")
             for protocol in (6, 17):
-                packets += [Packet(source, vip, protocol, 40000 + host, port) for port in (80, 443, 8080)]
+                packets += [Packet(source, vip, protocol, 40000 + host, port) for port in (80, 89, 443, 8080)]
             icmp = 1 if vip.version == 4 else 58
             packets += [Packet(source, vip, icmp, ping=ping) for ping in (False, True)]
             reply = Packet(vip, source, 6, 80, 40000 + host)

@@ -85,14 +85,18 @@ def test_any_bytes_have_an_answer(kind: int, body: bytes, start: bytes) -> None:
     assert packet.ports is None or not packet.broken
 
 
-def key(protocol: int, port: int) -> VServerKey:
-    return VServerKey(ip_address(B4), protocol, port)
+def key(protocol: int, port: int, port_end: int = 0) -> VServerKey:
+    return VServerKey(ip_address(B4), protocol, port, port_end)
 
 
-@given(st.frozensets(st.builds(key, st.sampled_from([0, 6, 17]), st.sampled_from([0, 80, 443]))))
+PORTS = st.sampled_from([(0, 0), (80, 0), (443, 0), (70, 90), (75, 95), (80, 443)])
+
+
+@given(st.frozensets(st.builds(lambda protocol, ports: key(protocol, *ports), st.sampled_from([0, 6, 17]), PORTS)))
 def test_the_most_special_vserver_wins(keys: frozenset[VServerKey]) -> None:
     packet = Packet(p.IPV4, (), ip_address(A4), ip_address(B4), 6, (1234, 80))
-    order = [key(6, 80), key(6, 0), key(0, 80), key(0, 0)]
+    ports = [(80, 0), (70, 90), (75, 95), (80, 443), (0, 0)]
+    order = [key(protocol, *one) for protocol in (6, 0) for one in ports]
     assert find_vserver(packet, keys) == next((item for item in order if item in keys), None)
     without_ports = Packet(p.IPV4, (), ip_address(A4), ip_address(B4), 6, None, fragment=True, later=True)
     assert find_vserver(without_ports, keys) == next((item for item in (key(6, 0), key(0, 0)) if item in keys), None)

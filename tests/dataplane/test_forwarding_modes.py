@@ -47,10 +47,6 @@ def test_an_interface_gets_xdp_or_the_reason_why_not(device: Device, mode: Mode,
     assert words in reason
 
 
-def test_tagged_frames_are_never_given_to_xdp() -> None:
-    assert "tagged frames" in obstacle(CARD, Wish(Mode.XDP, tagged=True))
-
-
 def test_services_behind_other_interfaces_need_redirects_that_both_ends_can_do() -> None:
     wish = Wish(Mode.AUTO, frozenset([2, 3]))
     assert path_obstacle(CARD, {2: CARD, 3: OTHER}, wish) == ""

@@ -25,6 +25,7 @@ from dataplane.tables import (
     MAX_FLOWS,
     MAX_FRAGMENTS,
     MAX_INTERFACES,
+    MAX_PORT_PREFIXES,
     MAX_PROBE_FLOWS,
     MAX_PROBES,
     MAX_SAMPLERS,
@@ -53,6 +54,7 @@ from dataplane.tables import (
     VServerEntry,
     VServerFlag,
     VServerKey,
+    WhenDown,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -99,6 +101,7 @@ def test_sizes_and_offsets_are_the_compilers(types: list[dict[str, Any]], name: 
         ("service_flag", "SERVICE_", ServiceFlag),
         ("closed_state", "CLOSED_", ClosedState),
         ("sample_kind", "SAMPLE_", SampleKind),
+        ("when_down", "WHEN_DOWN_", WhenDown),
     ],
 )
 def test_numbers_are_the_compilers(
@@ -120,6 +123,7 @@ def test_limits_are_those_of_limits_h() -> None:
         "MAX_VSERVERS": MAX_VSERVERS,
         "MAX_VIPS": MAX_VIPS,
         "MAX_SERVICES": MAX_SERVICES,
+        "MAX_PORT_PREFIXES": MAX_PORT_PREFIXES,
         "MAX_PROBES": MAX_PROBES,
         "MAX_INTERFACES": MAX_INTERFACES,
         "MAX_CLOSED": MAX_CLOSED,

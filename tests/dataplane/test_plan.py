@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import dataplane.plan as plan_module
-from dataplane.desired import DesiredState, ProbeTarget
+from dataplane.desired import DesiredState, ProbeTarget, VServerOptions
 from dataplane.hashing import ring_ids
 from dataplane.plan import Delete, Put, Step, Table, describe, dump, plan
-from dataplane.tables import RING_SLOTS, ForwarderSettings, HashField, Reason, ServiceEntry, Tables, VipFlag
+from dataplane.tables import RING_SLOTS, ForwarderSettings, HashField, Reason, ServiceEntry, Tables, VipFlag, WhenDown
 from tests.dataplane.network import HASH_KEY, VIPS, clients, compiled, desired, mac_of, service, states, vserver
 from tests.fakes import FakeMaps, Packet, Verdict, perform, where
 
@@ -30,8 +30,8 @@ def carried_out(steps: list[Step], tables: Tables) -> Tables:
 
 
 def fate(verdict: Verdict) -> tuple[str, int]:
-    """Which service gets the frame, or that it is dropped or passed."""
-    return verdict.reason.name.partition("_")[0], verdict.service
+    """Which service gets the frame, or that it is dropped or passed. Rejected is dropped, with a word about it."""
+    return verdict.reason.name.partition("_")[0].replace("REJECTED", "DROP"), verdict.service
 
 
 def macs(service_id: int, *all_tables: Tables) -> set[bytes]:
@@ -286,3 +286,11 @@ def test_the_model_drops_what_the_forwarder_drops() -> None:
     assert where(tables, Packet(client, vip, 6, 1, 80)).reason is Reason.DROP_NO_SERVICE
     del tables.rings[1]
     assert where(tables, Packet(client, vip, 6, 1, 80)).reason is Reason.DROP_TABLE
+
+
+def test_a_rule_to_reject_that_is_new_with_the_services_rejects_nobody() -> None:
+    rejecting = VServerOptions(when_down=WhenDown.REJECT)
+    down = compiled(desired(vserver(1, service(1, "10.77.0.21", eligible=False, reason="DOWN"))))
+    up = compiled(desired(vserver(1, S1, options=rejecting)), down)
+    tables = [step.table for step in plan(up, down)]
+    assert tables.index(Table.RINGS) < tables.index(Table.POLICIES)

@@ -15,7 +15,7 @@ from dataplane.desired import Configuration, ProbeTarget, VServerConfig
 from dataplane.forwarding import Forwarding, Mode, Wish
 from dataplane.plan import Step, Table, dump
 from dataplane.reconcile import HOLD_SECONDS, VERIFY_SECONDS, Reconciler
-from dataplane.tables import Count, IPAddress, Reason, SettingFlag, Tables
+from dataplane.tables import Count, IPAddress, Reason, Tables
 from tests.dataplane.network import ETH0, HASH_KEY, mac_of, service, vserver
 from tests.fakes import FakeLinks, FakeMaps, FakeNeighbours, Packet, where
 
@@ -396,12 +396,6 @@ def test_the_mode_and_the_interfaces_of_services_reach_the_kernel_and_come_back(
     bench.reconciler.round(replace(three_services(2), mode=Mode.TC), same_network=True)
     assert bench.links.wishes[-1].mode is Mode.TC
     assert modes_in_use(bench) == {2: "tc"}
-
-
-def test_tagged_frames_are_told_to_who_chooses_the_mode() -> None:
-    bench = Bench()
-    bench.reconciler.round(replace(three_services(), rules=SettingFlag.TAGGED))
-    assert bench.links.wishes[-1].tagged
 
 
 def test_before_a_service_gets_another_interface_tc_takes_over_where_xdp_could_not_send_there() -> None:

@@ -12,7 +12,8 @@ from dataplane.kernel import loader
 from dataplane.kernel.libbpf import run_program
 from dataplane.kernel.maps import KernelMaps
 from dataplane.lab import netns
-from dataplane.plan import Put, Table
+from dataplane.plan import Put, Table, vip_flag
+from dataplane.port_ranges import port_prefixes
 from dataplane.tables import (
     NO_VSERVER_FLAGS,
     RING_SLOTS,
@@ -94,21 +95,18 @@ class Bench:
         flags: VServerFlag = NO_VSERVER_FLAGS,
         policy: PolicyEntry | None = None,
     ) -> None:
-        """Put vserver and ring; the VIP gets the flag that the key needs, and ANSWER."""
+        """Put vserver and ring; the VIP gets the flag that the key needs, and ANSWER, and ranges their prefixes."""
         full = ip_address("255.255.255.255") if key.address.version == 4 else ip_address("f" * 4 + ":ffff" * 7)
         self.put(Table.RINGS, vserver_id, ring)
-        if flags:
+        if flags or policy:
             default = PolicyEntry(100 + vserver_id, idle_timeout=60, persist_timeout=60, persist_mask=full)
             self.put(Table.POLICIES, vserver_id, policy or default)
         self.put(Table.VSERVERS, key, VServerEntry(vserver_id, 100 + vserver_id, fields, mask or full, flags))
-        needed = {
-            (True, True): VipFlag.PROTO_PORT,
-            (True, False): VipFlag.PROTO,
-            (False, True): VipFlag.PORT,
-            (False, False): VipFlag.ANY,
-        }[bool(key.protocol), bool(key.port)]
-        present = self.maps.read().vips.get(key.address, VipFlag.ANSWER)
-        self.put(Table.VIPS, key.address, present | needed)
+        present = self.maps.read()
+        for prefix, ports in port_prefixes(present.vservers).items():
+            self.put(Table.PORT_PREFIXES, prefix, ports)
+        flag = present.vips.get(key.address, VipFlag.ANSWER) | vip_flag(key)
+        self.put(Table.VIPS, key.address, flag)
 
 
 def whole_ring(service: int) -> bytes:

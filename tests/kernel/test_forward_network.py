@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
 import os
 import signal
 import socket
@@ -17,21 +19,23 @@ import pytest
 
 from dataplane.kernel.assemble import Kernel, open_kernel, remove_everything
 from dataplane.kernel.libbpf import program_info
-from dataplane.plan import Put, Table
+from dataplane.plan import Put, Table, plan
+from dataplane.port_ranges import port_prefixes
 from dataplane.ports import ProbeRoute
 from dataplane.tables import (
-    NO_RULES,
     RING_SLOTS,
     ForwarderSettings,
     HashField,
+    PolicyEntry,
     ProbeInKey,
     ProbeOut,
     Reason,
     ServiceEntry,
-    SettingFlag,
+    Tables,
     VipFlag,
     VServerEntry,
     VServerKey,
+    WhenDown,
 )
 from tests import packets as p
 from tests.kernel.bench import ROOT, inside, run
@@ -216,54 +220,6 @@ def test_short_and_tagged_frames_pass(net: Network, kernel: Kernel) -> None:
 SOL_PACKET, PACKET_AUXDATA, TP_STATUS_VLAN_VALID = 263, 8, 1 << 4
 
 
-def tagged_frames(raw: socket.socket) -> Iterator[tuple[int, bytes]]:
-    """Tag and rest of each tagged frame that comes until none does for a while (packet(7), PACKET_AUXDATA)."""
-    while True:
-        try:
-            frame, ancillary, _flags, _address = raw.recvmsg(2048, socket.CMSG_SPACE(20))
-        except TimeoutError:
-            return
-        for _level, _kind, data in ancillary:
-            status, _length, _captured, _mac, _net, tag, _protocol = struct.unpack("=IIIHHHH", data)
-            if status & TP_STATUS_VLAN_VALID:
-                yield tag, frame
-
-
-@pytest.mark.parametrize("flags", [NO_RULES, SettingFlag.TAGGED])
-def test_a_tagged_frame_leaves_with_its_tag_if_the_settings_say_so(
-    net: Network, kernel: Kernel, flags: SettingFlag
-) -> None:
-    configure(kernel, net)
-    net.ip("director", "link", "add", "t0", "up", "type", "veth", "peer", "name", "t1")
-    try:
-        net.ip("director", "link", "set", "t1", "up")
-        own = next(interface for interface in kernel.links.interfaces() if interface.name == "t0")
-        kernel.links.ensure_attached([net.ifindex("director"), own.ifindex])
-        kernel.maps.apply(Put(Table.SETTINGS, 0, ForwarderSettings(b"k" * 16, flags=flags)))
-        for number, server in enumerate(SERVERS, start=1):
-            kernel.maps.apply(Put(Table.SERVICES, number, ServiceEntry(number, own.ifindex, mac(server), own.mac)))
-        packet = p.ipv4(address("client"), VIP, p.TCP, p.tcp(address("client"), VIP, (1, PORT)))
-        before = kernel.maps.reasons()
-        with net.socket("director", socket.AF_PACKET, socket.SOCK_RAW) as raw:
-            raw.bind(("t1", 3))  # ETH_P_ALL
-            raw.settimeout(0.5)
-            raw.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
-            raw.send(p.ethernet(own.mac, mac("client"), p.VLAN, b"\0\x05\x08\0" + packet))
-            seen = [*tagged_frames(raw)]
-        after = kernel.maps.reasons()
-    finally:
-        net.ip("director", "link", "del", "t0")
-    seen = [(tag, frame) for tag, frame in seen if frame[:6] in map(mac, SERVERS)]
-    changes = {reason: after[reason].packets - before[reason].packets for reason in Reason}
-    if flags:
-        assert [(tag, frame[6:]) for tag, frame in seen] == [(5, own.mac + b"\x08\0" + packet)]
-        assert changes[Reason.FORWARDED] == 1
-    else:
-        assert not seen
-        assert changes[Reason.PASS_VLAN] >= 1
-        assert changes[Reason.FORWARDED] == 0
-
-
 OWNER = """
 import sys, time
 from pathlib import Path
@@ -305,3 +261,52 @@ def test_forwarding_goes_on_after_kill_9_and_a_new_process_finds_everything(
     assert "eth0: detached hp_ingress" in removed
     assert not pin_dir.exists()
     assert "hp_ingress" not in run("tc", "-n", space, "filter", "show", "dev", "eth0", "ingress")
+
+
+def sum_in_software(net: Network, host: str, *, wanted: bool) -> None:
+    """Let the kernel itself sum up what the host sends, as a network card would (ETHTOOL_STXCSUM)."""
+    value = ctypes.create_string_buffer(struct.pack("=II", 0x17, not wanted))
+    with net.socket(host, socket.AF_INET, socket.SOCK_DGRAM) as handle:
+        fcntl.ioctl(handle, 0x8946, struct.pack("16sP16x", b"eth0", ctypes.addressof(value)))
+
+
+def configure_ranges(kernel: Kernel, net: Network, ring: bytes) -> None:
+    """Both VIPs with ports 8000 to 8100 of any protocol; told when the ring has no service."""
+    configure(kernel, net)
+    observed = kernel.maps.read()
+    wanted = Tables(observed.settings, observed.interfaces, services=observed.services)
+    for number, vip in enumerate(VIPS.values(), start=1):
+        full = ip_address("255.255.255.255" if vip == VIP else ":".join(["ffff"] * 8))
+        key = VServerKey(ip_address(vip), 0, 8000, 8100)
+        wanted.vservers[key] = VServerEntry(number, number, HashField.SOURCE, full)
+        wanted.rings[number] = ring
+        wanted.policies[number] = PolicyEntry(number, 60, 0, full, when_down=WhenDown.REJECT)
+        wanted.vips[key.address] = VipFlag.ANSWER | VipFlag.RANGE
+    wanted.port_prefixes = port_prefixes(wanted.vservers)
+    for step in plan(wanted, observed):
+        kernel.maps.apply(step)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_range_of_ports_reaches_the_servers(net: Network, kernel: Kernel, version: int) -> None:
+    configure_ranges(kernel, net, struct.pack("<H", 1) * RING_SLOTS)
+    assert ask_tcp(net, "client", VIPS[version]) == "s1"
+    assert ask_udp(net, "client", VIPS[version], b"hello") == b"s1 hello"
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("summed_by", ["nobody", "client", "director"])
+def test_clients_of_a_vserver_that_is_down_are_refused_at_once(
+    net: Network, kernel: Kernel, version: int, summed_by: str
+) -> None:
+    """Frames that nobody has summed up yet reach the director from a machine beside it; others come from afar."""
+    configure_ranges(kernel, net, bytes(2 * RING_SLOTS))
+    for host in ("client", "director"):
+        sum_in_software(net, host, wanted=host == summed_by)
+    with pytest.raises(ConnectionRefusedError):
+        ask_tcp(net, "client", VIPS[version])
+    for size in (1, 100, 1400):
+        with pytest.raises(ConnectionRefusedError):
+            ask_udp(net, "client", VIPS[version], b"x" * size)
+    reasons = kernel.maps.reasons()
+    assert (reasons[Reason.REJECTED_RST].packets, reasons[Reason.REJECTED_ICMP].packets) == (1, 3)

@@ -176,6 +176,7 @@ ADDED: list[tuple[str, dict[str, Any], type[Any]]] = [
             "source_syn_mask": "255.255.255.0",
             "v6_source_syn_mask_len": "64",
             "ping": "ANSWER",
+            "when_down": "REJECT",
             "fail_open": "50",
             "backup_vserver": "",
             "state": "ENABLED",

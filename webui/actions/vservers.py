@@ -12,13 +12,14 @@ from webui.actions.base import Actor, NotFoundError, change, find, reload, touch
 from webui.actions.values import as_json, assign, insert, name_of, rewrite
 from webui.choices import AdminState, AuditVerb
 from webui.models import Service, VServer, VServerServiceBinding
+from webui.models.fields import parse_ports
 
 
 def create(actor: Actor, values: Mapping[str, Any]) -> VServer:
     """Make a vserver. Raises PermissionRefused, ValidationError."""
     with change(actor, VServer, "add", name_of(values)) as current:
         vserver = VServer()
-        assign(vserver, _with_backup(values))
+        assign(vserver, _converted(values))
         insert(current, vserver)
         if vserver.backup_vserver is not None:
             checks.sync_checks()
@@ -33,17 +34,28 @@ def update(actor: Actor, vserver: VServer, values: Mapping[str, Any], expected_v
     with change(actor, VServer, "change", vserver.name) as current:
         row = reload(vserver)
         wanted_version(row, expected_version)
-        if {"address", "backup_vserver"} & rewrite(current, row, _with_backup(values)):
+        if {"address", "backup_vserver"} & rewrite(current, row, _converted(values)):
             checks.sync_checks()
         return row
 
 
-def _with_backup(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with a backup that is given by name as the row; nothing or NONE for none."""
+def _converted(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values in the row's terms: of a port such as ``80-90`` both ends, of a backup's name the row.
+
+    No backup is nothing or NONE. Raises ValidationError.
+    """
     given = dict(values)
     backup = given.get("backup_vserver")
     if isinstance(backup, str):
         given["backup_vserver"] = None if backup.strip().upper() in {"", "NONE"} else find(VServer, backup)
+    port = given.get("port")
+    if isinstance(port, str):
+        try:
+            given["port"], given["port_end"] = parse_ports(port)
+        except ValueError as error:
+            raise ValidationError({"port": str(error)}) from error
+    elif port is not None:
+        given.setdefault("port_end", 0)
     return given
 
 

@@ -12,6 +12,7 @@ from django.db import models
 
 # A port of 0 stands for NetScaler's ``*``; a number, so that uniqueness holds on every database.
 ANY_PORT = 0
+MAX_PORT = 65535
 
 # NetScaler command reference: first a letter, digit or underscore, then also # . space : @ = -
 object_name_validator = RegexValidator(
@@ -106,9 +107,35 @@ def check_unchanged(row: Any, old: Any, problems: Problems, names: Mapping[str, 
             )
 
 
-def port_text(port: int) -> str:
-    """A port as NetScaler writes it."""
+def port_text(port: int, port_end: int = 0) -> str:
+    """A port, or the ports from one to another, as NetScaler writes them."""
+    if port_end:
+        return f"{port}-{port_end}"
     return "*" if port == ANY_PORT else str(port)
+
+
+def parse_ports(value: object) -> tuple[int, int]:
+    """First and last port of ``80-90``; of ``80`` itself and 0; of ``*`` or nothing 0 and 0. Raises ValueError."""
+    text = "" if value is None else str(value).strip()
+    if text in {"", "*"}:
+        return ANY_PORT, 0
+    first, dash, last = (part.strip() for part in text.partition("-"))
+    if not all(_is_port(part) for part in ((first, last) if dash else (first,))):
+        msg = f"“{text}” is neither a port nor a range of ports: use 1 to {MAX_PORT}, two of them as in 80-90, or *."
+        raise ValueError(msg)
+    if not dash:
+        return int(first), 0
+    if ANY_PORT in {int(first), int(last)}:
+        msg = f"“{text}” is not a range of ports: it begins at 1 or later; * alone is any port."
+        raise ValueError(msg)
+    if int(first) > int(last):
+        msg = f"“{text}” is not a range of ports: the first is the lower one, as in {last}-{first}."
+        raise ValueError(msg)
+    return int(first), int(last) if int(first) != int(last) else 0
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= MAX_PORT
 
 
 RowT_co = TypeVar("RowT_co", bound=models.Model, covariant=True)

@@ -17,10 +17,12 @@ from webui.choices import (
     PingResponse,
     RedirectionMode,
     ServiceType,
+    WhenDown,
 )
 from webui.models.addresses import address_problems
 from webui.models.fields import (
     ANY_PORT,
+    MAX_PORT,
     Explained,
     Problems,
     Timestamped,
@@ -37,7 +39,10 @@ MOST_SYNS = 100_000_000  # a second, or at once; beyond what any link carries
 
 
 class VServer(Timestamped):
-    """A VIP with protocol and port (0: ``*``), and how clients are spread over its services."""
+    """A VIP with protocol and port (0: ``*``), and how clients are spread over its services.
+
+    With ``port_end`` it takes the ports from ``port`` to that one, else it is 0.
+    """
 
     reasons = {
         "service_type": SERVICE_TYPES,
@@ -55,6 +60,9 @@ class VServer(Timestamped):
     )
     port = models.PositiveIntegerField(
         default=ANY_PORT, validators=[MaxValueValidator(65535)], help_text="0 or *: any port."
+    )
+    port_end = models.PositiveIntegerField(
+        "last port", default=0, validators=[MaxValueValidator(MAX_PORT)], help_text="Of a range; 0: none."
     )
     lb_method = models.CharField("method", max_length=24, choices=LbMethod, default=LbMethod.SOURCEIPHASH)
     netmask = models.GenericIPAddressField(protocol="IPv4", default="255.255.255.255")
@@ -128,6 +136,13 @@ class VServer(Timestamped):
         default=PingResponse.AUTO,
         help_text="Of several virtual servers on one VIP the strictest decides: DROP before ANSWER before FORWARD.",
     )
+    when_down = models.CharField(
+        "when no service can take clients",
+        max_length=6,
+        choices=WhenDown,
+        default=WhenDown.DROP,
+        help_text="Rejected: TCP by a reset, also of connections that are there; the rest by ICMP unreachable.",
+    )
     fail_open = models.PositiveSmallIntegerField(
         "fail-open threshold (%)",
         default=0,
@@ -152,11 +167,24 @@ class VServer(Timestamped):
         permissions = [("watch_vserver", "Can watch the flows of a virtual server")]
         constraints = [
             models.UniqueConstraint(Lower("name"), name="vserver_name_unique"),
-            models.UniqueConstraint(fields=["address", "service_type", "port"], name="vserver_endpoint_unique"),
+            models.UniqueConstraint(
+                fields=["address", "service_type", "port", "port_end"], name="vserver_endpoint_unique"
+            ),
         ]
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def ports(self) -> str:
+        """Port or range as NetScaler writes it."""
+        return port_text(self.port, self.port_end)
+
+    def has_port(self, port: int, port_end: int = 0) -> bool:
+        """Whether it takes this port, or all of this range; any port (0) only if it takes any."""
+        if self.port == ANY_PORT or (port, port_end) == (self.port, self.port_end):
+            return True
+        return self.port <= port <= (port_end or port) <= (self.port_end or self.port)
 
     def clean(self) -> None:
         """Rules of the name, the VIP and the mask."""
@@ -165,7 +193,9 @@ class VServer(Timestamped):
             check_name(self, problems)
         old = self.stored()
         if old is not None:
-            check_unchanged(self, old, problems, {"service_type": "type", "port": "port"})
+            check_unchanged(self, old, problems, {"service_type": "type"})
+        if self.usable("port", "port_end"):
+            self._check_ports(old, problems)
         if self.usable("address"):
             self._check_address(old, problems)
         for mask in ("netmask", "persist_mask", "source_syn_mask"):
@@ -179,6 +209,16 @@ class VServer(Timestamped):
         if self.backup_vserver is not None and self.usable("backup_vserver", "service_type", "port"):
             self._check_backup(self.backup_vserver, problems)
         problems.tell()
+
+    def _check_ports(self, old: VServer | None, problems: Problems) -> None:
+        if self.port_end and not ANY_PORT < self.port < self.port_end:
+            problems["port"].append(
+                f"“{self.ports}” is not a range of ports: it begins at 1 or later and ends at a higher port."
+            )
+        if old is not None and old.ports != self.ports:
+            problems["port"].append(
+                f"The port of a vserver is fixed when it is made (“{old.ports}”): delete “{old.name}” and make it anew."
+            )
 
     def _check_syn_limits(self, problems: Problems) -> None:
         for rate, burst in (("syn_rate", "syn_burst"), ("source_syn_rate", "source_syn_burst")):
@@ -218,10 +258,10 @@ class VServer(Timestamped):
                 f"“{backup.name}” is {backup.service_type}, “{self.name}” is {self.service_type}: a backup has the "
                 "same type or ANY, so that its services take the same packets."
             )
-        if backup.port not in {self.port, ANY_PORT}:
+        if not backup.has_port(self.port, self.port_end):
             told.append(
-                f"“{backup.name}” has port {port_text(backup.port)}, “{self.name}” has {port_text(self.port)}: a "
-                "backup has the same port or *, since DSR cannot translate ports."
+                f"“{backup.name}” has port {backup.ports}, “{self.name}” has {self.ports}: a backup has the same port, "
+                "a range with it or *, since DSR cannot translate ports."
             )
 
     def _check_address(self, old: VServer | None, problems: Problems) -> None:
@@ -233,13 +273,15 @@ class VServer(Timestamped):
                     f"{self.address} is the own address of server “{server.name}”; a VIP is an address more, which no "
                     "machine answers ARP for."
                 )
-        if not self.usable("service_type", "port"):
+        if not self.usable("service_type", "port", "port_end"):
             return
-        twins = VServer.objects.filter(address=self.address, service_type=self.service_type, port=self.port)
+        twins = VServer.objects.filter(
+            address=self.address, service_type=self.service_type, port=self.port, port_end=self.port_end
+        )
         twin = twins.exclude(pk=self.pk).first()
         if twin is not None:
             problems["address"].append(
-                f"Vserver “{twin.name}” has {self.service_type} {self.address} port {port_text(self.port)} already."
+                f"Vserver “{twin.name}” has {self.service_type} {self.address} port {self.ports} already."
             )
 
 
@@ -267,11 +309,12 @@ class VServerServiceBinding(Explained):
             return
         self._check_once(problems)
         vserver, service = self.vserver, self.service
-        if service.port not in {vserver.port, ANY_PORT}:
+        if service.port != ANY_PORT and (vserver.port == ANY_PORT or not vserver.has_port(service.port)):
+            needed = "a port of that range" if vserver.port_end else "the same port"
             problems["service"].append(
                 f"Port translation is impossible in MAC mode: vserver “{vserver.name}” has port "
-                f"{port_text(vserver.port)}, service “{service.name}” has {port_text(service.port)}. "
-                f"The service needs the same port or *."
+                f"{vserver.ports}, service “{service.name}” has {port_text(service.port)}. "
+                f"The service needs {needed} or *."
             )
         if service.service_type not in {vserver.service_type, ServiceType.ANY}:
             problems["service"].append(

@@ -17,7 +17,6 @@ from webui import departures, details, queries
 from webui.actions import eventtargets
 from webui.forms import BindMonitorForm, BindServiceForm, DisableForm, ErrorsFromActions, ObjectForm
 from webui.models import EventTarget, Monitor, Server, Service, VServer
-from webui.models.fields import port_text
 from webui.tables import COLUMNS, BindForm, Table
 from webui.views import probing, statistics
 from webui.views.change import Outcome, actor_of, attempt, attempt_button
@@ -107,7 +106,7 @@ def _bind_form(kind: Kind, pk: int, form: Any) -> BindForm | None:
     if kind.model is VServer:
         vserver = VServer.objects.get(pk=pk)
         form = form or BindServiceForm(vserver=vserver)
-        port = port_text(vserver.port)
+        port = f"of {vserver.ports}" if vserver.port_end else vserver.ports
         ports, types = (
             " or ".join(dict.fromkeys((port, "*"))),
             " or ".join(dict.fromkeys((vserver.service_type, "ANY"))),

@@ -141,7 +141,7 @@ def _vserver(name: str) -> tuple[int, VServerKey, list[VServerKey], list[str]]:
 
 
 def _key(row: VServer) -> VServerKey:
-    return VServerKey(ip_address(row.address), PROTOCOL_NUMBER[row.service_type], row.port)
+    return VServerKey(ip_address(row.address), PROTOCOL_NUMBER[row.service_type], row.port, row.port_end)
 
 
 def _interfaces() -> tuple[list[Interface], tuple[str, ...]]:
