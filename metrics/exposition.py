@@ -108,7 +108,7 @@ class Collected(Collector):
         )
         for row in self.world.vservers.values():
             states = [one.state for one in self.world.verdicts(row).values()]
-            about = {"address": row.address, "port": port_text(row.port), "protocol": row.service_type}
+            about = {"address": row.address, "port": port_text(row.port, row.port_end), "protocol": row.service_type}
             info.add_metric([row.name], about | {"method": row.lb_method})
             up.add_metric([row.name], float(self.world.vserver_state(row).state == State.UP))
             bound.add_metric([row.name], len(states))

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webui', '0008_flow_watch'),
+        ('webui', '0009_port_range_and_reject'),
     ]
 
     operations = [
