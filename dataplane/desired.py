@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -223,7 +223,7 @@ def resolve(
         )
     )
     finder = _PathFinder(usable, interfaces, neighbours, {vserver.address for vserver in configuration.vservers})
-    vservers = tuple(_resolve_vserver(vserver, finder) for vserver in configuration.vservers)
+    vservers = tuple(resolve_vserver(vserver, finder.path) for vserver in configuration.vservers)
     probes = tuple(
         Probe(target.address, target.vip, target.server, finder.path(target.server)) for target in configuration.probes
     )
@@ -249,7 +249,8 @@ def ineligible(state: DesiredState) -> Iterator[tuple[VServer, Service]]:
                 yield vserver, service
 
 
-def _resolve_vserver(vserver: VServerConfig, finder: _PathFinder) -> VServer:
+def resolve_vserver(vserver: VServerConfig, path: Callable[[IPAddress], Path]) -> VServer:
+    """A virtual server with the paths to its servers, which ``path`` tells by their addresses."""
     return VServer(
         vserver.config_id,
         vserver.name,
@@ -258,7 +259,7 @@ def _resolve_vserver(vserver: VServerConfig, finder: _PathFinder) -> VServer:
         vserver.port,
         vserver.hash_fields,
         vserver.mask,
-        tuple(resolve_service(service, finder.path(service.address)) for service in vserver.services),
+        tuple(resolve_service(service, path(service.address)) for service in vserver.services),
         vserver.options,
         vserver.port_end,
     )

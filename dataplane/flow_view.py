@@ -31,6 +31,10 @@ class FlowRow(TypedDict):
     vserver_name: str
     flags: str
     length: int
+    before: (
+        str  # the frame's beginning in hexadecimal as it came, and as it left; "" if nobody asked, or it was dropped
+    )
+    after: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +57,9 @@ def reason_text(reason: Reason) -> str:
     return reason.name.partition("_")[2].replace("_", " ").lower() or reason.name.lower()
 
 
-def flow_row(event: Event, names: Names, epoch: int) -> FlowRow:
-    """One event; ``epoch`` is the time of day minus CLOCK_MONOTONIC, in ns."""
+def flow_row(event: Event, names: Names, epoch: int, *, frame: bool = False) -> FlowRow:
+    """One event; ``epoch``: time of day minus CLOCK_MONOTONIC, in ns. ``frame``: with the bytes that were kept."""
+    kept = event.frame if frame and event.reason is Reason.FORWARDED else b""
     at = datetime.fromtimestamp((event.time + epoch) / 1e9, UTC)
     flags = [name for bit, name in enumerate(_TCP_FLAGS) if event.tcp_flags & 1 << bit]
     return FlowRow(
@@ -69,6 +74,8 @@ def flow_row(event: Event, names: Names, epoch: int) -> FlowRow:
         vserver_name=names.vservers.get(event.vserver, f"vserver {event.vserver}") if event.vserver else "",
         flags=" ".join(flags),
         length=event.length,
+        before=(event.arrived + kept[len(event.arrived) :]).hex() if kept else "",
+        after=kept.hex(),
     )
 
 

@@ -77,7 +77,7 @@ _TAP = struct.Struct("<QI4x")
 _PROBE_FLOW = struct.Struct("<16s16sI6sBB")
 _SAMPLING = struct.Struct("<Q16sIIIIII")
 _SAMPLED = struct.Struct("<QQQ")
-_EVENT = struct.Struct(f"<Q16s16s2s2sBBBBIIIIII{EVENT_FRAME}s")
+_EVENT = struct.Struct(f"<Q16s16s2s2sBBBBIIIIII{EVENT_FRAME}s12s4x")
 _DROP_REASONS = tuple(reason for reason in Reason if reason >= Reason.DROP_MALFORMED)
 _VSERVER_DROPS = struct.Struct(f"<{len(_DROP_REASONS)}Q")
 # enum packet_flag of parse.h, as far as events tell of them
@@ -431,7 +431,7 @@ def sum_sampled(data: bytes) -> Sampled:
 
 
 def unpack_event(data: bytes) -> Event:
-    """``struct event``, 168 bytes. Raises ValueError for other sizes and numbers that have no name."""
+    """``struct event``, 184 bytes. Raises ValueError for other sizes and numbers that have no name."""
     (
         time,
         source,
@@ -449,6 +449,7 @@ def unpack_event(data: bytes) -> Event:
         length,
         caught,
         frame,
+        arrived,
     ) = _EVENT.unpack(_octets("event", data, _EVENT.size))
     return Event(
         time=time,
@@ -466,6 +467,7 @@ def unpack_event(data: bytes) -> Event:
         tcp_flags=tcp_flags,
         fragment=bool(flags & _PACKET_FRAGMENT),
         frame=frame[:caught],
+        arrived=arrived,
     )
 
 
@@ -566,6 +568,8 @@ OFFSETS = {
         "length": 64,
         "caught": 68,
         "frame": 72,
+        "arrived": 168,
+        "zero": 180,
     },
     "vserver_drops": {"packets": 0},
     "counter": {"packets": 0, "bytes": 8},

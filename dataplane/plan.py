@@ -203,12 +203,12 @@ def _peak(table: Table, wanted: Tables, observed: Tables) -> int:
 
 
 def _looked_up(key: VServerKey, observed: Tables, wanted: Tables) -> bool:
-    """Whether clients find this vserver. Protocol and port are looked for before the VIP is asked for its flags.
+    """Whether clients find this vserver: the VIP is asked first whether there is one of this kind.
 
     A range that no prefix names, because others cover it, is not found either, and is left alone if that is wanted.
     """
     flag = vip_flag(key)
-    if flag is not VipFlag.PROTO_PORT and flag not in observed.vips.get(key.address, VipFlag(0)):
+    if flag not in observed.vips.get(key.address, VipFlag(0)):
         return False
     return not key.port_end or _is_named(key, observed) or not _is_named(key, wanted)
 
@@ -324,7 +324,10 @@ def _prefix_order(key: PortPrefix) -> tuple[Any, ...]:
 
 
 def _look_up_order(step: Step) -> tuple[Any, ...]:
-    return _vserver_order(step.key) if step.table is Table.VSERVERS else _prefix_order(step.key)
+    if step.table is Table.VSERVERS:
+        return _vserver_order(step.key)
+    # An interrupted plan may leave prefixes within others: the wider ones go first, so that no port falls back to them.
+    return (*_prefix_order(step.key)[:-2], -step.key.bits, step.key.port)
 
 
 def vip_rank(key: VServerKey) -> int:

@@ -309,7 +309,8 @@ class Event:
     """What became of one frame. ``time`` is CLOCK_MONOTONIC in ns; ``vserver`` and ``service`` are rows, 0: unknown.
 
     ``frame`` is its beginning, as it came if it was dropped, and as it left if it was forwarded; ``length`` is that of
-    the whole frame in bytes. ``ifindex`` is where it arrived; of a probe: the probe device.
+    the whole frame in bytes. ``ifindex`` is where it arrived; of a probe: the probe device. ``arrived`` are the MAC
+    addresses that it came with, 12 bytes, destination first: nothing else of a forwarded frame is changed.
     """
 
     time: int
@@ -327,6 +328,7 @@ class Event:
     tcp_flags: int = 0
     fragment: bool = False
     frame: bytes = b""
+    arrived: bytes = bytes(12)
 
 
 @dataclass(frozen=True, slots=True)

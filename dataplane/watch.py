@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from typing import Protocol
 
 from dataplane.flow_view import FlowRow, Names, flow_row
-from dataplane.tables import Event, IPAddress, Sampled, SampleKind, Sampling
+from dataplane.tables import EVENT_FRAME, Event, IPAddress, Sampled, SampleKind, Sampling
 from webui import live
 from webui.models import FlowWatch, Service, VServer
 
@@ -31,16 +31,21 @@ log = logging.getLogger("dataplane.watch")
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Somebody looks at this virtual server (its row) at this VIP."""
+    """Somebody looks at this virtual server (its row) at this VIP; with ``frames``, at the beginning of each frame."""
 
     vserver: int
     vip: IPAddress
+    frames: bool = False
 
 
 def wanted(now: datetime) -> tuple[Watch, ...]:
     """What is watched at this moment, by vserver. Raises django.db.Error."""
-    rows = FlowWatch.objects.filter(until__gt=now).order_by("vserver").values_list("vserver", "vserver__address")
-    return tuple(Watch(pk, ip_address(vip)) for pk, vip in dict(rows).items())
+    rows = FlowWatch.objects.filter(until__gt=now).order_by("vserver")
+    found: dict[int, Watch] = {}
+    for pk, vip, frames_until in rows.values_list("vserver", "vserver__address", "frames_until"):
+        frames = (frames_until is not None and frames_until > now) or (pk in found and found[pk].frames)
+        found[pk] = Watch(pk, ip_address(vip), frames)
+    return tuple(found.values())
 
 
 def names() -> Names:
@@ -169,12 +174,14 @@ def wish(watches: Sequence[Watch]) -> Sampling:
         vserver=only.vserver if only else 0,
         vip=only.vip if only else None,
         one_in=1000,
+        caught=EVENT_FRAME if any(watch.frames for watch in watches) else 0,
     )
 
 
 def sort(watches: Sequence[Watch], events: Sequence[Event], called: Names, epoch: int) -> dict[int, list[FlowRow]]:
     """Rows for each watched vserver: its own, and what came to its VIP for no vserver that is known."""
     found: dict[int, list[FlowRow]] = {watch.vserver: [] for watch in watches}
+    with_frames = {watch.vserver for watch in watches if watch.frames}
     at_vip: dict[IPAddress, list[int]] = defaultdict(list)
     for watch in watches:
         at_vip[watch.vip].append(watch.vserver)
@@ -182,5 +189,5 @@ def sort(watches: Sequence[Watch], events: Sequence[Event], called: Names, epoch
         targets = [event.vserver] if event.vserver else at_vip.get(event.destination, [])
         for vserver in targets:
             if vserver in found:
-                found[vserver].append(flow_row(event, called, epoch))
+                found[vserver].append(flow_row(event, called, epoch, frame=vserver in with_frames))
     return found

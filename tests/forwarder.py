@@ -109,9 +109,6 @@ def where(tables: Tables, packet: Packet, memory: Memory | None = None) -> Verdi
     Without a ``memory`` every packet is the first one.
     """
     memory = memory or Memory()
-    exact = VServerKey(packet.destination, packet.protocol, packet.destination_port)
-    if packet.has_ports and exact in tables.vservers:
-        return _forward(tables, packet, tables.vservers[exact], memory)
     flags = tables.vips.get(packet.destination)
     if flags is None:
         return _answer(tables, packet)

@@ -10,12 +10,12 @@ import argparse
 import json
 import sys
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dataplane.bench import configurations
 from dataplane.bench.changes import Script, script
-from dataplane.forwarding import Forwarding, Wish
+from dataplane.forwarding import Forwarding, Mode, Wish
 from dataplane.kernel.assemble import Kernel, open_kernel
 from dataplane.kernel.attach import KernelLinks
 from dataplane.ports import Interface, Neighbour, ProbeRoute
@@ -65,16 +65,24 @@ class _Neighbours:
         return self.script.neighbours()
 
 
-def change(kernel: Kernel, first: int, last: int) -> str:
+def mode_at(number: int, switch_every: int) -> Mode:
+    """How frames are forwarded at that change: tc and XDP in turn, tc first. 0: tc alone."""
+    return Mode.XDP if switch_every and number // switch_every % 2 else Mode.TC
+
+
+def change(kernel: Kernel, first: int, last: int, switch_every: int) -> str:
     """Take over at change ``first`` and go on to ``last``; returns what went wrong, or nothing."""
     state = script(SEED, first)
     reconciler = Reconciler(kernel.maps, _Links(kernel.links), _Neighbours(state), None, ())
     for number in range(first, last + 1):
         if number > first:
             state.step()
-        done = reconciler.round(state.configuration())
+        mode = mode_at(number, switch_every)
+        done = reconciler.round(replace(state.configuration(), mode=mode))
         if done.error:
             return f"change {number}: {done.error}"
+        if refused := [found.reason for found in reconciler.forwarding.values() if found.mode is not mode]:
+            return f"change {number}: no forwarding by {mode}: {refused[0]}"
         if number == first:
             kernel.remove_old()
         elif not done.summary:
@@ -95,10 +103,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--pin-dir", type=Path, required=True)
     parser.add_argument("--first", type=int, required=True, help="the last change that the kernel may know")
     parser.add_argument("--last", type=int, required=True)
+    parser.add_argument("--switch-every", type=int, default=0, help="changes between tc and XDP; 0: tc alone")
     options = parser.parse_args(arguments)
     kernel = open_kernel(options.object, options.pin_dir, on_event=lambda: None)
     try:
-        failed = change(kernel, options.first, options.last)
+        failed = change(kernel, options.first, options.last, options.switch_every)
         counted = {reason.name: count.packets for reason, count in kernel.maps.reasons().items() if count.packets}
         _say(json.dumps(counted))
     finally:

@@ -9,6 +9,7 @@ process, on another CPU, and makes real rounds.
 from __future__ import annotations
 
 import ctypes as c
+import fcntl
 import json
 import multiprocessing
 import os
@@ -35,18 +36,22 @@ from dataplane.bench.sandbox import FAR, BenchError, run
 from dataplane.kernel.assemble import remove_everything
 from dataplane.kernel.filters import EGRESS_PARENT, INGRESS_PARENT, ensure_filter, remove_filter
 from dataplane.kernel.libbpf import BpfObject, Map
+from dataplane.kernel.loader import xdp_object
 from dataplane.lab.netns import entered
 
 CHANGES = 1000
 RATE = 102_000  # a little more than the goal, which starting and stopping cost
 GOAL = 100_000
 KILLS = 3
+SWITCH_EVERY = 25
 TICK_SECONDS = 0.002
 LATE_SECONDS = 1.0
 FAMILIES = (4, 6)
 FLOWS, MAX_FRAMES, CHUNK = 4096, 1 << 24, 4096  # of bpf/loss.bpf.c
-_SOURCE = Path(__file__).parents[1] / "bpf" / "forward.bpf.c"
+_SOURCES = Path(__file__).parents[1] / "bpf"
 _CLIENT = "client"  # the other end of ``near``
+_ENDS = ((None, _CLIENT), (None, "near"), (None, "egress"), (FAR, "server"))
+_SIOCETHTOOL, _SGRO, _STXCSUM = 0x8946, 0x2C, 0x17  # linux/sockios.h, linux/ethtool.h
 _MARK = 0x48616C66
 _libc = c.CDLL(None, use_errno=True)
 
@@ -58,13 +63,14 @@ class Plan:
     """What happens while frames come at ``rate`` a second.
 
     ``changes`` one after the other, a kill -9 of the worker at ``kills`` moments among the first two thirds, and before
-    the last third another forwarder, with maps of another shape. ``others`` are called then, by name, such as a change
-    of the hook that the forwarder is attached to; each must return when it is done.
+    the last third another forwarder, with maps of another shape. ``others`` are called then, by name; each must return
+    when it is done. After each ``switch_every`` changes tc and XDP take turns; 0: tc does all.
     """
 
     changes: int = CHANGES
     rate: int = RATE
     kills: int = KILLS
+    switch_every: int = SWITCH_EVERY
     others: Sequence[tuple[str, Disturbance]] = ()
 
 
@@ -198,13 +204,18 @@ def measure(object_path: Path, loss_object: Path, folder: Path, plan: Plan) -> l
     try:
         upgrade(upgraded)
         traffic.prepare()
+        if plan.switch_every:
+            _prepare_for_xdp()
         with _attached(traffic):
             found = _disturbed(traffic, plan, (object_path, upgraded), folder)
     finally:
         traffic.close()
         upgraded.unlink(missing_ok=True)
+        xdp_object(upgraded).unlink(missing_ok=True)
         remove_everything(folder)
     names = [f"{plan.changes:,} changes", f"{plan.kills} × kill -9", "an upgrade", *(name for name, _ in plan.others)]
+    if plan.switch_every:
+        names.append(f"{plan.changes // plan.switch_every} × tc↔XDP")
     raw = {
         "sent": found.sent,
         "twice": found.doubled,
@@ -223,14 +234,15 @@ def upgrade(target: Path) -> None:
     """The forwarder as another version might be: its maps have another shape, so none can be taken over."""
     include = f"-I/usr/include/{os.uname().machine}-linux-gnu"
     flags = ("-O2", "-g", "-target", "bpf", include, "-DMAX_VIPS=2048")
-    run("clang", *flags, "-c", str(_SOURCE), "-o", str(target))
+    for source, made in (("forward.bpf.c", target), ("forward_xdp.bpf.c", xdp_object(target))):
+        run("clang", *flags, "-c", str(_SOURCES / source), "-o", str(made))
 
 
 def _disturbed(traffic: Traffic, plan: Plan, objects: tuple[Path, Path], folder: Path) -> Outcome:
     """Send frames all the while; the worker must have been ready before the first."""
     kills = [plan.changes * (number + 1) * 2 // (3 * (plan.kills + 1)) for number in range(plan.kills)]
     last = plan.changes * 2 // 3
-    worker, at = Worker(objects[0], folder, 0, last), 0
+    worker, at = Worker(objects[0], folder, 0, last, plan.switch_every), 0
     drops: Counter[str] = Counter()
     before, started = _overflowed(), time.monotonic()
     with _sending(traffic, plan.rate):
@@ -238,9 +250,9 @@ def _disturbed(traffic: Traffic, plan: Plan, objects: tuple[Path, Path], folder:
             at = worker.follow(until=moment)
             worker.kill()
             # What was under way may be in the kernel, wholly or in part
-            worker = Worker(objects[0], folder, at, last)
+            worker = Worker(objects[0], folder, at, last, plan.switch_every)
         drops.update(worker.finish())
-        worker = Worker(objects[1], folder, last, plan.changes)
+        worker = Worker(objects[1], folder, last, plan.changes, plan.switch_every)
         for _name, disturb in plan.others:
             disturb()
         drops.update(worker.finish())
@@ -256,8 +268,9 @@ def _disturbed(traffic: Traffic, plan: Plan, objects: tuple[Path, Path], folder:
 class Worker:
     """``python -m dataplane.bench.changing``, ready: the kernel forwards by its tables."""
 
-    def __init__(self, object_path: Path, pin_dir: Path, first: int, last: int) -> None:
-        options = ("--object", str(object_path), "--pin-dir", str(pin_dir), "--first", str(first), "--last", str(last))
+    def __init__(self, object_path: Path, pin_dir: Path, first: int, last: int, switch_every: int) -> None:
+        paths = ("--object", str(object_path), "--pin-dir", str(pin_dir))
+        options = (*paths, "--first", str(first), "--last", str(last), "--switch-every", str(switch_every))
         self.at, self.last = first, last
         self._process = subprocess.Popen(
             [sys.executable, "-m", "dataplane.bench.changing", *options],
@@ -321,6 +334,22 @@ def _sending(traffic: Traffic, rate: int) -> Iterator[None]:
         sender.join()
         os.sched_setaffinity(0, pinned)
     time.sleep(0.1)
+
+
+def _prepare_for_xdp() -> None:
+    """What XDP needs of veth interfaces: ends that poll (GRO on), and no checksums left for hardware to finish."""
+    for namespace, name in _ENDS:
+        with entered(namespace) if namespace else nullcontext():
+            _offload(name, _SGRO, on=True)
+            _offload(name, _STXCSUM, on=False)
+
+
+def _offload(interface: str, command: int, *, on: bool) -> None:
+    """``ethtool -K``. Raises OSError."""
+    value = c.create_string_buffer(struct.pack("=II", command, on), 8)
+    request = struct.pack("@16sP16x", interface.encode(), c.addressof(value))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, _SIOCETHTOOL, request)
 
 
 @contextmanager

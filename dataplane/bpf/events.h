@@ -131,6 +131,16 @@ static __always_inline int describe(context_t *ctx, struct event *event)
 	return 1;
 }
 
+/* Keep the MAC addresses of a frame that is about to get others; `data` is known to hold an Ethernet header. */
+static __always_inline void note_arrival(const void *data)
+{
+	__u32 zero = 0;
+	struct event *event = bpf_map_lookup_elem(&event_in_hand, &zero);
+
+	if (event)
+		__builtin_memcpy(event->arrived, data, sizeof(event->arrived));
+}
+
 /* Tell those who listen what became of this frame; `known`: what choose() said of its flow. This function and the next
  * are not static, so that the verifier looks at each once and not again on each way that leads there. */
 __noinline int tell(context_t *ctx, __u32 vserver_id, __u32 service, __u32 reason, __u32 known)
@@ -149,6 +159,8 @@ __noinline int tell(context_t *ctx, __u32 vserver_id, __u32 service, __u32 reaso
 	event->service = service;
 	event->length = frame_length(ctx);
 	event->caught = catch_frame(ctx, event);
+	if (reason != REASON_FORWARDED && load_bytes(ctx, 0, event->arrived, sizeof(event->arrived)))
+		return 0;
 	if (!tell_listeners(event))
 		setting->sampled = 0;
 	return 0;

@@ -31,6 +31,8 @@ static __always_inline int send_packet(context_t *ctx, const struct packet *pack
 
 	if (data + IPV4_TTL + 1 > (void *)(long)ctx->data_end)
 		return finish_for(ctx, vserver_id, REASON_DROP_TABLE);
+	if (setting->sampled)
+		note_arrival(data);
 	done = send_to(ctx, data, setting->flags, vserver_id, index, service, &seen, ipv4);
 	if (setting->sampled && service && done != verdict(REASON_DROP_TABLE))
 		tell(ctx, vserver_id, service->config_id, REASON_FORWARDED, known);

@@ -284,6 +284,8 @@ struct event {
 	__u32 length;			/* of the whole frame, without FCS */
 	__u32 caught;			/* bytes of it that follow; what is behind them means nothing */
 	__u8 frame[EVENT_FRAME];
+	__u8 arrived[12];		/* MAC addresses that it came with, destination first: all that forwarding changes */
+	__u32 zero;
 };
 
 struct counter {

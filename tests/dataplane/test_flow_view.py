@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from dataplane import watch
 from dataplane.flow_view import Names, flow_line, flow_row
-from dataplane.tables import Event, Reason, Sampled, SampleKind, Sampling
+from dataplane.tables import EVENT_FRAME, Event, Reason, Sampled, SampleKind, Sampling
 from dataplane.watch import Watch, Watcher
 from tests import factories
 from webui import live
@@ -148,3 +148,32 @@ def test_wishes_hold_until_they_are_over() -> None:
     assert watch.wanted(now + timedelta(seconds=6)) == ()
     called = watch.names()
     assert (called.vservers[vserver.pk], len(called.servers)) == (vserver.name, 1)
+
+
+def test_a_frame_is_told_before_and_after_only_to_who_asks_for_it() -> None:
+    came, left, rest = bytes(range(12)), bytes(range(20, 32)), b"\x08\x00rest"
+    event = replace(FLOW, frame=left + rest, arrived=came)
+    row = flow_row(event, NAMES, 0, frame=True)
+    assert (row["before"], row["after"]) == ((came + rest).hex(), (left + rest).hex())
+    assert flow_row(event, NAMES, 0)["before"] == flow_row(event, NAMES, 0)["after"] == ""
+    dropped = flow_row(replace(event, reason=Reason.DROP_NO_SERVICE), NAMES, 0, frame=True)
+    assert (dropped["before"], dropped["after"]) == ("", "")
+
+    looking = [replace(AT_VIP, frames=True), ELSEWHERE]
+    found = watch.sort(looking, [event, replace(event, vserver=8)], NAMES, 0)
+    assert [bool(found[pk][0]["after"]) for pk in (7, 8)] == [True, False]
+    assert watch.wish(looking).caught == EVENT_FRAME
+    assert watch.wish([AT_VIP, ELSEWHERE]).caught == 0
+
+
+@pytest.mark.django_db
+def test_frames_are_wanted_until_the_last_who_asked_has_gone() -> None:
+    vserver = factories.vserver(factories.service())
+    now = timezone.now()
+    later = now + timedelta(seconds=10)
+    FlowWatch.objects.create(vserver=vserver, requested_by=factories.owner(), until=later, frames_until=later)
+    FlowWatch.objects.create(vserver=vserver, requested_by=factories.member(), until=later)
+    vip = ip_address(vserver.address)
+    assert watch.wanted(now) == (Watch(vserver.pk, vip, frames=True),)
+    FlowWatch.objects.filter(frames_until__isnull=False).update(frames_until=now)
+    assert watch.wanted(now) == (Watch(vserver.pk, vip),)

@@ -251,12 +251,12 @@ def test_an_event_is_read_as_the_kernel_writes_it(  # noqa: PLR0917 - a value fo
     ports = struct.pack(">HH", port, 80)
     middle = struct.pack("<BBBBIIIIII", 6, kind, 2, 0x12, reason, 2, word, 3, word, 10)
     both = layout.pack_address(source) + layout.pack_address(destination)
-    data = struct.pack("<Q", 5) + both + ports + middle + bytes(range(EVENT_FRAME))
+    data = struct.pack("<Q", 5) + both + ports + middle + bytes(range(EVENT_FRAME)) + bytes(range(12)) + bytes(4)
     event = layout.unpack_event(data)
     assert (event.source, event.destination, event.source_port, event.port) == (source, destination, port, 80)
     assert (event.time, event.reason, event.kind, event.tcp_flags, event.fragment) == (5, reason, kind, 0x12, True)
     assert (event.ifindex, event.vserver, event.service, event.length) == (2, word, 3, word)
-    assert event.frame == bytes(range(10))
+    assert (event.frame, event.arrived) == (bytes(range(10)), bytes(range(12)))
 
 
 def test_what_a_listener_asks_for_is_packed_by_name() -> None:

@@ -102,6 +102,7 @@ def test_flows_and_drops_are_told_with_what_is_known_of_them(bench: Bench, liste
     assert (first.ifindex, first.length) == (bench.ifindex, len(frames[0]))
     assert first.frame == service_mac(3) + first.frame[6:12] + frames[0][12:20]  # as it left
     assert found[2].frame == frames[2][:20]  # as it came
+    assert [event.arrived for event in found] == [OWN_MAC + CLIENT_MAC] * 4
     assert listener.sampled() == Sampled(4, 0)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from dataplane.kernel.loader import xdp_object
 from tests.kernel.bench import ROOT, run
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(300)]
@@ -30,7 +31,7 @@ def interrupt():
 
 folder, others = Path(sys.argv[1]), [("an interruption", interrupt)] if sys.argv[2:] else []
 with sandbox.entered(folder) as place:
-    plan = loss.Plan(changes=40, rate=20_000, kills=2, others=others)
+    plan = loss.Plan(changes=40, rate=20_000, kills=2, switch_every=0 if others else 5, others=others)
     found = loss.measure(folder / "forward.bpf.o", folder / "loss.bpf.o", place.bpffs / "loss", plan)
 print(json.dumps(found[0].as_json()))
 """
@@ -39,7 +40,8 @@ print(json.dumps(found[0].as_json()))
 @pytest.fixture
 def folder(object_file: Path, tmp_path: Path) -> Path:
     """With both compiled objects."""
-    (tmp_path / "forward.bpf.o").symlink_to(object_file)
+    for made in (object_file, xdp_object(object_file)):
+        (tmp_path / made.name).symlink_to(made)
     include = f"-I/usr/include/{os.uname().machine}-linux-gnu"
     path = str(ROOT / "dataplane/bench/bpf/loss.bpf.c")
     run("clang", "-O2", "-g", "-target", "bpf", include, "-c", path, "-o", str(tmp_path / "loss.bpf.o"), timeout=60)

@@ -17,9 +17,10 @@ WATCH_SECONDS = 15  # a page renews it three times in that
 DEED = "watch"  # webui.watch_vserver
 
 
-def renew(actor: Actor, vserver: VServer) -> FlowWatch:
+def renew(actor: Actor, vserver: VServer, *, frames: bool = False) -> FlowWatch:
     """Ask the directors to tell of the vserver's flows from now on for :data:`WATCH_SECONDS`.
 
+    With ``frames``, of the first bytes of each frame as well: its headers, and with them a little of what it carries.
     Raises PermissionRefused (after writing it to the audit), NotFoundError when the vserver is gone, and
     ValidationError for an actor who is nobody in particular.
     """
@@ -38,5 +39,7 @@ def renew(actor: Actor, vserver: VServer) -> FlowWatch:
             watch.started_at = now
             transaction.on_commit(wake.wake_dataplane, robust=True)
         watch.until = now + timedelta(seconds=WATCH_SECONDS)
+        if frames:
+            watch.frames_until = watch.until
         watch.save()
     return watch

@@ -16,6 +16,7 @@ class FlowWatch(models.Model):
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     started_at = models.DateTimeField(default=timezone.now)
     until = models.DateTimeField(db_index=True)  # the worker asks every second whose is not over
+    frames_until = models.DateTimeField(null=True)  # until then the beginning of each frame is wanted, too
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["vserver", "requested_by"], name="flow_watch_unique")]

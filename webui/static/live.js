@@ -40,12 +40,24 @@ function rates(kind, key) {
   return sum;
 }
 
+// The rates of several rows as those of one.
+function sumOf(keys, rows) {
+  const wanted = new Set(keys.split(" "));
+  const sum = { packets_per_second: null, bits_per_second: null };
+  for (const row of rows) {
+    if (!wanted.has(row.key)) continue;
+    for (const name of Object.keys(sum)) if (row[name] !== null) sum[name] = (sum[name] ?? 0) + row[name];
+  }
+  return sum;
+}
+
 function showRows(source, rows) {
   for (const body of document.querySelectorAll(`[data-list="${source}"]`)) reconcile(body, rows);
   for (const body of document.querySelectorAll(`[data-patch="${source}"]`)) {
     for (const row of rows) {
       for (const element of body.querySelectorAll(`[data-key="${row.key}"]`)) fill(element, row);
     }
+    for (const element of body.querySelectorAll("[data-sum]")) fill(element, sumOf(element.dataset.sum, rows));
   }
 }
 

@@ -11,6 +11,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from metrics.spark import path
+from webui import help
 from webui.tables import Column
 
 register = template.Library()
@@ -69,6 +71,8 @@ def cell(row: Any, column: Column) -> SafeString:
         value = get(row, column.name)
         at = format_html(' datetime="{}"', value) if value else ""
         shown = format_html("<time{} {}>{}</time>", at, names, text)
+    elif column.format == "spark":
+        shown = sparkline(get(row, column.name) or "", names)
     elif column.link:
         url = get(row, column.link)
         target = format_html(' href="{}"', url) if url else ""
@@ -81,6 +85,18 @@ def cell(row: Any, column: Column) -> SafeString:
     return format_html('{}<span class="note" data-note="{}">{}</span>', shown, column.note, get(row, column.note) or "")
 
 
+def sparkline(value: str, attributes: SafeString) -> SafeString:
+    """The small chart of a row; ``value`` is “heights most”."""
+    line, _, most = value.partition(" ")
+    words = f"packets/s in the last hour: at most {most}" if line else "the last hour is not known"
+    return format_html(
+        '<svg class="spark" viewBox="0 0 90 16" role="img" aria-label="{}" {}><path d="{}"/></svg>',
+        words,
+        attributes,
+        path(line),
+    )
+
+
 def absolute(iso: str) -> str:
     """Date and time in the installation's time zone."""
     return f"{timezone.localtime(datetime.fromisoformat(iso)):%Y-%m-%d %H:%M:%S}"
@@ -89,6 +105,25 @@ def absolute(iso: str) -> str:
 def state_class(value: str | None) -> str:
     """CSS class of a state: “OUT OF SERVICE” is ``state-out-of-service``."""
     return f"state state-{(value or 'none').lower().replace(' ', '-')}"
+
+
+@register.simple_tag(takes_context=True)
+def help_url(context: template.Context) -> str:
+    """Where the documentation tells of this page, or its start; empty for people who are not logged in."""
+    request = context.get("request")
+    return help.url(request.resolver_match) if request is not None and context["user"].is_authenticated else ""
+
+
+@register.filter
+def figures(value: float | None, unit: str = "") -> str:
+    """As :func:`figure`, for a template."""
+    return figure(value, unit)
+
+
+@register.filter
+def state_css(value: str) -> str:
+    """As :func:`state_class`, for a template."""
+    return state_class(value)
 
 
 @register.filter

@@ -32,7 +32,7 @@ def watch(request: HttpRequest, pk: int) -> HttpResponse:
     """Somebody still looks. 204, or an error in words."""
     vserver = get_object_or_404(VServer, pk=pk)
     try:
-        flow_watch.renew(actor_of(request), vserver)
+        flow_watch.renew(actor_of(request), vserver, frames="frames" in request.POST)
     except PermissionRefused as error:
         return JsonResponse({"error": str(error)}, status=403)
     except NotFoundError as error:
