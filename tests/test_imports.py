@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("dataplane", "events", "monitors", "webui")
+PACKAGES = ("dataplane", "events", "metrics", "monitors", "webui")
 STANDARD = frozenset(sys.stdlib_module_names)
 PURE = tuple(
     f"dataplane.{name}"
@@ -61,7 +61,7 @@ RULES = (
         ("webui.views", "webui.api", "webui.forms", "webui.monitor_form", "webui.consumers"),
         (
             *("dataplane.kernel", "dataplane.worker", "pyroute2", "events.tasks"),
-            *("monitors.tasks", "monitors.preview", "monitors.trying"),
+            *("metrics.tasks", "monitors.tasks", "monitors.preview", "monitors.trying"),
         ),
         "pages do no privileged work",
     ),
@@ -71,6 +71,12 @@ RULES = (
         "sending can be tested without rows and brokers",
     ),
     Rule(("events",), ("dataplane",), "events and data plane meet in the rows"),
+    Rule(("metrics",), ("dataplane",), "history and data plane meet in the rows"),
+    Rule(
+        ("metrics.series", "metrics.chart"),
+        ("django", "celery", "redis", "webui", "monitors", "events"),
+        "figures are made without rows",
+    ),
     Rule(("webui.preview",), ("dataplane.apply", "dataplane.kernel"), "a preview applies nothing"),
     Rule(
         ("webui.explained", "webui.packet_path", "webui.diagram"),

@@ -1,4 +1,4 @@
-"""The Celery application; tasks live in monitors/ and events/."""
+"""The Celery application; tasks live in monitors/, events/ and metrics/."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webui.settings")
 
 app = Celery("halfpipe")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.conf.imports = ("monitors.tasks", "monitors.trying", "monitors.preview", "events.tasks")
+app.conf.imports = ("monitors.tasks", "monitors.trying", "monitors.preview", "events.tasks", "metrics.tasks")

@@ -38,6 +38,7 @@ class VServerRow(Rates):
     services_up: int
     services_total: int
     kept: int  # failing, and in use by fail-open
+    spark: str  # heights of the last hour and, after a space, the most packets/s; empty: not known, or not asked for
 
 
 class ServiceRow(Rates):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from ipaddress import ip_address
 from typing import Any
 
@@ -12,7 +13,7 @@ from django.db import connection
 from webui.choices import PROBED, STATE_ORDER, AuditVerb
 from webui.event_rows import target_problems, target_rows
 from webui.guards import guard_problems
-from webui.models import AuditEntry, DirectorEvent, HealthTransition, Service
+from webui.models import AuditEntry, DirectorEvent, HealthTransition, Service, Sparklines
 from webui.payloads import (
     ChangeRow,
     CountersRow,
@@ -22,10 +23,13 @@ from webui.payloads import (
 )
 from webui.problems import problems, worst_first
 from webui.rows import director_row, monitor_row, reason_rows, server_row, service_row, url_of, vserver_row
+from webui.templatetags.halfpipe import figure
 from webui.watch import alarm_problems
 from webui.world import World, load_world
 
 LATEST = 12  # rows of "latest" tables
+# Made anew each minute; older ones would tell of another hour.
+SPARKS_LAST = timedelta(minutes=5)
 
 
 def transition_rows(service: Service | None = None, limit: int = LATEST) -> list[TransitionRow]:
@@ -104,9 +108,12 @@ def _difference(entry: AuditEntry) -> str:
 
 
 def overview() -> Overview:
-    """Everything the dashboard shows; sixteen queries."""
+    """Everything the dashboard shows; seventeen queries."""
     world = load_world()
+    sparks = spark_lines(world.now)
     vservers = by_state([vserver_row(world, row) for row in world.vservers.values()])
+    for row in vservers:
+        row["spark"] = sparks.get(row["key"], "")
     services = by_state([service_row(world, row) for row in world.services.values()])
     servers = [server_row(world, row) for row in world.servers.values()]
     directors = [director_row(status, world.now) for status in world.directors]
@@ -135,6 +142,12 @@ def overview() -> Overview:
             for row in world.counters
         ],
     )
+
+
+def spark_lines(now: datetime) -> dict[str, str]:
+    """The last hour of each vserver that directors counted, as :class:`webui.payloads.VServerRow` has it; one query."""
+    found = Sparklines.objects.filter(until__gt=now - SPARKS_LAST).first()
+    return {key: f"{line} {figure(top)}" for key, (line, top) in found.lines.items()} if found else {}
 
 
 def by_state(rows: list[Any]) -> list[Any]:

@@ -83,6 +83,7 @@ def vserver_row(world: World, vserver: VServer) -> VServerRow:
         services_up=up,
         services_total=len(verdicts),
         kept=sum(one.state == State.FAIL_OPEN for one in verdicts),
+        spark="",
         **world.rates("vservers", vserver.pk),
     )
 

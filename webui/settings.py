@@ -14,6 +14,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
+MIN_TOKEN = 16  # characters
+
 # Every variable that Halfpipe reads: (parser, default).
 ENVIRONMENT: dict[str, tuple[type, Any]] = {
     "HALFPIPE_DATABASE_URL": (str, f"sqlite:///{BASE_DIR / 'db.sqlite3'}"),
@@ -32,6 +34,7 @@ ENVIRONMENT: dict[str, tuple[type, Any]] = {
     "HALFPIPE_PROBE_NETWORK": (str, "198.18.0.0/15"),
     "HALFPIPE_MONITOR_SCRIPTS": (str, str(BASE_DIR / "monitors" / "scripts")),
     "HALFPIPE_PROBE_NETWORK6": (str, "2001:2:0:1::/112"),
+    "HALFPIPE_METRICS_TOKEN_FILE": (str, ""),
 }
 
 
@@ -73,6 +76,21 @@ def _secret_key(path: Path) -> str:
         with os.fdopen(descriptor, "w") as file:
             file.write(key)
         return key
+
+
+def _metrics_token(name: str) -> str:
+    """The token that /metrics asks for; none without a file. Raises ImproperlyConfigured for what protects nothing."""
+    if not name:
+        return ""
+    try:
+        token = Path(name).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"HALFPIPE_METRICS_TOKEN_FILE={name} cannot be read: {error}."
+        raise ImproperlyConfigured(msg) from error
+    if len(token) < MIN_TOKEN or not token.isascii() or any(char.isspace() for char in token):
+        msg = f"HALFPIPE_METRICS_TOKEN_FILE={name} holds no token: {MIN_TOKEN} ASCII characters at least, no space."
+        raise ImproperlyConfigured(msg)
+    return token
 
 
 _env = _read_environment()
@@ -182,7 +200,10 @@ CELERY_BEAT_SCHEDULE = {
     "events": {"task": "events.tasks.deliver", "schedule": 1.0, "options": {"expires": 2}},
     # The console looks too, and more often: this is for a machine without one.
     "watch": {"task": "events.tasks.watch", "schedule": 30.0, "options": {"expires": 30}},
+    "metrics": {"task": "metrics.tasks.keep", "schedule": 10.0, "options": {"expires": 10}},
 }
+
+METRICS_TOKEN: str = _metrics_token(_env["HALFPIPE_METRICS_TOKEN_FILE"])
 
 DIRECTOR: str = _env["HALFPIPE_DIRECTOR"]
 DIRECTOR_INTERFACES: list[str] = _env["HALFPIPE_INTERFACES"]

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from django import forms
 
-Format = Literal["text", "code", "state", "count", "rate", "bits", "time", "age", "until"]
+Format = Literal["text", "code", "state", "count", "rate", "bits", "time", "age", "until", "spark"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,14 @@ class BindForm:
 
 
 @dataclass(frozen=True)
+class Link:
+    """Where a table's heading leads to more."""
+
+    label: str
+    url: str
+
+
+@dataclass(frozen=True)
 class Table:
     """A table with a caption. ``source`` names the list of the snapshot that keeps it up to date.
 
@@ -71,6 +79,7 @@ class Table:
     live: Literal["", "list", "patch"] = ""
     bind: BindForm | None = None
     with_actions: bool = field(default=False)
+    more: Link | None = None
 
 
 TRAFFIC = (
@@ -88,6 +97,9 @@ DROPPED = (
 
 # Of a service that is going out of service.
 LEAVES_AT = Column("leaves_at", "Out of service", "until")
+
+# The last hour; on the dashboard alone, as the lists are not told of it.
+SPARK = Column("spark", "Last hour", "spark", sortable=False)
 
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "vservers": (

@@ -4,7 +4,19 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import URLPattern, URLResolver, path, register_converter
 
 from webui.forms import LoginForm
-from webui.views import bindings, docs, explaining, flows, objects, pages, previews, probing, visuals
+from webui.views import (
+    bindings,
+    docs,
+    explaining,
+    exposition,
+    flows,
+    objects,
+    pages,
+    previews,
+    probing,
+    statistics,
+    visuals,
+)
 from webui.views.kinds import KindConverter
 
 register_converter(KindConverter, "kind")
@@ -12,6 +24,9 @@ register_converter(KindConverter, "kind")
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", pages.dashboard, name="dashboard"),
     path("healthz", pages.healthz, name="healthz"),
+    path("metrics", exposition.metrics, name="metrics"),
+    path("statistics/", statistics.of_directors, name="director-statistics"),
+    path("statistics.json", statistics.of_directors_json, name="director-statistics-json"),
     path(
         "login/",
         LoginView.as_view(authentication_form=LoginForm, redirect_authenticated_user=True),
@@ -40,6 +55,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("<kind:kind>/", objects.object_list, name="list"),
     path("<kind:kind>/add/", objects.object_add, name="add"),
     path("<kind:kind>/<int:pk>/", objects.object_detail, name="detail"),
+    path("<kind:kind>/<int:pk>/statistics/", statistics.of_object, name="statistics"),
+    path("<kind:kind>/<int:pk>/statistics.json", statistics.of_object_json, name="statistics-json"),
     path("<kind:kind>/<int:pk>/edit/", objects.object_edit, name="edit"),
     path("<kind:kind>/<int:pk>/delete/", objects.object_delete, name="delete"),
     path("<kind:kind>/<int:pk>/enable/", objects.object_enable, name="enable"),

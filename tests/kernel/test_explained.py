@@ -84,7 +84,8 @@ def _questions(seed: int) -> list[Query]:
     chance = random.Random(seed)
     found = []
     for destination, protocol, port in (
-        (VIP4, 6, 80), (VIP4, 6, 443), (VIP4, 6, 8050), (VIP4, 6, 9), (VIP4, 17, 53), (VIP4, 132, 9), (VIP4, 47, 0), (VIP6, 6, 80), (VIP6, 17, 69),
+        (VIP4, 6, 80), (VIP4, 6, 443), (VIP4, 6, 8050), (VIP4, 6, 9),
+        (VIP4, 17, 53), (VIP4, 132, 9), (VIP4, 47, 0), (VIP6, 6, 80), (VIP6, 17, 69),
         ("203.0.113.99", 6, 80),
     ):  # fmt: skip
         for _ in range(CLIENTS):

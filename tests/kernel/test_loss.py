@@ -40,8 +40,8 @@ print(json.dumps(found[0].as_json()))
 @pytest.fixture
 def folder(object_file: Path, tmp_path: Path) -> Path:
     """With both compiled objects."""
-    for path in (object_file, xdp_object(object_file)):
-        (tmp_path / path.name).symlink_to(path)
+    for made in (object_file, xdp_object(object_file)):
+        (tmp_path / made.name).symlink_to(made)
     include = f"-I/usr/include/{os.uname().machine}-linux-gnu"
     path = str(ROOT / "dataplane/bench/bpf/loss.bpf.c")
     run("clang", "-O2", "-g", "-target", "bpf", include, "-c", path, "-o", str(tmp_path / "loss.bpf.o"), timeout=60)

@@ -3,6 +3,7 @@ from webui.models.audit import AuditEntry, Installation
 from webui.models.dataplane import DataplaneStatus, DirectorCounters, DirectorEvent, ServerPath
 from webui.models.event import EventDelivery, EventTarget
 from webui.models.health import CheckLease, HealthState, HealthTransition, ProbeTarget
+from webui.models.metrics import MetricBlock, MetricCursor, Sparklines
 from webui.models.monitor import Monitor
 from webui.models.server import Server
 from webui.models.service import Service, ServiceMonitorBinding
@@ -22,12 +23,15 @@ __all__ = [
     "HealthState",
     "HealthTransition",
     "Installation",
+    "MetricBlock",
+    "MetricCursor",
     "Monitor",
     "ProbeTarget",
     "Server",
     "ServerPath",
     "Service",
     "ServiceMonitorBinding",
+    "Sparklines",
     "VServer",
     "VServerServiceBinding",
 ]

@@ -26,10 +26,28 @@ function setTime(element, iso) {
   else element.removeAttribute("datetime");
 }
 
+// As path() of metrics/spark.py and sparkline() of templatetags/halfpipe.py.
+function setSpark(element, value) {
+  const [line, ...most] = value.split(" ");
+  let drawn = "";
+  let last = null;
+  [...line].forEach((digit, index) => {
+    const height = digit === "-" ? null : parseInt(digit, 16);
+    if (height !== null && last !== null) drawn += `l3 ${last - height}`;
+    else if (height !== null) drawn += `M${index * 3 + 1} ${15 - height}${/^[0-9a-f]/.test(line.slice(index + 1)) ? "" : "h1"}`;
+    last = height;
+  });
+  const path = element.querySelector("path");
+  if (path.getAttribute("d") !== drawn) path.setAttribute("d", drawn);
+  const words = line ? `packets/s in the last hour: at most ${most.join(" ")}` : "the last hour is not known";
+  if (element.getAttribute("aria-label") !== words) element.setAttribute("aria-label", words);
+}
+
 function fillField(element, value) {
   const format = element.dataset.format || "text";
   if (format === "state") setState(element, value);
   else if (["time", "age", "until"].includes(format)) setTime(element, value);
+  else if (format === "spark") setSpark(element, value || "");
   else if (TEXT[format]) setText(element, TEXT[format](value));
   else setText(element, value === null || value === undefined || value === "" ? NOTHING : String(value));
 }

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from metrics.spark import path
 from webui import help
 from webui.tables import Column
 
@@ -70,6 +71,8 @@ def cell(row: Any, column: Column) -> SafeString:
         value = get(row, column.name)
         at = format_html(' datetime="{}"', value) if value else ""
         shown = format_html("<time{} {}>{}</time>", at, names, text)
+    elif column.format == "spark":
+        shown = sparkline(get(row, column.name) or "", names)
     elif column.link:
         url = get(row, column.link)
         target = format_html(' href="{}"', url) if url else ""
@@ -80,6 +83,18 @@ def cell(row: Any, column: Column) -> SafeString:
     if not column.note:
         return shown
     return format_html('{}<span class="note" data-note="{}">{}</span>', shown, column.note, get(row, column.note) or "")
+
+
+def sparkline(value: str, attributes: SafeString) -> SafeString:
+    """The small chart of a row; ``value`` is “heights most”."""
+    line, _, most = value.partition(" ")
+    words = f"packets/s in the last hour: at most {most}" if line else "the last hour is not known"
+    return format_html(
+        '<svg class="spark" viewBox="0 0 90 16" role="img" aria-label="{}" {}><path d="{}"/></svg>',
+        words,
+        attributes,
+        path(line),
+    )
 
 
 def absolute(iso: str) -> str:

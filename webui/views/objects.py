@@ -18,7 +18,7 @@ from webui.actions import eventtargets
 from webui.forms import BindMonitorForm, BindServiceForm, DisableForm, ErrorsFromActions, ObjectForm
 from webui.models import EventTarget, Monitor, Server, Service, VServer
 from webui.tables import COLUMNS, BindForm, Table
-from webui.views import probing
+from webui.views import probing, statistics
 from webui.views.change import Outcome, actor_of, attempt, attempt_button
 from webui.views.kinds import Kind
 
@@ -87,6 +87,7 @@ def render_detail(
         "pk": pk,
         "probe": probing.panel(request, Monitor.objects.get(pk=pk)) if kind.model is Monitor else None,
         "detail": found,
+        "statistics": statistics.panel(request, kind, pk),
         "may": may,
         "disabled_by_admin": found.disabled,
     }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from django.contrib import messages
 from django.contrib.auth.decorators import login_not_required
 from django.db import Error
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
 from webui import queries
@@ -14,7 +17,7 @@ from webui.actions import installation
 from webui.actions.base import INSTALLATION
 from webui.forms import SettingsForm
 from webui.models import Installation
-from webui.tables import COLUMNS, Table, live_list
+from webui.tables import COLUMNS, SPARK, Link, Table, live_list
 from webui.views.change import actor_of, attempt
 
 
@@ -23,14 +26,20 @@ def dashboard(request: HttpRequest) -> HttpResponse:
     """Problems first; then everything that an operator looks at, kept up to date over the websocket."""
     seen = queries.overview()
     tables = [
-        live_list("vservers", "Virtual servers", seen["vservers"], "No virtual server yet."),
+        replace(
+            live_list("vservers", "Virtual servers", seen["vservers"], "No virtual server yet."),
+            columns=(*COLUMNS["vservers"], SPARK),
+        ),
         live_list("services", "Services", seen["services"], "No service yet."),
         live_list("servers", "Servers", seen["servers"], "No server yet."),
         live_list("directors", "Directors", seen["directors"], "No director has reported yet."),
         live_list("transitions", "Latest changes of state", seen["transitions"], "No state has changed yet."),
         live_list("events", "Latest alarms and events of directors", seen["events"], "Nothing was noticed yet."),
         live_list("changes", "Latest changes of configuration", seen["changes"], "Nothing was changed yet."),
-        live_list("reasons", "Packets by outcome", seen["reasons"], "No director has counted packets yet."),
+        replace(
+            live_list("reasons", "Packets by outcome", seen["reasons"], "No director has counted packets yet."),
+            more=Link("Packets by outcome over time", reverse("director-statistics")),
+        ),
     ]
     problems = live_list("problems", "Problems", seen["problems"], "No problem.")
     context = {"problems": problems, "problem_count": len(seen["problems"]), "tables": tables}

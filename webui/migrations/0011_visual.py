@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webui', '0009_port_range_and_reject'),
+        ('webui', '0010_metrics'),
     ]
 
     operations = [
