@@ -30,6 +30,12 @@ MOST_KEY_BYTES: Final = 64
 LONGEST_ANSWER: Final = 65536  # bytes that are read, so that the connection can be used again
 
 
+def without_query(url: str) -> str:
+    """The URL as pages may show it: its query may hold a token."""
+    address, mark, _query = url.partition("?")
+    return f"{address}{mark}•••" if mark else address
+
+
 def _url_problem(value: str) -> str:
     try:
         split, port = urlsplit(value), urlsplit(value).port

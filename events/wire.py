@@ -103,4 +103,8 @@ def _pem_problem(value: str) -> str:
 
 def host_problem(value: str) -> str:
     """What is wrong with a host name or address."""
-    return "" if _HOST.fullmatch(value) else f"“{value}” is neither a host name nor an address."
+    return (
+        ""
+        if _HOST.fullmatch(value)
+        else f"“{value[:60]}{'…' * (len(value) > 60)}” is neither a host name nor an address."
+    )

@@ -22,7 +22,7 @@ Points that the reference leaves open:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from monitors.spec import ProbeResult
@@ -111,6 +111,13 @@ def step(state: str, recent: str, parameters: Parameters, result: ProbeResult) -
         alert=_alert(new, recent.upper(), parameters, response),
         slow_alert=_slow_alert(new, parameters, result) if parameters.slow_after and slow != was_slow else None,
     )
+
+
+def alone(parameters: Parameters, result: ProbeResult) -> tuple[str, str]:
+    """What one result says by itself, as if no others were waited for: the state and the response in words."""
+    at_once = replace(parameters, retries=1, failure_retries=0, success_retries=1)
+    found = step(UNKNOWN, "", at_once, result)
+    return found.state, found.response
 
 
 def _verdict(state: str, recent: str, parameters: Parameters) -> tuple[str, str]:

@@ -17,7 +17,7 @@ import redis
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 
-from monitors import registry
+from monitors import machine, registry
 from monitors.question import spec_of, thresholds_of
 from monitors.spec import ProbeSpec
 from webui.celery import app
@@ -57,8 +57,8 @@ def _in_thread(token: str, monitor: int, pairs: Sequence[Sequence[Any]]) -> None
 def preview(monitor_pk: int, pairs: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
     """Check each pair once. Raises Monitor.DoesNotExist, django.db.DatabaseError.
 
-    Each result has ``service`` (row id), ``vip``, ``address`` (probe address, empty if there is none), ``passed``,
-    ``message`` and ``seconds``.
+    Each result has ``service`` (row id), ``vip``, ``address`` (probe address, empty if there is none), ``state``
+    (UP, DOWN or GOING OUT OF SERVICE), ``message`` and ``seconds``.
     """
     monitor = Monitor.objects.get(pk=monitor_pk)
     services = Service.objects.select_related("server").in_bulk([pair[0] for pair in pairs])
@@ -69,21 +69,20 @@ def preview(monitor_pk: int, pairs: Sequence[Sequence[Any]]) -> list[dict[str, A
         target = targets.get((vip, service.server_id)) if service else None
         row = {"service": pk, "vip": vip, "address": target.address if target else ""}
         found.append((row, spec_of(monitor, service, target) if service and target else None))
-    results = asyncio.run(_check([spec for _row, spec in found], reverse=thresholds_of(monitor).reverse))
+    results = asyncio.run(_check([spec for _row, spec in found], thresholds_of(monitor)))
     return [row | result for (row, _spec), result in zip(found, results, strict=True)]
 
 
-async def _check(specs: Sequence[ProbeSpec | None], *, reverse: bool) -> list[dict[str, Any]]:
+async def _check(specs: Sequence[ProbeSpec | None], thresholds: machine.Parameters) -> list[dict[str, Any]]:
     turn = asyncio.Semaphore(PROBES_AT_ONCE)
 
     async def one(spec: ProbeSpec | None) -> dict[str, Any]:
         if spec is None:
-            return {"passed": False, "message": "there is no probe address for it any more", "seconds": 0.0}
+            return {"state": machine.DOWN, "message": "there is no probe address for it any more", "seconds": 0.0}
         async with turn:
             result = await registry.run(replace(spec, timeout=min(spec.timeout, LONGEST_CHECK)))
-        passed = result.sent and result.success != reverse
-        turned = ", which is reversed" if reverse and result.sent else ""
-        return {"passed": passed, "message": result.message + turned, "seconds": result.duration}
+        state, words = machine.alone(thresholds, result)
+        return {"state": state, "message": words, "seconds": result.duration}
 
     return await asyncio.gather(*(one(spec) for spec in specs))
 

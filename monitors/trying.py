@@ -61,8 +61,8 @@ def attempt_of(monitor: Monitor, service: Service, target: ProbeTarget) -> Attem
 
 def judge(thresholds: machine.Parameters, result: ProbeResult) -> tuple[bool, str]:
     """Whether a check with this result passes, and in what words; reversed monitors included."""
-    step = machine.step(machine.UNKNOWN, "", thresholds, result)
-    return step.passed, step.response
+    state, words = machine.alone(thresholds, result)
+    return state != machine.DOWN, words
 
 
 def _paths(spec: ProbeSpec, service: Service) -> list[str]:

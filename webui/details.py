@@ -1,4 +1,4 @@
-"""Reads for the detail and confirmation pages: state, facts, tables of what belongs to it. Constant query counts."""
+"""Reads for the detail pages: state, facts, tables of what belongs to it. Constant query counts."""
 
 from __future__ import annotations
 
@@ -9,36 +9,17 @@ from typing import Any
 from django.core.exceptions import ObjectDoesNotExist
 from django.urls import reverse
 
-from events.kinds import KINDS as TARGETS
-from monitors.kind import Secure
-from monitors.registry import KINDS
 from webui.advice import vserver_warnings
+from webui.check_rows import health_row
 from webui.choices import AdminState, State
 from webui.effective import is_leaving
 from webui.event_rows import target_row
-from webui.models import (
-    EventDelivery,
-    EventTarget,
-    Monitor,
-    ProbeTarget,
-    Server,
-    Service,
-    ServiceMonitorBinding,
-    VServer,
-)
-from webui.models.fields import port_text
-from webui.models.monitor import TIMES
+from webui.facts import facts_of, parameter_facts
+from webui.models import EventDelivery, EventTarget, Monitor, ProbeTarget, Server, Service, VServer
 from webui.queries import change_rows, transition_rows
-from webui.rows import STALE, drop_rows, endpoint, iso, monitor_row, server_row, service_row, url_of, vserver_row
-from webui.stale import is_overdue
+from webui.rows import drop_rows, monitor_row, server_row, service_row, vserver_row
 from webui.tables import COLUMNS, DROPPED, LEAVES_AT, Action, Column, Table
-from webui.world import World, load_world
-
-BY_HAND_WITH_TLS = "openssl s_client -connect {endpoint}"
-HIDDEN_FACTS = frozenset(
-    {"id", "name", "state", "version", "built_in", "params", "secrets", "out_of_service_at", "graceful", "port_end"}
-    | {f"{name}_unit" for name in TIMES}
-)
+from webui.world import World, load_world, row_of
 
 
 @dataclass(frozen=True)
@@ -69,110 +50,8 @@ def detail(kind: str, pk: int) -> Detail:
     return replace(found, history=changes)
 
 
-def consequences(kind: str, pk: int) -> list[str]:
-    """What deleting the object will do, in sentences. Raises ObjectDoesNotExist."""
-    world = load_world()
-    if kind == "servers":
-        services = [row.name for row in world.services_of[_get(world.servers, pk).pk]]
-        return (
-            [f"It still has services: {', '.join(services)}. Delete them first."]
-            if services
-            else ["It has no services, so no traffic changes."]
-        )
-    if kind == "monitors":
-        bound = [row.service.name for rows in world.monitors_of.values() for row in rows if row.monitor_id == pk]
-        return (
-            [f"It is bound to {', '.join(bound)}. Unbind it first."]
-            if bound
-            else ["It is bound to no service, so no state changes."]
-        )
-    if kind == "eventtargets":
-        return ["It gets no further events. Those that wait to be sent are not sent."]
-    if kind == "vservers":
-        return _without_vserver(world, _get(world.vservers, pk))
-    return _without_service(world, _get(world.services, pk))
-
-
-def _without_vserver(world: World, vserver: VServer) -> list[str]:
-    names = [binding.service.name for binding in world.bindings_of_vserver[vserver.pk]]
-    told = [f"Clients of {endpoint(vserver.address, vserver.port, vserver.port_end)} get no answer any more, at once."]
-    if names:
-        told.append(f"Its services are unbound and stay: {', '.join(names)}.")
-    primaries = [one.name for one in world.vservers.values() if one.backup_vserver_id == vserver.pk]
-    if primaries:
-        return [f"It is the backup of {', '.join(primaries)}. Give them another or none first."]
-    return told
-
-
-def _without_service(world: World, service: Service) -> list[str]:
-    told = []
-    for binding in world.bindings_of_service[service.pk]:
-        others = [
-            other.service.name
-            for other in world.bindings_of_vserver[binding.vserver_id]
-            if other.service_id != service.pk and world.verdict(other.service, binding.vserver).state == State.UP
-        ]
-        left = (
-            f"its clients move to {', '.join(others)}"
-            if others
-            else "no service of it is UP then: clients get no answer"
-        )
-        told.append(f"It is unbound from {binding.vserver.name}; {left}.")
-    return told or ["It is bound to no virtual server, so no traffic changes."]
-
-
-def _get(rows: dict[int, Any], pk: int) -> Any:
-    if pk not in rows:
-        raise ObjectDoesNotExist(f"No object {pk}.")
-    return rows[pk]
-
-
-def _facts(obj: Server | Service | VServer | Monitor | EventTarget) -> list[tuple[str, str]]:
-    """The configured fields that are not in the heading, in words."""
-    facts = []
-    fields = [one for one in obj._meta.concrete_fields if one.name not in HIDDEN_FACTS]
-    for one in sorted(fields, key=lambda one: one.name.endswith("_at")):
-        value = getattr(obj, one.name)
-        if one.name in {"created_at", "updated_at"}:
-            value = f"{value:%Y-%m-%d %H:%M:%S} UTC"
-        elif one.name == "port":
-            value = port_text(value, getattr(obj, "port_end", 0))
-        elif one.name == "dest_port":
-            value = port_text(value) if value else "the service's"
-        elif isinstance(obj, Monitor) and one.name in TIMES:
-            value = obj.time_text(one.name)
-        elif isinstance(value, bool):
-            value = "yes" if value else "no"
-        elif one.name == "monitor_type" and value in KINDS:
-            value = KINDS[value].label
-        elif one.name == "target_type" and value in TARGETS:
-            value = TARGETS[value].label
-        elif one.choices:
-            value = dict(one.flatchoices).get(value, value)
-        facts.append(
-            (one.verbose_name[:1].upper() + one.verbose_name[1:], str(value) if value not in (None, "") else "–")
-        )
-    return facts
-
-
-def _parameter_facts(row: Monitor | EventTarget) -> list[tuple[str, str]]:
-    """The parameters of its kind; of a secret, only whether it is set."""
-    if row.kind is None:
-        return []
-    facts = [("Passes when", row.kind.success)] if isinstance(row, Monitor) else []
-    for one in row.kind.parameters:
-        value = row.params.get(one.name, one.default)
-        if one.secret:
-            unset = f"not set: {one.default}" if one.default else "not set"
-            value = "••• set" if one.name in row.secret_names else unset
-        elif isinstance(value, bool):
-            value = "yes" if value else "no"
-        facts.append((one.label, "–" if value == "" else str(value)))
-    return facts
-
-
 def _server(world: World, pk: int) -> Detail:
-    server: Server = _get(world.servers, pk)
+    server: Server = row_of(world.servers, pk)
     row = server_row(world, server)
     services = [service_row(world, one) for one in world.services_of[pk]]
     targets = [
@@ -187,7 +66,7 @@ def _server(world: World, pk: int) -> Detail:
     return Detail(
         row=dict(row),
         summary=COLUMNS["servers"][1:],
-        facts=_facts(server),
+        facts=facts_of(server),
         disabled=server.state == AdminState.DISABLED,
         leaving=is_leaving(server, world.now),
         tables=[
@@ -199,9 +78,9 @@ def _server(world: World, pk: int) -> Detail:
 
 
 def _service(world: World, pk: int) -> Detail:
-    service: Service = _get(world.services, pk)
+    service: Service = row_of(world.services, pk)
     row = service_row(world, service)
-    checks = [_health_row(world, binding, vip) for vip in world.vips(service) for binding in world.monitors_of[pk]]
+    checks = [health_row(world, binding, vip) for vip in world.vips(service) for binding in world.monitors_of[pk]]
     bound = []
     for binding in world.bindings_of_service[pk]:
         verdict = world.verdict(service, binding.vserver)
@@ -211,7 +90,7 @@ def _service(world: World, pk: int) -> Detail:
     return Detail(
         row=dict(row),
         summary=(*COLUMNS["services"][1:], *([LEAVES_AT] if leaving else [])),
-        facts=_facts(service),
+        facts=facts_of(service),
         disabled=service.state == AdminState.DISABLED,
         leaving=is_leaving(service, world.now),
         tables=[
@@ -263,55 +142,8 @@ def _monitors_table(world: World, service: Service) -> Table:
     )
 
 
-def _health_row(world: World, binding: ServiceMonitorBinding, vip: str) -> dict[str, Any]:
-    service = binding.service
-    health = world.health.get((service.pk, vip, binding.monitor_id))
-    checked_at = world.checked.get(health.pk) if health else None
-    overdue = health is not None and is_overdue(binding, health, checked_at, world.now)
-    row: dict[str, Any] = {
-        "vip": vip,
-        "monitor": binding.monitor.name,
-        "monitor_url": url_of("monitors", binding.monitor_id),
-        "service": service.name,
-        "service_url": url_of("services", service.pk),
-        "state": health.state if health else State.UNKNOWN,
-        "response": (health.response if health else "") or "not checked yet",
-        "since": iso(health.since) if health else None,
-        "checked_at": iso(checked_at),
-        "freshness": STALE if overdue else "CURRENT" if checked_at else "",
-        "recent": health.recent[-16:] if health else "",
-        "command": probe_command(binding, health.target.address) if health else "",
-        "probe": "Probe now" if health else "",
-        "probe_url": probe_url(binding.monitor_id, service.pk, health.target_id) if health else "",
-    }
-    if health and health.response_time is not None:
-        row["response"] += f" ({health.response_time * 1000:.1f} ms)"
-    return row
-
-
-def probe_url(monitor: int, service: int, target: int) -> str:
-    """The page that tries a monitor on a service at a VIP."""
-    return f"{reverse('probe', args=[monitor])}?choice={service}-{target}"
-
-
-def probe_command(binding: ServiceMonitorBinding, address: str) -> str:
-    """A command for the director's shell that does what the monitor does: reach the VIP on this very server."""
-    monitor, service = binding.monitor, binding.service
-    kind = monitor.kind or KINDS["PING"]
-    port = kind.port(
-        wanted=monitor.dest_port,
-        service_port=service.port,
-        service_type=service.service_type,
-        secure=monitor.secure,
-    )
-    if not port:
-        kind = KINDS["PING"]
-    wanted = BY_HAND_WITH_TLS if monitor.secure and kind.secure is Secure.OPTIONAL else kind.command
-    return wanted.format(address=address, endpoint=endpoint(address, port))
-
-
 def _vserver(world: World, pk: int) -> Detail:
-    vserver: VServer = _get(world.vservers, pk)
+    vserver: VServer = row_of(world.vservers, pk)
     if vserver.backup_vserver_id:
         vserver.backup_vserver = world.vservers.get(vserver.backup_vserver_id)
     rows = []
@@ -336,14 +168,14 @@ def _vserver(world: World, pk: int) -> Detail:
         if not binding.service.health_monitor or not world.monitors_of[binding.service_id]
     ]
     checks = [
-        _health_row(world, checked, vserver.address)
+        health_row(world, checked, vserver.address)
         for binding in world.bindings_of_vserver[pk]
         for checked in world.monitors_of[binding.service_id]
     ]
     return Detail(
         row=dict(vserver_row(world, vserver)),
         summary=(*COLUMNS["vservers"][1:], *DROPPED),
-        facts=_facts(vserver),
+        facts=facts_of(vserver),
         disabled=vserver.state == AdminState.DISABLED,
         tables=[
             Table(
@@ -363,7 +195,7 @@ def _vserver(world: World, pk: int) -> Detail:
 
 
 def _monitor(world: World, pk: int) -> Detail:
-    monitor: Monitor = _get(world.monitors, pk)
+    monitor: Monitor = row_of(world.monitors, pk)
     services = [
         service_row(world, binding.service)
         for bindings in world.monitors_of.values()
@@ -371,7 +203,7 @@ def _monitor(world: World, pk: int) -> Detail:
         if binding.monitor_id == pk
     ]
     checks = [
-        _health_row(world, binding, vip)
+        health_row(world, binding, vip)
         for service_pk, bindings in world.monitors_of.items()
         for binding in bindings
         if binding.monitor_id == pk
@@ -380,7 +212,7 @@ def _monitor(world: World, pk: int) -> Detail:
     return Detail(
         row=dict(monitor_row(world, monitor)),
         summary=COLUMNS["monitors"][1:],
-        facts=_facts(monitor) + _parameter_facts(monitor),
+        facts=facts_of(monitor) + parameter_facts(monitor),
         disabled=monitor.state == AdminState.DISABLED,
         built_in=monitor.built_in,
         tables=[
@@ -403,7 +235,7 @@ def _event_target(world: World, pk: int) -> Detail:
     return Detail(
         row=dict(target_row(target, delivery, world.now)),
         summary=(*COLUMNS["eventtargets"][1:], *more),
-        facts=_facts(target) + _parameter_facts(target),
+        facts=facts_of(target) + parameter_facts(target),
         disabled=target.state == AdminState.DISABLED,
         tables=[],
         buttons=[Action("Send a test event", reverse("send-test", args=[pk]), target.name)],

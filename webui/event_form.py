@@ -32,6 +32,10 @@ class EventTargetForm(ObjectForm):
             "state",
             "comment",
         ]
+        help_texts = {
+            "transitions": "A monitor found a service UP, DOWN or under maintenance at a VIP.",
+            "alerts": "A monitor's alertRetries or response timeout threshold was reached.",
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

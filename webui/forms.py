@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -15,6 +16,7 @@ from webui.choices import AdminState, ServiceType
 from webui.models import Installation, Monitor, Server, Service, VServer
 from webui.models.fields import ANY_PORT, MAX_PORT, parse_ports, port_text
 from webui.models.service import no_port_to_connect_to
+from webui.wording import in_words
 
 if TYPE_CHECKING:
     ModelForm = forms.ModelForm[Any]
@@ -59,7 +61,19 @@ class PortsField(PortField):
 
 
 class ErrorsFromActions(forms.BaseForm):
-    """Puts the errors of an action where the user can see them."""
+    """Puts errors where the user can see them, and the value that was typed into Django's."""
+
+    def add_error(self, field: str | None, error: Any) -> None:
+        """As Django's; a secret's value is never repeated."""
+        shown = self.fields.get(field) if field else None
+        if field and shown and isinstance(error, ValidationError) and not isinstance(shown.widget, forms.PasswordInput):
+            typed = shown.widget.value_from_datadict(self.data, self.files, self.add_prefix(field))
+            number = isinstance(shown, forms.IntegerField)
+            choices = [] if isinstance(shown, forms.ModelChoiceField) else _words(getattr(shown, "choices", ()))
+            if isinstance(shown, forms.MultiValueField):  # a number and its unit
+                typed, number, choices = typed[0], True, _words(getattr(shown.fields[1], "choices", ()))
+            error = ValidationError(in_words(error.error_list, typed, number=number, choices=choices))
+        super().add_error(field, error)
 
     def take(self, error: ValidationError) -> None:
         """Add ``error`` to its fields; errors of unknown fields go to the top, with their names."""
@@ -73,6 +87,10 @@ class ErrorsFromActions(forms.BaseForm):
                 self.add_error(None, ValidationError(messages))
             else:
                 self.add_error(None, ValidationError([f"{name}: {message}" for message in messages]))
+
+
+def _words(choices: Iterable[tuple[Any, Any]]) -> list[str]:
+    return [str(value) for value, _label in choices if value != ""]
 
 
 class ObjectForm(ErrorsFromActions, ModelForm):

@@ -44,6 +44,7 @@ class TimeField(forms.MultiValueField):
         super().__init__(
             parts,
             require_all_fields=False,
+            error_messages={"incomplete": "A number is needed before the unit."},
             widget=TimeWidget(label),
             label=label.capitalize(),
             help_text=of.help_text,  # type: ignore[union-attr]  # a plain column

@@ -134,11 +134,11 @@ class Trial:
             pk=_NO_ROW,
             service=service,
             monitor=self.monitor,
-            state=State.UP if found["passed"] else State.DOWN,
+            state=State(found["state"]),
             response=found["message"],
             since=self.world.now,
         )
-        fallen = self.world.fallen | ({_NO_ROW} if present.state == State.UP else set())
+        fallen = self.world.fallen | ({_NO_ROW} if (present.state, found["state"]) == (State.UP, State.DOWN) else set())
         return verdict_of(service, [*bound, new], health, self.world.now, fallen=fallen)
 
 

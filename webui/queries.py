@@ -10,10 +10,12 @@ from typing import Any
 
 from django.db import connection
 
+from events.webhook import without_query
 from webui.choices import PROBED, STATE_ORDER, AuditVerb
 from webui.event_rows import target_problems, target_rows
 from webui.guards import guard_problems
 from webui.models import AuditEntry, DirectorEvent, HealthTransition, Service, Sparklines
+from webui.models.fields import MODELS_IN_WORDS
 from webui.payloads import (
     ChangeRow,
     CountersRow,
@@ -80,7 +82,7 @@ def change_rows(kind: str = "", object_id: int | None = None, limit: int = LATES
 
 def _deed(entry: AuditEntry) -> str:
     """What was done, in words: “bound service web1 to vserver web”."""
-    verb, about = entry.get_verb_display(), f"{entry.kind} {entry.object_name}"
+    verb, about = entry.get_verb_display(), f"{MODELS_IN_WORDS.get(entry.kind, entry.kind)} {entry.object_name}"
     joint = {str(AuditVerb.BIND): "to", str(AuditVerb.UNBIND): "from"}.get(entry.verb)
     bound: dict[str, Any] = entry.after or entry.before or {}
     for kind in ("service", "monitor"):
@@ -93,6 +95,8 @@ def _difference(entry: AuditEntry) -> str:
     """Which fields changed, or how it was bound, in words."""
     if entry.verb == PROBED:
         probed: dict[str, Any] = entry.after or {}
+        if "preview" in probed:
+            return f"preview for {probed['preview']}"
         return f"{probed.get('service')} at {probed.get('vip')}"
     if entry.verb == AuditVerb.BIND:
         bound: dict[str, Any] = entry.after or {}
@@ -101,10 +105,14 @@ def _difference(entry: AuditEntry) -> str:
         return ""
     before: dict[str, Any] = entry.before
     return ", ".join(
-        f"{name}: {before.get(name)} → {value}"
+        f"{name}: {_shown(entry, name, before.get(name))} → {_shown(entry, name, value)}"
         for name, value in entry.after.items()
         if before.get(name) != value and name not in {"version", "updated_at", "created_at"}
     )
+
+
+def _shown(entry: AuditEntry, name: str, value: Any) -> Any:
+    return without_query(str(value)) if (entry.kind, name) == ("eventtarget", "url") else value
 
 
 def overview() -> Overview:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
+from django.urls import reverse
 
 from webui.choices import EventKind, State
 from webui.live import publish
@@ -55,7 +56,9 @@ def alarm_problems(world: World) -> list[ProblemRow]:
             key=f"alarm-{key}",
             severity=State.DOWN if key == CHECKS else State.FAIL_OPEN,
             what="checks" if key == CHECKS else "fail-open",
-            url="" if key == CHECKS else url_of("vservers", int(key.removeprefix(FAIL_OPEN))),
+            url=reverse("list", args=["monitors"])
+            if key == CHECKS
+            else url_of("vservers", int(key.removeprefix(FAIL_OPEN))),
             text=text,
         )
         for key, text in alarms(world).items()

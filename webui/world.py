@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.core.exceptions import ObjectDoesNotExist
 from django.utils import timezone
 
 from webui import freshness
@@ -247,3 +248,10 @@ def _link(world: World) -> None:
             bound.vserver = world.vservers[bound.vserver_id]
             world.bindings_of_service[bound.service_id].append(bound)
             world.bindings_of_vserver[bound.vserver_id].append(bound)
+
+
+def row_of(rows: dict[int, Any], pk: int) -> Any:
+    """One of a world's rows. Raises ObjectDoesNotExist."""
+    if pk not in rows:
+        raise ObjectDoesNotExist(f"No object {pk}.")
+    return rows[pk]

@@ -16,6 +16,7 @@ from monitors.wire.stream import Conversation, WrongAnswer, shown
 HEADERS_LIMIT: Final = 16_384  # bytes of status line and headers
 BODY_LIMIT: Final = 24_576  # bytes of the body that are looked at; NetScaler's own limit
 _METHOD = re.compile(r"[A-Z][A-Z-]{0,19}")
+_ALONE = frozenset({"GET", "HEAD", "OPTIONS"})  # methods that may stand without a path, which is / then
 _TARGET = re.compile(r"(/|\*|https?://)[\x21-\x7e]*")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CODES = re.compile(r"\s*(\d{3})\s*(?:-\s*(\d{3})\s*)?")
@@ -50,13 +51,16 @@ class Request:
 
 
 def parse_request(text: str) -> tuple[str, str]:
-    """Method and target of ``HEAD /index.html``; a target alone is a GET. Raises ValueError with a sentence."""
+    """Method and target of ``HEAD /index.html``; a target alone is a GET, ``HEAD`` alone asks for ``/``.
+
+    Raises ValueError with a sentence.
+    """
     words = text.split()
     if words and words[-1].upper().startswith("HTTP/"):
         words.pop()
     if len(words) == 1 and words[0].startswith("/"):
         words.insert(0, "GET")
-    if len(words) == 1:
+    if len(words) == 1 and words[0].upper() in _ALONE:
         words.append("/")
     if len(words) != 2 or not _METHOD.fullmatch(words[0].upper()) or not _TARGET.fullmatch(words[1]):
         raise ValueError(f"“{text}” is no request: a method and a path without spaces, as in “HEAD /”.")

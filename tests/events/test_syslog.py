@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events.kind import DeliveryError
@@ -56,6 +56,7 @@ def test_a_message_has_priority_time_host_and_data() -> None:
     assert found[7].startswith(BOM + b"service web1 at 10.77.0.10")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=3000), st.text(max_size=400), st.text(max_size=300))
 def test_whatever_a_server_says_a_message_is_one_line_of_bounded_length(text: str, value: str, host: str) -> None:
     made = message(event(1, text, reason=value), "LOCAL7", host)

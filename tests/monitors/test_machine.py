@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from monitors.machine import DOWN, LEAVING, STATES, UNKNOWN, UP, Parameters, Step, Transition, step
+from monitors.machine import DOWN, LEAVING, STATES, UNKNOWN, UP, Parameters, Step, Transition, alone, step
 from monitors.spec import ProbeResult
 from webui.choices import CHECK_STATES
 
@@ -100,6 +100,17 @@ def test_reasons_are_in_words() -> None:
     assert step(DOWN, "FP", parameters(success_retries=2), GOOD).transition == Transition(
         DOWN, UP, "2 checks in a row passed, the last: connected in 0.4 ms"
     )
+
+
+def test_one_result_alone_says_what_many_of_its_kind_would() -> None:
+    patient = parameters(retries=3, failure_retries=2, success_retries=4)
+    for result, state in (
+        (ProbeResult(True, "seen", 0.1), UP),
+        (ProbeResult(False, "seen", 0.1), DOWN),
+        (ProbeResult(False, "seen", 0.1, leaving=True), LEAVING),
+        (ProbeResult(False, "seen", 0.1, sent=False), DOWN),
+    ):
+        assert alone(patient, result) == (state, "seen")
 
 
 def test_reverse_inverts_the_outcome_and_says_so() -> None:

@@ -180,3 +180,21 @@ def test_an_outsider_sees_no_way_to_change_one(client: Client) -> None:
     assert "Send a test event" not in page(client.get(reverse("detail", args=["eventtargets", made.pk])))
     client.post(reverse("send-test", args=[made.pk]))
     assert EventDelivery.objects.get().test_asked_at is None
+
+
+def test_the_query_of_an_url_is_on_no_page_but_the_form(owner: Client) -> None:
+    owner.post(reverse("add", args=["eventtargets"]), FORM | {"url": "https://hooks.example/a?token=first"})
+    made = EventTarget.objects.get()
+    with_other = FORM | {"url": "https://hooks.example/a?token=second", "version": made.version}
+    assert owner.post(reverse("edit", args=["eventtargets", made.pk]), with_other).status_code == 302
+    made.refresh_from_db()
+    assert made.params["url"].endswith("token=second")
+    for page in (reverse("dashboard"), reverse("list", args=["eventtargets"]), made_url(made)):
+        shown = owner.get(page).content.decode()
+        assert "token=" not in shown
+    assert "https://hooks.example/a?•••" in owner.get(made_url(made)).content.decode()
+    assert "token=second" in owner.get(reverse("edit", args=["eventtargets", made.pk])).content.decode()
+
+
+def made_url(target: EventTarget) -> str:
+    return reverse("detail", args=["eventtargets", target.pk])

@@ -242,5 +242,5 @@ def test_the_alarm_is_raised_once_and_cleared_once(farm: tuple[VServer, list[Ser
 
 
 def test_a_threshold_of_a_hundred_is_refused(db: None) -> None:
-    with pytest.raises(Exception, match="less than or equal to 99"):
+    with pytest.raises(Exception, match="“100” is more than 99"):
         factories.vserver(fail_open=100)

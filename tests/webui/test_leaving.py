@@ -335,7 +335,9 @@ def test_the_page_names_who_gets_the_clients(service: Service, owner: Client) ->
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize(("given", "said"), [({"delay": "-1"}, "greater than"), ({"graceful": "on"}, "is sessionless")])
+@pytest.mark.parametrize(
+    ("given", "said"), [({"delay": "-1"}, "is less than 0"), ({"graceful": "on"}, "is sessionless")]
+)
 def test_a_refused_form_keeps_its_input_and_says_why(
     service: Service, owner: Client, given: dict[str, str], said: str
 ) -> None:

@@ -203,7 +203,7 @@ def test_a_vip_protocol_and_port_exist_once_and_the_other_vserver_is_named() -> 
         ("service_type", "ssl", "use TCP"),
         ("service_type", "FTP", "use ANY with port *"),
         ("service_type", "DNS", "use UDP"),
-        ("service_type", "NONSENSE", "not a valid choice"),
+        ("service_type", "NONSENSE", "“NONSENSE” is none of "),
         ("lb_method", "LEASTCONNECTION", "set sessionless to DISABLED"),
         ("lb_method", "LEASTRESPONSETIME", "use LRTM"),
         ("lb_method", "LEASTPACKETS", "use LEASTBANDWIDTH"),

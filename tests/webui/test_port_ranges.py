@@ -131,7 +131,7 @@ def test_the_data_plane_gets_range_and_what_to_do_when_down(actor: Actor) -> Non
     assert found["first"].options.when_down is WhenDown.DROP
     assert (found["second"].port, found["second"].port_end) == (80, 0)
     assert found["second"].options.when_down is WhenDown.REJECT
-    with pytest.raises(ValidationError, match="not a valid choice"):
+    with pytest.raises(ValidationError, match="“TARPIT” is none of DROP, REJECT"):
         make(actor, "81", "third", when_down="tarpit")
 
 

@@ -18,10 +18,10 @@ from kombu.exceptions import OperationalError
 from monitors import preview as running
 from tests import factories
 from tests.monitors.kinds.servers import LOOPBACK, by_hand, free_port, silent
-from webui import preview
+from webui import preview, queries
 from webui.actions import services
 from webui.celery import app
-from webui.choices import State
+from webui.choices import PROBED, State
 from webui.models import AuditEntry, HealthState, HealthTransition, Monitor, ProbeTarget, Service, VServer
 from webui.preview import Preview
 from webui.world import load_world
@@ -87,9 +87,9 @@ def test_the_worker_checks_each_pair_once_and_records_nothing(farm: tuple[VServe
         monitor = factories.monitor(dest_port=port)
         pairs = [[service.pk, "10.77.0.10"] for service in bound]
         first, second, third = running.preview(monitor.pk, [*pairs[:2], [bound[2].pk, "192.0.2.1"]])
-    assert (first["passed"], first["address"]) == (True, "127.0.0.1")
-    assert (second["passed"], second["message"]) == (False, "connection refused")
-    assert (third["passed"], third["message"]) == (False, "there is no probe address for it any more")
+    assert (first["state"], first["address"]) == ("UP", "127.0.0.1")
+    assert (second["state"], second["message"]) == ("DOWN", "connection refused")
+    assert (third["state"], third["message"]) == ("DOWN", "there is no probe address for it any more")
     assert list(HealthState.objects.order_by("pk").values()) == before
     assert not HealthTransition.objects.exists()
 
@@ -100,7 +100,7 @@ def test_a_reversed_monitor_says_so() -> None:
     ProbeTarget.objects.update(address=LOOPBACK)
     monitor = factories.monitor(dest_port=free_port(), reverse=True)
     (result,) = running.preview(monitor.pk, [[service.pk, "10.77.0.10"]])
-    assert (result["passed"], result["message"]) == (True, "connection refused, which is reversed")
+    assert (result["state"], result["message"]) == ("UP", "connection refused, which passes a reversed monitor")
 
 
 def ask(service: Service, monitor: Monitor) -> str:
@@ -109,7 +109,14 @@ def ask(service: Service, monitor: Monitor) -> str:
 
 def answered(scope: str, pk: int, monitor: Monitor, passed: dict[int, bool]) -> Preview:
     results = [
-        {"service": key, "vip": "10.77.0.10", "address": "", "passed": value, "message": "seen", "seconds": 0.1}
+        {
+            "service": key,
+            "vip": "10.77.0.10",
+            "address": "",
+            "state": "UP" if value else "DOWN",
+            "message": "seen",
+            "seconds": 0.1,
+        }
         for key, value in passed.items()
     ]
     return Preview(scope, pk, monitor.pk, 1, timezone.now(), results)
@@ -229,6 +236,21 @@ def test_a_whole_virtual_server_is_previewed(
     answer = owner.post(address, {"monitor": monitor.pk})
     assert sent[0][2] == [(one.pk, "10.77.0.10") for one in bound[:2]]  # the third has it
     assert owner.get(answer.headers["Location"]).status_code == 200
+    (entry,) = AuditEntry.objects.filter(verb=PROBED)
+    assert (entry.object_name, entry.after) == (monitor.name, {"preview": vserver.name})
+    assert f"preview for {vserver.name}" in {row["note"] for row in queries.change_rows("monitor", monitor.pk)}
+
+
+def test_a_server_under_maintenance_is_neither_up_nor_failing(farm: tuple[VServer, list[Service]]) -> None:
+    vserver, bound = farm
+    VServer.objects.update(fail_open=50)
+    monitor = factories.monitor()
+    asked = answered("vservers", vserver.pk, monitor, {one.pk: True for one in bound})
+    for row in asked.results or []:
+        row["state"] = "GOING OUT OF SERVICE"
+    (told,) = preview.consequences(load_world(), asked, monitor)
+    assert told.startswith(f"{vserver.name}: 0 of 3 services would be UP (3 are now).")
+    assert told.endswith("would not act.")
 
 
 def test_who_may_not_bind_previews_nothing(
@@ -259,5 +281,5 @@ def test_a_silent_server_takes_no_longer_than_a_preview_may(monkeypatch: pytest.
         port = server.getsockname()[1]
         monitor = factories.monitor(monitor_type="HTTP", dest_port=port, interval=100, resp_timeout=90)
         (result,) = running.preview(monitor.pk, [[service.pk, "10.77.0.10"]])
-    assert not result["passed"]
+    assert result["state"] == "DOWN"
     assert result["seconds"] < 5

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from dataplane import report
 from tests import factories
-from webui import details, guards, queries, rows
+from webui import deleting, details, guards, queries, rows
 from webui.actions import servers, services, vservers
 from webui.choices import State
 from webui.models import AuditEntry, DataplaneStatus, DirectorCounters, HealthState, ServerPath, Service
@@ -216,10 +216,10 @@ def test_a_list_can_be_narrowed_to_a_state() -> None:
 def test_deleting_a_service_tells_where_its_clients_go() -> None:
     bound = [factories.service(factories.server(number)) for number in (1, 2)]
     factories.vserver(*bound)
-    (told,) = details.consequences("services", bound[0].pk)
+    (told,) = deleting.consequences("services", bound[0].pk)
     assert told == "It is unbound from vserver_DSR; no service of it is UP then: clients get no answer."
     HealthState.objects.update(state=State.UP)
-    (told,) = details.consequences("services", bound[0].pk)
+    (told,) = deleting.consequences("services", bound[0].pk)
     assert told == "It is unbound from vserver_DSR; its clients move to service_Server2_ANY."
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from django.core.exceptions import ValidationError
 
-from webui import tries
+from webui import preview, tries
 from webui.actions.base import Actor, note_attempt, require
 from webui.candidates import Candidate, candidates
 from webui.choices import PROBED
-from webui.models import Monitor, Service
+from webui.models import Monitor, Service, VServer
+from webui.world import World
 
 
 def choose(actor: Actor, monitor: Monitor, service: Service, vip: str = "") -> Candidate:
@@ -41,6 +42,20 @@ def start(actor: Actor, monitor: Monitor, service: Service, vip: str) -> str:
     """
     chosen = choose(actor, monitor, service, vip)
     return tries.ask(requester_of(actor), monitor.pk, service.pk, chosen.target.pk, monitor.seconds("resp_timeout"))
+
+
+def preview_of(actor: Actor, world: World, row: Service | VServer, monitor: Monitor, weight: int) -> str:
+    """Have a worker check what a monitor would, bound to a service or to all of a vserver; returns the token.
+
+    Writes the attempt to the audit. Who may bind may preview.
+
+    Raises PermissionRefused, preview.NoPreviewError.
+    """
+    require(actor, type(row), "change", row.name)
+    scope = "services" if isinstance(row, Service) else "vservers"
+    token = preview.ask(world, scope, row.pk, monitor, weight)
+    note_attempt(actor, PROBED, monitor, {"preview": row.name})
+    return token
 
 
 def requester_of(actor: Actor) -> str:

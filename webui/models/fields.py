@@ -6,12 +6,15 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, NoReturn, Self, TypeVar
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
 
+from webui.wording import in_words
+
 # A port of 0 stands for NetScaler's ``*``; a number, so that uniqueness holds on every database.
 ANY_PORT = 0
+MODELS_IN_WORDS = {"eventtarget": "event target"}  # where the model's name is no words
 MAX_PORT = 65535
 
 # NetScaler command reference: first a letter, digit or underscore, then also # . space : @ = -
@@ -54,10 +57,16 @@ class Explained(models.Model):
         try:
             super().clean_fields(exclude={*(exclude or ()), *problems})
         except ValidationError as error:
-            problems = error.update_error_dict(problems)
+            problems |= {name: self._in_words(name, found) for name, found in error.update_error_dict({}).items()}
         self._unusable = frozenset(problems)
         if problems:
             raise ValidationError(problems)
+
+    def _in_words(self, name: str, errors: list[ValidationError]) -> list[ValidationError]:
+        if name == NON_FIELD_ERRORS:
+            return errors
+        choices = [str(value) for value, _label in getattr(self._meta.get_field(name), "flatchoices", ())]
+        return in_words(errors, self.serializable_value(name), choices=choices)
 
     _unusable: frozenset[str] = frozenset()
 
@@ -85,14 +94,15 @@ class Timestamped(Explained):
 
 def check_name(row: Any, problems: Problems, *, digit_first: bool = True) -> None:
     """Rules of names beyond the single characters; ``row`` has a name that passed the validator."""
-    kind, name = row._meta.model_name, row.name
+    kind, name = MODELS_IN_WORDS.get(row._meta.model_name, row._meta.model_name), row.name
     if name != name.rstrip():
         problems["name"].append(f"“{name}” ends with a space, which nobody can see.")
     if name[:1].isdigit() and not digit_first:
         problems["name"].append(f"“{name}” starts with a digit; a {kind}'s name starts with a letter or _.")
     other = type(row)._default_manager.filter(name__iexact=name).exclude(pk=row.pk).first()
     if other is not None:
-        problems["name"].append(f"There is a {kind} “{other.name}” already; upper and lower case are the same.")
+        article = "an" if kind[0] in "aeiou" else "a"
+        problems["name"].append(f"There is {article} {kind} “{other.name}” already; upper and lower case are the same.")
 
 
 def check_unchanged(row: Any, old: Any, problems: Problems, names: Mapping[str, str]) -> None:

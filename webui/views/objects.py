@@ -13,7 +13,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.text import capfirst
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from webui import departures, details, queries
+from webui import deleting, departures, details, queries
 from webui.actions import eventtargets
 from webui.forms import BindMonitorForm, BindServiceForm, DisableForm, ErrorsFromActions, ObjectForm
 from webui.models import EventTarget, Monitor, Server, Service, VServer
@@ -200,7 +200,7 @@ def object_delete(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
             f"{capfirst(kind.singular)} {obj.name} was deleted.",
         )
         return redirect("list", kind) if done else redirect("detail", kind, pk)
-    context = {"kind": kind, "obj": obj, "consequences": details.consequences(kind.slug, pk)}
+    context = {"kind": kind, "obj": obj, "consequences": deleting.consequences(kind.slug, pk)}
     return render(request, "generic/confirm.html", context)
 
 

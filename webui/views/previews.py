@@ -11,10 +11,12 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from webui import preview
+from webui.actions import probing
 from webui.forms import BindMonitorForm, PreviewForm
 from webui.models import Monitor, Service, VServer
 from webui.rows import url_of
 from webui.tables import COLUMNS, Table
+from webui.views.change import actor_of
 from webui.views.kinds import KINDS
 from webui.views.objects import render_detail
 from webui.world import World, load_world
@@ -28,7 +30,7 @@ def of_service(request: HttpRequest, pk: int) -> HttpResponse:
     form = BindMonitorForm(request.POST, service=service)
     if not form.is_valid():
         return render_detail(request, KINDS["services"], pk, form, 422)
-    return _ask(request, "services", pk, form.cleaned_data["monitor"], form.cleaned_data["weight"])
+    return _ask(request, service, form.cleaned_data["monitor"], form.cleaned_data["weight"])
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -38,7 +40,7 @@ def of_vserver(request: HttpRequest, pk: int) -> HttpResponse:
     _allowed(request, "vservers")
     form = PreviewForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
-        return _ask(request, "vservers", pk, form.cleaned_data["monitor"], 1)
+        return _ask(request, vserver, form.cleaned_data["monitor"], 1)
     context = {"kind": KINDS["vservers"], "obj": vserver, "form": form}
     return render(request, "preview_ask.html", context, status=422 if request.method == "POST" else 200)
 
@@ -50,12 +52,12 @@ def _allowed(request: HttpRequest, slug: str) -> None:
         raise PermissionDenied(f"Your account may not change a {kind.singular}, so it previews no monitor of one.")
 
 
-def _ask(request: HttpRequest, scope: str, pk: int, monitor: Monitor, weight: int) -> HttpResponse:
+def _ask(request: HttpRequest, row: Service | VServer, monitor: Monitor, weight: int) -> HttpResponse:
     try:
-        token = preview.ask(load_world(), scope, pk, monitor, weight)
+        token = probing.preview_of(actor_of(request), load_world(), row, monitor, weight)
     except preview.NoPreviewError as error:
         messages.error(request, str(error))
-        return redirect("detail", scope, pk)
+        return redirect("detail", "services" if isinstance(row, Service) else "vservers", row.pk)
     return redirect("preview", token)
 
 
@@ -96,7 +98,7 @@ def _table(world: World, asked: preview.Preview) -> Table:
             "url": url_of("services", row["service"]),
             "vip": row["vip"],
             "address": row["address"],
-            "state": "UP" if row["passed"] else "DOWN",
+            "state": row["state"],
             "message": f"{row['message']} ({row['seconds'] * 1000:.1f} ms)",
         }
         for row in asked.results or []
