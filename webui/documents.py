@@ -124,9 +124,14 @@ def _label_cells(tokens: Sequence[Token]) -> None:
         elif token.type == "tr_open":
             column = 0
         elif token.type == "th_open":
-            token.attrSet("scope", "col")
             token.attrs.pop("style", None)
             labels.append(_text(inside))
+            if labels[-1]:
+                token.attrSet("scope", "col")
+            else:  # a heading without words is none
+                token.tag = "td"
+        elif token.type == "th_close" and not labels[-1]:
+            token.tag = "td"
         elif token.type == "td_open":
             token.attrs.pop("style", None)  # the console allows no styles in a page
             token.attrSet("data-label", labels[column] if column < len(labels) else "")

@@ -106,6 +106,7 @@ def test_cells_carry_their_column_for_narrow_screens_and_no_style() -> None:
     assert '<td data-label="one">1</td>' in html
     assert '<td data-label="two">2</td>' in html
     assert "style" not in html
+    assert "<td></td>\n<th scope" in documents.render("x", "| | two |\n|---|---|\n| 1 | 2 |\n").html
 
 
 def test_the_calculator_adds_what_a_proxy_carries() -> None:
