@@ -92,10 +92,10 @@ def rounds(loaded: Loaded) -> Iterator[Figure]:
         # A service goes down, and comes back
         down = frozenset() if number % 2 else frozenset({1 + 5 * number})
         changes.append(_round(reconciler, configurations.configuration(CHANGED, down=down)))
-    name = "one service's verdict → swapped ring, 1,000 vservers"
+    name = "whole round for one service's verdict, 1,000 vservers"
     spread = (min(changes) * 1e3, max(changes) * 1e3)
-    yield Figure("control plane", f"{name}, p50", "ms", median(changes) * 1e3, spread, Goal("≤", 20.0), _phases(loaded))
-    yield Figure("control plane", f"{name}, max", "ms", max(changes) * 1e3, None, Goal("≤", 20.0))
+    yield Figure("control plane", f"{name}, p50", "ms", median(changes) * 1e3, spread, raw=_phases(loaded))
+    yield Figure("control plane", f"{name}, max", "ms", max(changes) * 1e3)
     yield Figure(
         "control plane", "tick without news, p50", "ms", median(idle) * 1e3, (min(idle) * 1e3, max(idle) * 1e3)
     )
