@@ -175,6 +175,11 @@ def monitor_row(world: World, monitor: Monitor) -> MonitorRow:
         for health in world.health.values()
         if health.monitor_id == monitor.pk and health.state == State.DOWN
     }
+    return monitor_row_of(monitor, len(bound), len(failing))
+
+
+def monitor_row_of(monitor: Monitor, services: int, failing: int) -> MonitorRow:
+    """A monitor that checks this many services, of which so many fail."""
     return MonitorRow(
         key=str(monitor.pk),
         url=url_of("monitors", monitor.pk),
@@ -184,8 +189,8 @@ def monitor_row(world: World, monitor: Monitor) -> MonitorRow:
         monitor_type=monitor.monitor_type,
         timing=f"every {monitor.time_text('interval')}, {monitor.time_text('resp_timeout')} to answer, "
         f"DOWN after {monitor.retries}",
-        services=len(bound),
-        failing=len(failing),
+        services=services,
+        failing=failing,
     )
 
 

@@ -71,6 +71,7 @@ class Table:
     live: Literal["", "list", "patch"] = ""
     bind: BindForm | None = None
     with_actions: bool = field(default=False)
+    selectable: bool = False  # whether rows have a box to tick, of the form "bulk"
 
 
 TRAFFIC = (

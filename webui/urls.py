@@ -4,7 +4,7 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import URLPattern, URLResolver, path, register_converter
 
 from webui.forms import LoginForm
-from webui.views import bindings, flows, objects, pages, previews, probing
+from webui.views import bindings, bulk, errors, flows, lists, objects, pages, previews, probing
 from webui.views.kinds import KindConverter
 
 register_converter(KindConverter, "kind")
@@ -32,12 +32,20 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("previews/<str:token>/", previews.show, name="preview"),
     path("monitors/<int:pk>/probe/", probing.probe, name="probe"),
     path("monitors/<int:pk>/probe/<slug:ticket>/", probing.probe_result, name="probe-result"),
-    path("<kind:kind>/", objects.object_list, name="list"),
+    path("<kind:kind>/", lists.object_list, name="list"),
+    path("<kind:kind>/export.csv", lists.export, name="export"),
+    path("<kind:kind>/bulk/", bulk.ask, name="bulk"),
+    path("<kind:kind>/bulk/<uuid:token>/", bulk.result, name="bulk-result"),
     path("<kind:kind>/add/", objects.object_add, name="add"),
     path("<kind:kind>/<int:pk>/", objects.object_detail, name="detail"),
     path("<kind:kind>/<int:pk>/edit/", objects.object_edit, name="edit"),
+    path("<kind:kind>/<int:pk>/rename/", objects.object_rename, name="rename"),
     path("<kind:kind>/<int:pk>/delete/", objects.object_delete, name="delete"),
     path("<kind:kind>/<int:pk>/enable/", objects.object_enable, name="enable"),
     path("<kind:kind>/<int:pk>/disable-after/", objects.object_disable_after, name="disable-after"),
     path("<kind:kind>/<int:pk>/disable/", objects.object_disable, name="disable"),
 ]
+
+handler400 = errors.bad_request
+handler404 = errors.not_found
+handler500 = errors.server_error
