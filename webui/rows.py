@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
 
 from webui.choices import AdminState, State
 from webui.guards import GUARDS, last_moved
@@ -62,7 +63,12 @@ def iso(at: datetime | None) -> str | None:
 
 def url_of(kind: str, pk: int | None) -> str:
     """Address of the object's page; empty when the object is gone."""
-    return reverse("detail", args=[kind, pk]) if pk else ""
+    return f"{_list_url(kind, get_script_prefix())}{pk}/" if pk else ""
+
+
+@lru_cache(maxsize=64)
+def _list_url(kind: str, _prefix: str) -> str:
+    return reverse("list", args=[kind])  # of ten thousand objects it is the same
 
 
 def vserver_row(world: World, vserver: VServer) -> VServerRow:
