@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import redis
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.contrib.auth import get_user
@@ -21,6 +23,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from webui import live, queries
+from webui.narrow import Wish, wish_of
 from webui.payloads import CountersMessage, FlowsMessage, Overview, SnapshotMessage
 
 COALESCE_SECONDS = 0.5  # at most one snapshot in this time
@@ -28,6 +31,7 @@ REFRESH_SECONDS = 10.0  # a snapshot is sent this often when nothing happens
 SESSION_SECONDS = 5.0  # how long an answer to "still logged in?" is believed
 
 NOT_LOGGED_IN = 4401  # application code of RFC 6455, section 7.4.2, after HTTP's 401
+TRY_AGAIN = 1013  # IANA's registry of close codes
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +76,11 @@ _shared: WeakKeyDictionary[asyncio.AbstractEventLoop, SharedOverview] = WeakKeyD
 
 
 class LiveConsumer(AsyncJsonWebsocketConsumer):
-    """One browser. Whatever it sends is ignored: changes are made by forms."""
+    """One browser. Its query string, and later its messages, say what of the snapshot it wants (see ``narrow.py``).
+
+    Whatever else it sends is ignored: changes are made by forms. While Redis is away nobody would tell of changes, so
+    the connection ends with :data:`TRY_AGAIN`, as it does without the database, and the browser tries again.
+    """
 
     session_check = staticmethod(session_is_valid)
 
@@ -84,12 +92,34 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         self._changed_at = time.monotonic()
         self._session_checked_at = float("-inf")
         self._pump: asyncio.Task[None] | None = None
+        self._wish: Wish | None = None
+        self._accepted = False
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one browser; a Redis or a database that is away is no fault of this program."""
+        try:
+            await super().__call__(scope, receive, send)
+        except (redis.RedisError, Error) as error:
+            away = "Redis" if isinstance(error, redis.RedisError) else "the database"
+            log.warning("Live updates of one browser end, since %s is away; it will try again: %s", away, error)
+            if self._pump is not None:
+                self._pump.cancel()
+            with suppress(OSError):  # the browser has gone meanwhile
+                if not self._accepted:
+                    await send({"type": "websocket.accept"})  # or it would not be told the code
+                await send({"type": "websocket.close", "code": TRY_AGAIN})
+
+    async def accept(self, *args: Any, **kwargs: Any) -> None:
+        """Remember that it was done."""
+        await super().accept(*args, **kwargs)
+        self._accepted = True
 
     async def connect(self) -> None:
         """Refuse who is not logged in; otherwise join before reading, so that no change falls between the two."""
         if not await self._still_logged_in():
             await self.close(code=NOT_LOGGED_IN)
             return
+        self._wish = wish_of(self.scope.get("query_string", b"").decode("ascii", "replace"))
         await self.channel_layer.group_add(live.GROUP, self.channel_name)
         await self.accept()
         self._pump = asyncio.create_task(self._send_snapshots())
@@ -100,8 +130,12 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
             self._pump.cancel()
             await self.channel_layer.group_discard(live.GROUP, self.channel_name)
 
-    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
-        """Nothing is expected from the browser."""
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **_more: Any) -> None:
+        """Other rows are wanted; anything else is ignored."""
+        wish = wish_of(text_data or "") if bytes_data is None else None
+        if wish is not None:
+            self._wish = wish
+            self._changed.set()
 
     async def live_changed(self, _event: dict[str, Any]) -> None:
         """Rows changed: a fresh snapshot is due."""
@@ -110,6 +144,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
 
     async def live_counters(self, event: dict[str, Any]) -> None:
         """Counters are replaced every second, so they travel in the event itself."""
+        payload = event["payload"]
         await self._send(
             CountersMessage(
                 type="counters",
@@ -117,7 +152,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
                 now=timezone.now().isoformat(),
                 director=event["director"],
                 taken_at=event["taken_at"],
-                payload=event["payload"],
+                payload=payload if self._wish is None else self._wish.counters(payload),
             )
         )
 
@@ -128,7 +163,8 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
             self._changed.clear()
             try:
                 overview = await shared.read_since(self._changed_at)
-                await self._send(SnapshotMessage(type="snapshot", seq=0, **overview))
+                message = SnapshotMessage(type="snapshot", seq=0, problem_count=len(overview["problems"]), **overview)
+                await self._send(message if self._wish is None else self._wish.snapshot(message))
             except Error as error:
                 log.warning("A live snapshot could not be read, the next one is tried: %s", error)
             except Exception:
@@ -141,7 +177,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
             except TimeoutError:
                 self._changed_at = time.monotonic()
 
-    async def _send(self, message: SnapshotMessage | CountersMessage | FlowsMessage) -> None:
+    async def _send(self, message: SnapshotMessage | CountersMessage | FlowsMessage | dict[str, Any]) -> None:
         async with self._sending:
             if not await self._still_logged_in():
                 await self.close(code=NOT_LOGGED_IN)

@@ -264,6 +264,16 @@ class DisableForm(ErrorsFromActions, forms.Form):
         self.label_suffix = ""
 
 
+class RenameForm(ErrorsFromActions, forms.Form):
+    """Another name."""
+
+    name = forms.CharField(label="New name", max_length=127, strip=False)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
+
+
 class WeightForm(ErrorsFromActions, forms.Form):
     """A weight from 1 to 100."""
 

@@ -23,6 +23,7 @@ from webui.models.health import SHARDS
 
 KEY: Final = "halfpipe:checks:"  # and the number of the shard
 TIMEOUT: Final = 1.0  # seconds
+FEW: Final = 900  # rows that are asked for one by one
 KEPT: Final = 7 * 24 * 3600  # seconds after the last write; then nobody checks any more
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,8 @@ def last_checked(pks: Collection[int]) -> dict[int, datetime]:
             renewed=Subquery(lease.values("renewed_at")[:1])
         )
         # Thousands of numbers are more than SQLite takes in one query.
+        if len(missing) <= FEW:
+            rows = rows.filter(pk__in=missing)
         for pk, at, renewed in rows.values_list("pk", "checked_at", "renewed"):
             if pk in missing and at is not None:
                 found[pk] = max(at, renewed or at) if known is None else at

@@ -12,6 +12,9 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "packet-path": ("concepts", "packet-path"),
     "flows": ("concepts", "live-flows-and-drops"),
     "disable-after": ("concepts", "taking-a-service-or-a-server-out-of-service"),
+    "bulk": ("console", "changing-many-at-once"),
+    "bulk-result": ("console", "changing-many-at-once"),
+    "rename": ("console", "copies-and-names"),
     "statistics": ("metrics", ""),
     "director-statistics": ("metrics", ""),
     "probe": ("monitors", "probe-now"),
@@ -30,7 +33,7 @@ KINDS: dict[str, tuple[str, str]] = {
 WITHOUT = frozenset(
     {
         *("docs", "docs-page", "login", "logout", "healthz", "watch-flows", "send-test", "probe-result"),
-        *("metrics", "statistics-json", "director-statistics-json"),
+        *("metrics", "export", "statistics-json", "director-statistics-json"),
         *("bind-monitor", "unbind-monitor", "bind-service", "set-weight", "unbind-service", "enable", "disable"),
     }
 )

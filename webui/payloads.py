@@ -217,6 +217,7 @@ class SnapshotMessage(Overview):
 
     type: Literal["snapshot"]
     seq: int
+    problem_count: int  # also where the problems themselves are not wanted
 
 
 class CountersMessage(CountersRow):

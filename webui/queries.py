@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from ipaddress import ip_address
 from typing import Any
 
 from django.db import connection
@@ -27,7 +24,7 @@ from webui.problems import problems, worst_first
 from webui.rows import director_row, monitor_row, reason_rows, server_row, service_row, url_of, vserver_row
 from webui.templatetags.halfpipe import figure
 from webui.watch import alarm_problems
-from webui.world import World, load_world
+from webui.world import load_world
 
 LATEST = 12  # rows of "latest" tables
 # Made anew each minute; older ones would tell of another hour.
@@ -161,63 +158,6 @@ def spark_lines(now: datetime) -> dict[str, str]:
 def by_state(rows: list[Any]) -> list[Any]:
     """Problems first, then by name."""
     return sorted(rows, key=lambda row: (STATE_ORDER.get(row["state"], 9), row["name"].casefold()))
-
-
-@dataclass(frozen=True)
-class Listing:
-    """Rows of one kind of object, filtered and sorted, of ``total``."""
-
-    rows: list[dict[str, Any]]
-    total: int
-
-
-ROWS: dict[str, Callable[[World], list[Any]]] = {
-    "servers": lambda world: [server_row(world, row) for row in world.servers.values()],
-    "services": lambda world: [service_row(world, row) for row in world.services.values()],
-    "vservers": lambda world: [vserver_row(world, row) for row in world.vservers.values()],
-    "monitors": lambda world: [monitor_row(world, row) for row in world.monitors.values()],
-    "eventtargets": lambda _world: target_rows(),
-}
-
-
-def listing(kind: str, *, search: str = "", state: str = "", sort: str = "") -> Listing:
-    """Rows of a list page; twelve queries at most.
-
-    ``search``: every word must occur in some text of the row. ``sort``: a field, with ``-`` for descending.
-    """
-    rows = ROWS[kind](load_world())
-    total = len(rows)
-    for word in search.casefold().split():
-        rows = [row for row in rows if word in _searchable(row)]
-    if state:
-        rows = [row for row in rows if row["state"] == state]
-    name = sort.removeprefix("-")
-    if not name or not rows or name not in rows[0]:
-        return Listing(by_state(rows), total)
-    rows.sort(key=lambda row: _sort_key(row[name], row["name"]), reverse=sort.startswith("-"))
-    return Listing(rows, total)
-
-
-def _searchable(row: dict[str, Any]) -> str:
-    texts = (
-        str(value) for name, value in row.items() if name not in {"key", "url", "server_url"} and value is not None
-    )
-    return "\n".join(texts).casefold()
-
-
-def _sort_key(value: Any, name: str) -> tuple[Any, ...]:
-    """Numbers by size, states by urgency, addresses by octets, text without case; nothing comes first."""
-    if value is None:
-        return (0, 0, name)
-    if isinstance(value, int | float):
-        return (1, value, name)
-    if value in STATE_ORDER:
-        return (1, STATE_ORDER[value], name)
-    try:
-        address = ip_address(value)
-    except ValueError:
-        return (2, value.casefold(), name)
-    return (1, (address.version << 128) + int(address), name)
 
 
 def database_answers() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
 
 from webui.choices import AdminState, State
 from webui.guards import GUARDS, last_moved
@@ -62,7 +63,12 @@ def iso(at: datetime | None) -> str | None:
 
 def url_of(kind: str, pk: int | None) -> str:
     """Address of the object's page; empty when the object is gone."""
-    return reverse("detail", args=[kind, pk]) if pk else ""
+    return f"{_list_url(kind, get_script_prefix())}{pk}/" if pk else ""
+
+
+@lru_cache(maxsize=64)
+def _list_url(kind: str, _prefix: str) -> str:
+    return reverse("list", args=[kind])  # of ten thousand objects it is the same
 
 
 def vserver_row(world: World, vserver: VServer) -> VServerRow:
@@ -176,6 +182,11 @@ def monitor_row(world: World, monitor: Monitor) -> MonitorRow:
         for health in world.health.values()
         if health.monitor_id == monitor.pk and health.state == State.DOWN
     }
+    return monitor_row_of(monitor, len(bound), len(failing))
+
+
+def monitor_row_of(monitor: Monitor, services: int, failing: int) -> MonitorRow:
+    """A monitor that checks this many services, of which so many fail."""
     return MonitorRow(
         key=str(monitor.pk),
         url=url_of("monitors", monitor.pk),
@@ -185,8 +196,8 @@ def monitor_row(world: World, monitor: Monitor) -> MonitorRow:
         monitor_type=monitor.monitor_type,
         timing=f"every {monitor.time_text('interval')}, {monitor.time_text('resp_timeout')} to answer, "
         f"DOWN after {monitor.retries}",
-        services=len(bound),
-        failing=len(failing),
+        services=services,
+        failing=failing,
     )
 
 

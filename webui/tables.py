@@ -80,6 +80,7 @@ class Table:
     bind: BindForm | None = None
     with_actions: bool = field(default=False)
     more: Link | None = None
+    selectable: bool = False  # whether rows have a box to tick, of the form "bulk"
 
 
 TRAFFIC = (

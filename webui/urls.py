@@ -6,10 +6,13 @@ from django.urls import URLPattern, URLResolver, path, register_converter
 from webui.forms import LoginForm
 from webui.views import (
     bindings,
+    bulk,
     docs,
+    errors,
     explaining,
     exposition,
     flows,
+    lists,
     objects,
     pages,
     previews,
@@ -52,14 +55,22 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("previews/<str:token>/", previews.show, name="preview"),
     path("monitors/<int:pk>/probe/", probing.probe, name="probe"),
     path("monitors/<int:pk>/probe/<slug:ticket>/", probing.probe_result, name="probe-result"),
-    path("<kind:kind>/", objects.object_list, name="list"),
+    path("<kind:kind>/", lists.object_list, name="list"),
+    path("<kind:kind>/export.csv", lists.export, name="export"),
+    path("<kind:kind>/bulk/", bulk.ask, name="bulk"),
+    path("<kind:kind>/bulk/<uuid:token>/", bulk.result, name="bulk-result"),
     path("<kind:kind>/add/", objects.object_add, name="add"),
     path("<kind:kind>/<int:pk>/", objects.object_detail, name="detail"),
     path("<kind:kind>/<int:pk>/statistics/", statistics.of_object, name="statistics"),
     path("<kind:kind>/<int:pk>/statistics.json", statistics.of_object_json, name="statistics-json"),
     path("<kind:kind>/<int:pk>/edit/", objects.object_edit, name="edit"),
+    path("<kind:kind>/<int:pk>/rename/", objects.object_rename, name="rename"),
     path("<kind:kind>/<int:pk>/delete/", objects.object_delete, name="delete"),
     path("<kind:kind>/<int:pk>/enable/", objects.object_enable, name="enable"),
     path("<kind:kind>/<int:pk>/disable-after/", objects.object_disable_after, name="disable-after"),
     path("<kind:kind>/<int:pk>/disable/", objects.object_disable, name="disable"),
 ]
+
+handler400 = errors.bad_request
+handler404 = errors.not_found
+handler500 = errors.server_error

@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from django.core.exceptions import ObjectDoesNotExist
+from django.db.models import Model, QuerySet
 from django.utils import timezone
 
 from webui import freshness
@@ -30,6 +31,7 @@ from webui.models import (
     VServerServiceBinding,
 )
 from webui.payloads import STALE_AFTER_SECONDS, Rates
+from webui.scope import Scope
 from webui.stale import is_overdue
 
 LEAVING = frozenset({State.OUT_OF_SERVICE, State.GOING_OUT, State.DOWN_GOING_OUT})
@@ -202,34 +204,51 @@ def _total(counters: Iterable[dict[str, Any]], name: str) -> Any:
     return sum(values) if values else None
 
 
-def load_world() -> World:
+def load_world(scope: Scope | None = None) -> World:
     """Read the rows: eleven queries, however many rows there are; one more where a vserver may fail open.
 
-    What Redis knows of the checks is in them.
+    With a ``scope`` only what is in it: enough for the rows that it was made for. What Redis knows of the checks is in
+    them.
     """
     world = World(now=timezone.now())
-    world.servers = {server.pk: server for server in Server.objects.all()}
-    world.services = {service.pk: service for service in Service.objects.all()}
-    world.vservers = {vserver.pk: vserver for vserver in VServer.objects.all()}
-    world.backup_of = {pk: vserver.backup_vserver_id for pk, vserver in world.vservers.items()}
-    world.primaries = primaries(world.backup_of)
+    services, vservers = Service.objects.all(), VServer.objects.all()
+    if scope is not None:
+        services, vservers = services.filter(pk__in=scope.services), vservers.filter(pk__in=scope.vservers)
+    world.services = {service.pk: service for service in services}
+    world.servers = {server.pk: server for server in _within(Server.objects.all(), "services", scope)}
+    world.vservers = {vserver.pk: vserver for vserver in vservers}
+    backup_of = {pk: vserver.backup_vserver_id for pk, vserver in world.vservers.items()}
+    world.backup_of = {pk: backup if backup in world.vservers else None for pk, backup in backup_of.items()}
+    behind = primaries(backup_of if scope is None else scope.backup_of)
+    world.primaries = {pk: [one for one in found if one in world.vservers] for pk, found in behind.items()}
     world.monitors = {monitor.pk: monitor for monitor in Monitor.objects.all()}
     world.directors = list(DataplaneStatus.objects.order_by("director"))
     world.counters = list(DirectorCounters.objects.order_by("director"))
-    for path in ServerPath.objects.order_by("director"):
+    for path in _within(ServerPath.objects.order_by("director"), "server__services", scope):
         world.paths[path.server_id].append(path)
-    rows = list(HealthState.objects.select_related("target"))
+    rows = list(_within(HealthState.objects.select_related("target"), "service", scope))
     freshness.refresh(rows)
     for health in rows:
         world.health[health.service_id, health.target.vip, health.monitor_id] = health
     world.checked = last_checked([health.pk for health in world.health.values()])
     if any(vserver.fail_open for vserver in world.vservers.values()):
         world.fallen = fallen()
-    _link(world)
+    _link(world, scope)
     return world
 
 
-def _link(world: World) -> None:
+Found = TypeVar("Found", bound=Model)
+
+
+def _within(rows: QuerySet[Found], service: str, scope: Scope | None) -> QuerySet[Found]:
+    """Those of the scope's services; ``service`` is the look-up that leads there."""
+    if scope is None:
+        return rows
+    found = rows.filter(**{f"{service}__in": scope.services})
+    return found.distinct() if "services" in service else found
+
+
+def _link(world: World, scope: Scope | None) -> None:
     """Point rows at each other; a row that was deleted between two of the queries is left out."""
     for service in list(world.services.values()):
         if service.server_id in world.servers:
@@ -237,12 +256,13 @@ def _link(world: World) -> None:
             world.services_of[service.server_id].append(service)
         else:
             del world.services[service.pk]
-    for checked in ServiceMonitorBinding.objects.order_by("monitor__name"):
+    for checked in _within(ServiceMonitorBinding.objects.order_by("monitor__name"), "service", scope):
         if checked.service_id in world.services and checked.monitor_id in world.monitors:
             checked.service = world.services[checked.service_id]
             checked.monitor = world.monitors[checked.monitor_id]
             world.monitors_of[checked.service_id].append(checked)
-    for bound in VServerServiceBinding.objects.order_by("service__name", "vserver__name"):
+    bindings = VServerServiceBinding.objects.order_by("service__name", "vserver__name")
+    for bound in bindings if scope is None else bindings.filter(vserver__in=scope.owners):
         if bound.service_id in world.services and bound.vserver_id in world.vservers:
             bound.service = world.services[bound.service_id]
             bound.vserver = world.vservers[bound.vserver_id]

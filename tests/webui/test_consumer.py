@@ -31,7 +31,14 @@ class Browser:
     """The browser's end of a websocket; ``channels.testing`` would do, but its package imports daphne."""
 
     def __init__(self, headers: list[tuple[bytes, bytes]], path: str = "/ws/live/") -> None:
-        scope = {"type": "websocket", "path": path, "query_string": b"", "headers": headers, "subprotocols": []}
+        path, _mark, query = path.partition("?")
+        scope = {
+            "type": "websocket",
+            "path": path,
+            "query_string": query.encode(),
+            "headers": headers,
+            "subprotocols": [],
+        }
         communicator: Any = ApplicationCommunicator  # asgiref leaves it without types
         self.wire = communicator(application, scope)
 
@@ -67,8 +74,8 @@ def _browser(session: str = "", origin: bytes = b"http://127.0.0.1", path: str =
     return Browser(headers, path)
 
 
-async def _connected(make_user: Any = factories.outsider) -> Browser:
-    browser = _browser(await _session_of(make_user))
+async def _connected(make_user: Any = factories.outsider, query: str = "") -> Browser:
+    browser = _browser(await _session_of(make_user), path=f"/ws/live/?{query}")
     assert await browser.connect() == 0
     return browser
 

@@ -21,6 +21,7 @@ from webui.actions import monitors, services, vservers
 from webui.models import AuditEntry, HealthState, Monitor
 from webui.models.health import SHARDS
 from webui.models.sealed import CannotOpenError, opened, seal
+from webui.views.objects import Difference
 
 pytestmark = pytest.mark.django_db
 
@@ -339,7 +340,10 @@ def test_a_conflict_compares_parameters_and_shows_no_secret(owner: Client) -> No
     given = FORM | {"monitor_type": "FTP", "user_name": "ours", "password": "ours too", "version": "1"}
     answer = owner.post(reverse("edit", args=["monitors", monitor.pk]), given)
     assert answer.status_code == 409
-    assert answer.context["differences"] == [("User name", "theirs", "ours"), ("Password", "set", "another one")]
+    assert answer.context["differences"] == [
+        Difference("User name", "probe", "theirs", "ours", "both"),
+        Difference("Password", "set", "set", "another one", "you"),
+    ]
     assert "ours too" not in answer.content.decode()
     assert SECRET not in answer.content.decode()
 

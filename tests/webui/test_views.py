@@ -15,6 +15,7 @@ from webui.actions import servers
 from webui.middleware import POLICY
 from webui.models import AuditEntry, Monitor, Server, Service, VServer
 from webui.views.kinds import KINDS
+from webui.views.objects import Difference
 
 pytestmark = pytest.mark.django_db
 
@@ -300,7 +301,7 @@ def test_a_change_by_someone_else_meanwhile_is_shown_and_can_be_overruled(owner:
     given = SERVER | {"comment": "ours", "version": server.version}
     answer = owner.post(address, given)
     assert answer.status_code == 409
-    assert answer.context["differences"] == [("Comment", "theirs", "ours")]
+    assert answer.context["differences"] == [Difference("Comment", "–", "theirs", "ours", "both")]
     page = _page(answer)
     assert "member" in page
     assert 'value="ours"' in page
@@ -378,7 +379,7 @@ def test_a_list_is_searched_sorted_and_counted(owner: Client) -> None:
     for number in (1, 2, 3):
         factories.server(number)
     page = _page(owner.get("/servers/?q=server2"))
-    assert "1 of 3 servers" in page
+    assert "1 to 1 of 1 that match, of 3 servers" in page
     assert "Server1" not in page
     page = _page(owner.get("/servers/?sort=-name"))
     assert page.index("Server3") < page.index("Server1")

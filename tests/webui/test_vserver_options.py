@@ -10,11 +10,12 @@ from django.test import Client
 
 from tests import factories
 from tests.factories import SYSTEM
-from webui import deleting, details, queries
+from webui import consequences, details, queries
 from webui.actions import installation, services, vservers
 from webui.actions.base import Actor, PermissionRefused
 from webui.choices import TURNS, LbMethod, State
 from webui.models import AuditEntry, HealthState, Installation, ProbeTarget, VServer
+from webui.world import load_world
 
 pytestmark = pytest.mark.django_db
 
@@ -208,7 +209,9 @@ def test_a_backup_is_not_deleted_while_it_is_one() -> None:
     primary, backup = pair()
     with pytest.raises(ValidationError, match="“standby” is the backup of vserver_DSR"):
         vservers.delete(SYSTEM, backup)
-    assert deleting.consequences("vservers", backup.pk)[0].startswith("It is the backup of vserver_DSR.")
+    assert consequences.of_deleting(load_world(), "vservers", backup.pk)[0].startswith(
+        "It is the backup of vserver_DSR."
+    )
     vservers.delete(SYSTEM, primary)
     vservers.delete(SYSTEM, backup)
 

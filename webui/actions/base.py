@@ -181,17 +181,22 @@ def wanted_version(row: Configured, expected: int | None) -> None:
     """Raise :class:`ConflictError` unless ``row``, just reloaded, still has the version that the caller saw."""
     if expected is None or row.version == expected:
         return
-    changes = _changes_since(row, row.version - expected)
+    entries = _entries_since(row, row.version - expected)
+    changes = [_in_words(entry) for entry in entries]
     said = "; ".join(changes) or "by an unknown hand"
     msg = f"{kind_of(type(row))} “{row.name}” changed since you opened it: {said}. Look at it again, then repeat."
-    raise ConflictError(msg, current_version=row.version, changes=changes)
+    before: dict[str, Any] = {}
+    for entry in reversed(entries):
+        if entry.verb not in {AuditVerb.BIND, AuditVerb.UNBIND}:  # those name what was bound, not fields
+            before |= entry.before or {}
+    raise ConflictError(msg, current_version=row.version, changes=changes, before=before)
 
 
-def _changes_since(row: Configured, versions: int) -> list[str]:
-    """The last changes of a row in words, oldest first; one version is one revision, perhaps of several entries."""
+def _entries_since(row: Configured, versions: int) -> list[AuditEntry]:
+    """The last changes of a row, oldest first; one version is one revision, perhaps of several entries."""
     entries = AuditEntry.objects.filter(kind=kind_of(type(row)), object_id=row.pk, revision__isnull=False)
     revisions = list(entries.order_by("-revision").values_list("revision", flat=True).distinct()[: max(versions, 1)])
-    return [_in_words(entry) for entry in entries.filter(revision__in=revisions).order_by("pk")]
+    return list(entries.filter(revision__in=revisions).order_by("pk"))
 
 
 def touch(row: Configured) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from django.core.exceptions import PermissionDenied
 
 
@@ -17,10 +20,13 @@ class ConflictError(Exception):
     """The object changed since the caller read it.
 
     ``changes`` has one line for each change made meanwhile, naming who made it; ``current_version`` is what to send
-    after reading again.
+    after reading again; ``before`` has what the fields that were changed meanwhile had when the caller read them.
     """
 
-    def __init__(self, message: str, *, current_version: int, changes: list[str]) -> None:
+    def __init__(
+        self, message: str, *, current_version: int, changes: list[str], before: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(message)
         self.current_version = current_version
         self.changes = changes
+        self.before = dict(before or {})

@@ -23,12 +23,15 @@ export function count(value) {
   return String(value).replace(/\B(?=(\d{3})+$)/g, "\u202f");
 }
 
-const zone = document.querySelector('meta[name="time-zone"]')?.content;
-const clockFormat = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium", timeZone: zone });
-const dateFormat = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium", timeZone: zone });
+// Times are the reader's own, in the zone of this browser; beside them stands UTC, in which logs are written.
+const { timeZone: zone } = Intl.DateTimeFormat().resolvedOptions();
+const clockFormat = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
+const dateFormat = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
+const utcFormat = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium", timeZone: "UTC" });
 
 export const clock = (date) => clockFormat.format(date);
 export const absolute = (date) => dateFormat.format(date);
+export const bothZones = (date) => `${absolute(date)} ${zone} = ${utcFormat.format(date)} UTC`;
 
 // How long until something happens, down to the second: operators wait for it.
 export function until(seconds) {

@@ -8,6 +8,7 @@ const LONGEST_WAIT_MS = 15_000;
 const SILENCE_MS = 25_000; // a snapshot comes every 10 s; two missed ones mean a dead connection
 const STALE_AFTER_MS = 10_000;
 const NOT_LOGGED_IN = 4401;
+const TRY_AGAIN = 1013;
 const COUNTED = { vservers: "vservers", services: "services", reasons: "reasons" };
 
 const status = document.getElementById("live");
@@ -61,6 +62,29 @@ function showRows(source, rows) {
   }
 }
 
+// What of the snapshot this page shows, as webui/narrow.py reads it: all rows of a list, some of a table.
+function wish() {
+  const wanted = new Map();
+  for (const body of document.querySelectorAll("[data-list]")) wanted.set(body.dataset.list, null);
+  for (const body of document.querySelectorAll("[data-patch]")) {
+    const keys = wanted.has(body.dataset.patch) ? wanted.get(body.dataset.patch) : new Set();
+    if (keys === null) continue;
+    for (const element of body.querySelectorAll("[data-key]")) keys.add(element.dataset.key);
+    wanted.set(body.dataset.patch, keys);
+  }
+  wanted.delete("eventtargets"); // no part of the snapshot
+  const parts = [...wanted].filter(([, keys]) => keys === null || keys.size > 0);
+  return parts.map(([name, keys]) => `${name}=${keys ? [...keys].sort().join(",") : "*"}`).join("&") || "none=1";
+}
+
+let wished = "";
+function wishAnew() {
+  const wanted = wish();
+  if (wanted === wished || socket?.readyState !== WebSocket.OPEN) return;
+  wished = wanted;
+  socket.send(wanted);
+}
+
 function show() {
   if (!snapshot) return;
   for (const [source, rows] of Object.entries(snapshot)) {
@@ -68,19 +92,18 @@ function show() {
     const kind = COUNTED[source];
     showRows(source, kind ? rows.map((row) => ({ ...row, ...rates(kind, row.key) })) : rows);
   }
-  showProblems(snapshot.problems);
+  showProblems(snapshot.problem_count);
   tick(serverNow());
 }
 
 function showCounters() {
   if (!snapshot) return;
   for (const [source, kind] of Object.entries(COUNTED)) {
-    showRows(source, snapshot[source].map((row) => ({ key: row.key, ...rates(kind, row.key) })));
+    showRows(source, (snapshot[source] ?? []).map((row) => ({ key: row.key, ...rates(kind, row.key) })));
   }
 }
 
-function showProblems(problems) {
-  const number = problems.length;
+function showProblems(number) {
   document.title = number ? `(${number}) ${title.replace(/^\(\d+\) /, "")}` : title.replace(/^\(\d+\) /, "");
   const icon = document.querySelector('link[rel="icon"]');
   const wanted = number ? icon.dataset.problem : icon.dataset.well;
@@ -97,7 +120,7 @@ function takeCounters({ director, taken_at: takenAt, payload }) {
   const known = counters.get(director);
   if (!known || known.takenAt <= at) counters.set(director, { takenAt: at, payload });
   // Counters come every second, so they are a heartbeat as well.
-  const row = snapshot?.directors.find((one) => one.director === director);
+  const row = snapshot?.directors?.find((one) => one.director === director);
   if (row && Date.parse(row.heartbeat_at ?? 0) < at) row.heartbeat_at = takenAt;
 }
 
@@ -119,14 +142,14 @@ function receive(event) {
   } else if (message.type === "counters") {
     takeCounters(message);
     showCounters();
-    if (snapshot) showRows("directors", snapshot.directors);
+    if (snapshot?.directors) showRows("directors", snapshot.directors);
     tick(serverNow());
   }
 }
 
 // Parts of a page that the snapshot does not hold are asked for again, unless someone is working in them.
 function inUse(part) {
-  const changed = (control) => control.value !== control.defaultValue;
+  const changed = (control) => control.value !== control.defaultValue || control.checked !== control.defaultChecked;
   const chosen = (option) => option.selected && !option.defaultSelected && option.index > 0;
   return (
     part.contains(document.activeElement) ||
@@ -152,6 +175,7 @@ async function refreshParts() {
       }
     }
     show();
+    wishAnew();
   } catch (error) {
     console.warn("A part of the page could not be read again:", error);
   } finally {
@@ -174,7 +198,8 @@ async function lost(code) {
     say("off", "logged out – reload to log in");
     return;
   }
-  say("stale", `stale since ${clock(new Date(lastMessageAt))} – reconnecting`);
+  const why = code === TRY_AGAIN ? "Redis or the database is away, trying again" : "reconnecting";
+  say("stale", `stale since ${clock(new Date(lastMessageAt))} – ${why}`);
   // Jitter keeps the browsers of a whole company from coming back in the same instant.
   setTimeout(connect, wait * (0.5 + Math.random()));
   wait = Math.min(wait * 2, LONGEST_WAIT_MS);
@@ -185,7 +210,8 @@ function connect() {
   lastMessageAt = snapshot ? lastMessageAt : Date.now();
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
   const opened = Date.now();
-  const mine = new WebSocket(`${scheme}//${location.host}/ws/live/`);
+  wished = wish();
+  const mine = new WebSocket(`${scheme}//${location.host}/ws/live/?${wished}`);
   socket = mine;
   mine.addEventListener("message", receive);
   mine.addEventListener("close", (event) => {
@@ -207,6 +233,9 @@ if (status) {
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) refreshParts();
   });
-  document.addEventListener("htmx:afterSwap", show);
+  document.addEventListener("htmx:afterSwap", () => {
+    show();
+    wishAnew();
+  });
   addEventListener("pagehide", () => socket?.close());
 }

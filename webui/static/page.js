@@ -1,4 +1,4 @@
-// What small help a page needs: the cursor goes to the errors; "/" goes to the search box.
+// What small help a page needs: the cursor goes to the errors; "/" goes to the search box; boxes are ticked together.
 "use strict";
 
 document.getElementById("error-summary")?.focus();
@@ -13,3 +13,28 @@ document.addEventListener("keydown", (event) => {
     search.select();
   }
 });
+
+// Boxes of a list, which may be swapped for another one at any time.
+const boxes = () => [...document.querySelectorAll('input[type="checkbox"][form="bulk"]')];
+
+function countSelected() {
+  const all = document.querySelector("[data-select-all]");
+  const said = document.querySelector("[data-selected]");
+  if (!all || !said) return;
+  const number = boxes().filter((box) => box.checked).length;
+  all.closest("label").hidden = false;
+  all.checked = number > 0 && number === boxes().length;
+  all.indeterminate = number > 0 && !all.checked;
+  const text = `${number} selected`;
+  if (said.textContent !== text) said.textContent = text;
+}
+
+document.addEventListener("change", (event) => {
+  if (event.target.matches("[data-select-all]")) {
+    for (const box of boxes()) box.checked = event.target.checked;
+  }
+  countSelected();
+});
+document.addEventListener("htmx:afterSwap", countSelected);
+new MutationObserver(countSelected).observe(document.getElementById("main") ?? document.body, { childList: true, subtree: true });
+countSelected();

@@ -1,6 +1,6 @@
 // Rows into cells: the browser's side of templatetags/halfpipe.py and partials/table.html.
 
-import { absolute, age, clock, count, figure, NOTHING, until } from "./format.js";
+import { absolute, age, bothZones, clock, count, figure, NOTHING, until } from "./format.js";
 
 const STALE_AFTER_MS = 10_000; // as STALE_AFTER_SECONDS of webui/payloads.py
 
@@ -89,8 +89,12 @@ export function reconcile(body, rows) {
 export function tick(now) {
   for (const element of document.querySelectorAll("time[datetime]")) {
     const at = new Date(element.getAttribute("datetime"));
-    const full = absolute(at);
+    const full = bothZones(at);
     if (element.title !== full) element.title = full;
+    if (element.dataset.format === "moment") {
+      setText(element, absolute(at));
+      continue;
+    }
     const passed = now - at;
     if (element.dataset.format === "until") {
       setText(element, until(-passed / 1000));

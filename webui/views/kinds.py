@@ -19,7 +19,8 @@ from webui.monitor_form import MonitorForm
 class Kind:
     """``slug`` is the word in addresses and queries; ``actions`` has create, update, delete, enable and disable.
 
-    ``can_wait``: disabling takes a delay.
+    ``first`` says what to do when there is none yet. ``own``: fields that no two have alike. ``can_wait``: disabling
+    takes a delay.
     """
 
     slug: str
@@ -29,7 +30,8 @@ class Kind:
     model: type[Server] | type[Service] | type[VServer] | type[Monitor] | type[EventTarget]
     form: type[ObjectForm]
     actions: ModuleType
-    state_choices: tuple[str, ...]
+    first: str
+    own: tuple[str, ...]
     can_wait: bool = False
 
     def __str__(self) -> str:
@@ -39,10 +41,6 @@ class Kind:
         """Whether to offer an action; the action itself decides. ``verb``: add, change or delete."""
         return user.has_perm(f"webui.{verb}_{self.model._meta.model_name}")
 
-
-ADMIN_STATES = ("ENABLED", "DISABLED")
-STATES = ("DOWN", "UNKNOWN", "OUT OF SERVICE", "UP")
-SERVICE_STATES = (*STATES, "FAIL-OPEN", "GOING OUT OF SERVICE", "DOWN WHEN GOING OUT OF SERVICE")
 
 KINDS: dict[str, Kind] = {
     kind.slug: kind
@@ -55,7 +53,8 @@ KINDS: dict[str, Kind] = {
             VServer,
             VServerForm,
             vservers,
-            STATES,
+            "Add one with the VIP that clients shall connect to, then bind services to it on its page.",
+            ("address",),
         ),
         Kind(
             "services",
@@ -65,7 +64,8 @@ KINDS: dict[str, Kind] = {
             Service,
             ServiceForm,
             services,
-            SERVICE_STATES,
+            "Add the server first, then what it offers as a service.",
+            ("server", "hash_id"),
             can_wait=True,
         ),
         Kind(
@@ -76,7 +76,8 @@ KINDS: dict[str, Kind] = {
             Server,
             ServerForm,
             servers,
-            ADMIN_STATES,
+            "Add each machine by its own address; it carries the VIP on its loopback.",
+            ("address",),
             can_wait=True,
         ),
         Kind(
@@ -87,7 +88,8 @@ KINDS: dict[str, Kind] = {
             Monitor,
             MonitorForm,
             monitors,
-            ADMIN_STATES,
+            "Add one and bind it to services on their pages.",
+            (),
         ),
         Kind(
             "eventtargets",
@@ -97,7 +99,8 @@ KINDS: dict[str, Kind] = {
             EventTarget,
             EventTargetForm,
             eventtargets,
-            ("ENABLED", "ERROR", "DISABLED"),
+            "Add a syslog collector, recipients of e-mail or a webhook to be told what happens.",
+            (),
         ),
     )
 }

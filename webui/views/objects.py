@@ -1,11 +1,13 @@
-"""List, details and changes of servers, services, virtual servers and monitors: one set of pages for all."""
+"""Details and changes of servers, services, virtual servers and monitors: one set of pages for all."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import copy
+import itertools
+from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlencode
 
+from django import forms
 from django.contrib import messages
 from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
@@ -13,49 +15,17 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.text import capfirst
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from webui import deleting, departures, details, queries
-from webui.actions import eventtargets
-from webui.forms import BindMonitorForm, BindServiceForm, DisableForm, ErrorsFromActions, ObjectForm
+from webui import consequences, departures, details
+from webui.actions import eventtargets, renaming
+from webui.actions.errors import ConflictError
+from webui.forms import BindMonitorForm, BindServiceForm, DisableForm, ErrorsFromActions, ObjectForm, RenameForm
 from webui.models import EventTarget, Monitor, Server, Service, VServer
-from webui.tables import COLUMNS, BindForm, Table
+from webui.tables import BindForm, Table
+from webui.templatetags.halfpipe import NOTHING
 from webui.views import probing, statistics
 from webui.views.change import Outcome, actor_of, attempt, attempt_button
 from webui.views.kinds import Kind
-
-
-@require_safe
-def object_list(request: HttpRequest, kind: Kind) -> HttpResponse:
-    """All objects of a kind; ``?q=`` searches, ``?state=`` filters, ``?sort=`` sorts."""
-    asked = {name: request.GET.get(name, "").strip() for name in ("q", "state", "sort")}
-    if asked["state"] not in kind.state_choices:
-        asked["state"] = ""
-    found = queries.listing(kind.slug, search=asked["q"], state=asked["state"], sort=asked["sort"])
-    table = Table(kind.slug, kind.plural, COLUMNS[kind.slug], found.rows, _empty(kind, found.total), kind.slug, "patch")
-    headings = [
-        {"column": column, **_sort_link(column.name, asked), "first": not index}
-        for index, column in enumerate(table.columns)
-    ]
-    context = {
-        "kind": kind,
-        "table": table,
-        "headings": headings,
-        "asked": asked,
-        "shown": len(found.rows),
-        "total": found.total,
-        "may_add": kind.allows(request.user, "add"),
-    }
-    return render(request, "generic/list.html", context)
-
-
-def _empty(kind: Kind, total: int) -> str:
-    return f"No {kind.singular} matches." if total else f"No {kind.singular} yet."
-
-
-def _sort_link(name: str, asked: dict[str, str]) -> dict[str, str]:
-    """Where the heading leads, and what aria-sort says of it now."""
-    now = {name: "ascending", f"-{name}": "descending"}.get(asked["sort"], "")
-    wanted = asked | {"sort": f"-{name}" if now == "ascending" else name}
-    return {"href": "?" + urlencode({key: value for key, value in wanted.items() if value}), "sorted": now}
+from webui.world import load_world
 
 
 @require_safe
@@ -73,6 +43,7 @@ def render_detail(
     except ObjectDoesNotExist as error:
         raise Http404(f"There is no {kind.singular} with number {pk}; it may have been deleted.") from error
     may = {verb: kind.allows(request.user, verb) and not found.built_in for verb in ("change", "delete")}
+    may["add"] = kind.allows(request.user, "add")
     if not may["change"]:
         found = replace(found, tables=[replace(table, with_actions=False) for table in found.tables])
     elif (bind := _bind_form(kind, pk, form)) is not None:
@@ -127,14 +98,75 @@ def object_add(request: HttpRequest, kind: Kind) -> HttpResponse:
     """Make an object."""
     _offered(request, kind, "add")
     # Links such as “add a service of this server” choose values beforehand.
-    form = kind.form(request.POST) if request.method == "POST" else kind.form(initial=request.GET.dict())
+    like = _model(kind, request.GET.get("like", ""))
+    given = request.GET.dict() if like is None else copied(kind, like)
+    form = kind.form(request.POST) if request.method == "POST" else kind.form(initial=given)
     outcome = Outcome(status=422)
     if request.method == "POST" and form.is_valid():
         outcome = attempt(form, lambda: kind.actions.create(actor_of(request), form.values))
         if outcome.done:
             messages.success(request, f"{capfirst(kind.singular)} {outcome.result.name} was added.")
             return redirect("detail", kind, outcome.result.pk)
-    return _render_edit(request, kind, form, 200 if request.method != "POST" else outcome.status)
+    return _render_edit(request, kind, form, 200 if request.method != "POST" else outcome.status, like=like)
+
+
+def _model(kind: Kind, given: str) -> Any:
+    """The object to be copied, None when none is asked for. Raises Http404."""
+    if not given:
+        return None
+    if not given.isascii() or not given.isdecimal() or len(given) > 18:
+        raise Http404(f"“{given[:40]}” is no number of a {kind.singular}.")
+    found = kind.model._default_manager.filter(pk=int(given)).first()
+    if found is None:
+        raise Http404(f"There is no {kind.singular} with number {given}; it may have been deleted.")
+    return found
+
+
+def copied(kind: Kind, like: Any) -> dict[str, Any]:
+    """Values for the form of an object like another: a free name, and nothing that only one can have."""
+    form = kind.form(instance=like)
+    secrets = getattr(like, "kind", None)
+    left_out = {*kind.own, *(secrets.secrets if secrets is not None else ())}
+    values = {name: form.initial.get(name, field.initial) for name, field in form.fields.items()}
+    values = {name: value for name, value in values.items() if name not in left_out}
+    values["name"] = _free_name(kind, like.name)
+    return values
+
+
+def _free_name(kind: Kind, name: str) -> str:
+    """``web`` makes ``web_copy``, then ``web_copy2`` and so on."""
+    stem = f"{name[:110]}_copy"
+    taken = kind.model._default_manager.filter(name__istartswith=stem).values_list("name", flat=True)
+    known = {one.casefold() for one in taken}
+    candidates = (f"{stem}{number if number > 1 else ''}" for number in itertools.count(1))
+    return next(one for one in candidates if one.casefold() not in known)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def object_rename(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
+    """Give an object another name."""
+    _offered(request, kind, "change")
+    obj: Any = get_object_or_404(kind.model, pk=pk)
+    form = RenameForm(request.POST if request.method == "POST" else None, initial={"name": obj.name})
+    version, status, conflict = obj.version, 200, None
+    if request.method == "POST":
+        status = 422
+        if form.is_valid():
+            version = seen_version(request)
+            outcome = attempt(form, lambda: renaming.rename(actor_of(request), obj, form.cleaned_data["name"], version))
+            if outcome.done:
+                messages.success(request, f"{capfirst(kind.singular)} {obj.name} is {outcome.result.name} now.")
+                return redirect("detail", kind, pk)
+            status, conflict = outcome.status, outcome.conflict
+            version = conflict.current_version if conflict else version
+    context = {"kind": kind, "obj": obj, "form": form, "version": version, "conflict": conflict}
+    return render(request, "generic/rename.html", context, status=status)
+
+
+def seen_version(request: HttpRequest) -> int:
+    """The version that a form was made from; 0, which no object has, without one."""
+    seen = request.POST.get("version", "")
+    return int(seen) if seen.isascii() and seen.isdecimal() and len(seen) < 10 else 0
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -145,8 +177,7 @@ def object_edit(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
     if request.method != "POST":
         return _render_edit(request, kind, kind.form(instance=obj), 200, obj=obj, version=obj.version)
     form = kind.form(request.POST, instance=obj)
-    seen = request.POST.get("version", "")
-    version = int(seen) if seen.isascii() and seen.isdecimal() else 0
+    version = seen_version(request)
     outcome = Outcome(status=422)
     if form.is_valid():
         outcome = attempt(form, lambda: kind.actions.update(actor_of(request), obj, form.values, version))
@@ -167,25 +198,55 @@ def _offered(request: HttpRequest, kind: Kind, verb: str) -> None:
 
 def _render_edit(request: HttpRequest, kind: Kind, form: ObjectForm, status: int, **context: Any) -> HttpResponse:
     conflict = context.get("conflict")
-    context |= {"kind": kind, "form": form, "differences": _differences(form, context["obj"]) if conflict else []}
+    context |= {"kind": kind, "form": form}
+    context["differences"] = _differences(form, context["obj"], conflict) if conflict else []
     return render(request, "generic/edit.html", context, status=status)
 
 
-def _differences(form: ObjectForm, obj: Any) -> list[tuple[str, str, str]]:
-    """(label, value now, value of the form) of the fields that differ."""
-    typed = form.shown_values
-    pairs = [
-        (str(field.label), _in_words(form.shown(obj, name)), _in_words(typed[name]))
-        for name, field in form.fields.items()
-        if name in typed
-    ]
-    return [(label, now, value) for label, now, value in pairs if now != value]
+@dataclass(frozen=True)
+class Difference:
+    """A field whose value now is another than the form's; ``before``: what it was when the form was opened."""
+
+    label: str
+    before: str
+    now: str
+    typed: str
+    by: str
+
+
+def _differences(form: ObjectForm, obj: Any, conflict: ConflictError) -> list[Difference]:
+    """Fields that differ, and who changed them."""
+    found = []
+    typed, old = form.shown_values, _as_it_was(obj, conflict.before)
+    for name, field in form.fields.items():
+        if name not in typed or field.disabled:
+            continue
+        now, mine = _in_words(form.shown(obj, name)), _in_words(typed[name])
+        before = _in_words(form.shown(old, name))
+        if isinstance(field, forms.ModelChoiceField) and name in conflict.before:  # the audit knows its name
+            before = conflict.before[name].replace("None", NOTHING)
+        if now != mine:
+            by = "you" if now == before else "the other" if mine == before else "both"
+            found.append(Difference(str(field.label), before, now, mine, by))
+    return found
+
+
+def _as_it_was(obj: Any, before: dict[str, Any]) -> Any:
+    """A copy of an object, never saved, with these values of its plain fields and parameters."""
+    old = copy.copy(obj)
+    plain = {one.name for one in obj._meta.concrete_fields if not one.is_relation}
+    for name, value in before.items():
+        if name in plain:
+            setattr(old, name, value)
+        elif name in getattr(obj, "params", {}):
+            old.params = old.params | {name: value}
+    return old
 
 
 def _in_words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "–" if value in (None, "") else str(value)
+    return NOTHING if value in (None, "") else str(value)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -200,7 +261,7 @@ def object_delete(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
             f"{capfirst(kind.singular)} {obj.name} was deleted.",
         )
         return redirect("list", kind) if done else redirect("detail", kind, pk)
-    context = {"kind": kind, "obj": obj, "consequences": deleting.consequences(kind.slug, pk)}
+    context = {"kind": kind, "obj": obj, "consequences": consequences.of(load_world(), kind.slug, "delete", pk)}
     return render(request, "generic/confirm.html", context)
 
 

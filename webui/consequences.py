@@ -1,0 +1,147 @@
+"""What a change of an object would do, in sentences; ``gone`` are objects of its kind that go by the same change."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from django.core.exceptions import ObjectDoesNotExist
+
+from webui.backups import chain
+from webui.choices import AdminState
+from webui.effective import sessionless, takes_clients
+from webui.models import EventTarget, Service, VServer, VServerServiceBinding
+from webui.rows import endpoint
+from webui.world import World
+
+NO_TRAFFIC = "It is bound to no virtual server, so no traffic changes."
+
+
+def of(world: World, kind: str, deed: str, pk: int, gone: Collection[int] = ()) -> list[str]:
+    """What ``deed`` (enable, disable or delete) does to an object. Raises ObjectDoesNotExist."""
+    gone = frozenset(gone) | {pk}
+    if deed == "delete":
+        return of_deleting(world, kind, pk, gone)
+    row = rows_of(world, kind).get(pk)
+    if row is None:
+        raise ObjectDoesNotExist(f"No object {pk}.")
+    wanted = AdminState.ENABLED if deed == "enable" else AdminState.DISABLED
+    # Disabling at once ends a delay that runs.
+    if row.state == wanted and not (deed == "disable" and _leaves_later(row, world)):
+        return [f"It is {wanted.label} already: nothing changes."]
+    if getattr(row, "built_in", False):
+        return ["It is built in and cannot be changed or disabled: this is refused."]
+    return _of_enabling(world, kind, row) if deed == "enable" else _of_disabling(world, kind, row, gone)
+
+
+def rows_of(world: World, kind: str) -> dict[int, Any]:
+    """Objects of a kind by key; targets of events are read, as no world has them."""
+    if kind == "eventtargets":
+        return {row.pk: row for row in EventTarget.objects.all()}
+    found: dict[int, Any] = getattr(world, kind)
+    return found
+
+
+def of_deleting(world: World, kind: str, pk: int, gone: Collection[int] = ()) -> list[str]:
+    """What deleting an object does. Raises ObjectDoesNotExist."""
+    if kind == "eventtargets":
+        return ["It gets no further events. Those that wait to be sent are not sent."]
+    row = rows_of(world, kind).get(pk)
+    if row is None:
+        raise ObjectDoesNotExist(f"No object {pk}.")
+    if kind == "servers":
+        services = [one.name for one in world.services_of[pk]]
+        refused = f"It still has services: {', '.join(services)}. Delete them first."
+        return [refused] if services else ["It has no services, so no traffic changes."]
+    if kind == "monitors":
+        if row.built_in:
+            return ["It is built in and cannot be deleted: this is refused."]
+        bound = [one.service.name for rows in world.monitors_of.values() for one in rows if one.monitor_id == pk]
+        refused = f"It is bound to {', '.join(bound)}. Unbind it first."
+        return [refused] if bound else ["It is bound to no service, so no state changes."]
+    return _without_vserver(world, row, gone) if kind == "vservers" else _without_service(world, row, gone)
+
+
+def _without_vserver(world: World, vserver: VServer, gone: Collection[int]) -> list[str]:
+    names = [binding.service.name for binding in world.bindings_of_vserver[vserver.pk]]
+    told = [f"Clients of {endpoint(vserver.address, vserver.port)} get no answer any more, at once."]
+    if names:
+        told.append(f"Its services are unbound and stay: {', '.join(names)}.")
+    primaries = [
+        one.name for one in world.vservers.values() if one.backup_vserver_id == vserver.pk and one.pk not in gone
+    ]
+    if primaries:
+        return [f"It is the backup of {', '.join(primaries)}. Give them another or none first."]
+    return told
+
+
+def _left(world: World, binding: VServerServiceBinding, gone: Collection[int]) -> tuple[list[str], str]:
+    """Who serves a binding's vserver when the services in ``gone`` are no more: its own, or else of which backup."""
+    vserver = binding.vserver
+    keeps_no_flows = sessionless(vserver)
+    for pk in (vserver.pk, *chain(vserver.pk, world.backup_of)):
+        owner = world.vservers[pk]
+        names = [
+            bound.service.name
+            for bound in world.bindings_of_vserver[pk]
+            if bound.service_id not in gone
+            and owner.state == AdminState.ENABLED
+            and takes_clients(world.verdicts(vserver, owner)[bound.service_id], keeps_no_flows=keeps_no_flows)
+        ]
+        if names:
+            return names, "" if pk == vserver.pk else f" of its backup {owner.name}"
+    return [], ""
+
+
+def _without_service(world: World, service: Service, gone: Collection[int]) -> list[str]:
+    told = []
+    for binding in world.bindings_of_service[service.pk]:
+        others, whose = _left(world, binding, {*gone, service.pk})
+        move = f"its clients move to {', '.join(others)}{whose}"
+        after = move if others else "no service of it is UP then: clients get no answer"
+        told.append(f"It is unbound from {binding.vserver.name}; {after}.")
+    return told or [NO_TRAFFIC]
+
+
+def _leaves_later(row: Any, world: World) -> bool:
+    at = getattr(row, "out_of_service_at", None)
+    return (at is not None and at > world.now) or (at is None and getattr(row, "graceful", False))
+
+
+def _of_disabling(world: World, kind: str, row: Any, gone: Collection[int]) -> list[str]:
+    """At once."""
+    if kind == "vservers":
+        return [f"Clients of {endpoint(row.address, row.port)} get no answer any more, at once; its backup gets none."]
+    if kind == "monitors":
+        return [f"It checks nothing any more, and no longer counts for the {_bound(world, row)} it is bound to."]
+    if kind == "eventtargets":
+        return ["It gets no further events; what happens meanwhile is not kept for it."]
+    leaving = {one.pk for pk in gone for one in world.services_of[pk]} if kind == "servers" else set(gone)
+    told = []
+    for service in world.services_of[row.pk] if kind == "servers" else [row]:
+        for binding in world.bindings_of_service[service.pk]:
+            others, whose = _left(world, binding, leaving)
+            after = f"go to {', '.join(others)}{whose}" if others else "get no answer: no other service is UP"
+            told.append(f"{binding.vserver.name}: clients of {service.name} {after}, at once.")
+    return told or [NO_TRAFFIC]
+
+
+def _of_enabling(world: World, kind: str, row: Any) -> list[str]:
+    if kind == "vservers":
+        count = len(world.bindings_of_vserver[row.pk])
+        whom = f"those of its {count} services that are UP" if count else "nobody yet: no service is bound"
+        return [f"Directors take packets to {endpoint(row.address, row.port)} again, for {whom}."]
+    if kind == "monitors":
+        return [f"It checks the {_bound(world, row)} it is bound to again, and counts for their state."]
+    if kind == "eventtargets":
+        return ["It gets what happens from now on."]
+    if kind == "services" and row.server.state != AdminState.ENABLED:
+        return [f"Its server {row.server.name} is disabled, so it stays out of service."]
+    services = world.services_of[row.pk] if kind == "servers" else [row]
+    names = sorted({one.vserver.name for service in services for one in world.bindings_of_service[service.pk]})
+    return [f"It takes clients of {', '.join(names)} again while its checks succeed."] if names else [NO_TRAFFIC]
+
+
+def _bound(world: World, monitor: Any) -> str:
+    count = sum(one.monitor_id == monitor.pk for rows in world.monitors_of.values() for one in rows)
+    return "1 service" if count == 1 else f"{count} services"

@@ -1,0 +1,276 @@
+"""Rows of the list pages: searched, filtered, sorted and cut into pages by the database, where it knows what counts.
+
+States and traffic follow from many rows, so whoever sorts or filters by them has every row computed; else only those
+of the page are. Either way the number of queries is constant; tests pin it.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any, Final
+
+from django.db.models import Count, Model, Q, QuerySet
+from django.db.models.functions import Lower
+from django.utils import timezone
+
+from events.kinds import KINDS as TARGET_KINDS
+from monitors.registry import KINDS as MONITOR_KINDS
+from webui.asked import Asked
+from webui.choices import STATE_ORDER, AdminState, LbMethod, ServiceType, State
+from webui.event_rows import target_rows
+from webui.models import (
+    EventTarget,
+    HealthState,
+    Monitor,
+    Server,
+    ServerPath,
+    Service,
+    ServiceMonitorBinding,
+    VServer,
+)
+from webui.rows import monitor_row_of, server_row, service_row, vserver_row
+from webui.scope import scope_of_services, scope_of_vservers
+from webui.tables import COLUMNS
+from webui.world import World, load_world
+
+MOST_AT_ONCE: Final = 250  # rows for which only what belongs to them is read
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A choice above a list. ``lookup`` is the database's; empty: the computed row has the value under ``name``."""
+
+    name: str
+    label: str
+    choices: Mapping[str, str]
+    lookup: str = ""
+
+
+@dataclass(frozen=True)
+class ListOf:
+    """How objects of one kind are listed.
+
+    ``search``: look-ups in which words are searched. ``orders``: look-ups by column, for the database to sort by.
+    ``addresses``: an address, and perhaps a port, by column: sorted as numbers, not as text. ``rows`` makes the rows of
+    these keys, or of all for None, in any order.
+    """
+
+    model: type[Model]
+    search: tuple[str, ...]
+    filters: tuple[Filter, ...]
+    orders: Mapping[str, str]
+    addresses: Mapping[str, tuple[str, ...]]
+    rows: Callable[[Collection[int] | None], Rows]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Rows of a page, and of how many; ``total`` counts what no search or filter left out."""
+
+    rows: Rows
+    matched: int
+    total: int
+    page: int = 1
+    pages: int = 1
+
+
+def _server_rows(pks: Collection[int] | None) -> Rows:
+    """Three queries."""
+    world = World(now=timezone.now())
+    servers, services, paths = Server.objects.all(), Service.objects.all(), ServerPath.objects.order_by("director")
+    if pks is not None:
+        servers, services = servers.filter(pk__in=pks), services.filter(server__in=pks)
+        paths = paths.filter(server__in=pks)
+    for service in services:
+        world.services_of[service.server_id].append(service)
+    for path in paths:
+        world.paths[path.server_id].append(path)
+    return [dict(server_row(world, row)) for row in servers]
+
+
+def _service_rows(pks: Collection[int] | None) -> Rows:
+    """Fourteen queries at most."""
+    world = load_world(None if pks is None else scope_of_services(pks))
+    return [dict(service_row(world, row)) for pk, row in world.services.items() if pks is None or pk in pks]
+
+
+def _vserver_rows(pks: Collection[int] | None) -> Rows:
+    """Fourteen queries at most."""
+    world = load_world(None if pks is None else scope_of_vservers(pks))
+    return [dict(vserver_row(world, row)) for pk, row in world.vservers.items() if pks is None or pk in pks]
+
+
+def _monitor_rows(pks: Collection[int] | None) -> Rows:
+    """Three queries."""
+    bound = ServiceMonitorBinding.objects.order_by().values_list("monitor").annotate(Count("service"))
+    down = HealthState.objects.order_by().filter(state=State.DOWN).values_list("monitor")
+    services, failing = dict(bound), dict(down.annotate(Count("service", distinct=True)))
+    monitors = Monitor.objects.all() if pks is None else Monitor.objects.filter(pk__in=pks)
+    return [dict(monitor_row_of(row, services.get(row.pk, 0), failing.get(row.pk, 0))) for row in monitors]
+
+
+def _target_rows(pks: Collection[int] | None) -> Rows:
+    """Two queries; there are few targets."""
+    return [dict(row) for row in target_rows() if pks is None or int(row["key"]) in pks]
+
+
+STATES = {str(state): str(state) for state in (State.DOWN, State.UNKNOWN, State.OUT_OF_SERVICE, State.UP)}
+LEAVING = (State.FAIL_OPEN, State.GOING_OUT, State.DOWN_GOING_OUT)
+ADMIN = {str(state): str(state) for state in AdminState}
+TYPES = Filter("type", "Type", {str(one): str(one) for one in ServiceType}, "service_type")
+ADMIN_STATE = Filter("state", "State", ADMIN, "state")
+
+LISTS: Final[Mapping[str, ListOf]] = {
+    "vservers": ListOf(
+        VServer,
+        ("name", "address", "comment", "service_type", "lb_method"),
+        (
+            Filter("state", "State", STATES),
+            TYPES,
+            Filter("method", "Method", {str(one): str(one.label) for one in LbMethod}, "lb_method"),
+        ),
+        {"name": "name", "service_type": "service_type", "method": "lb_method"},
+        {"endpoint": ("address", "port")},
+        _vserver_rows,
+    ),
+    "services": ListOf(
+        Service,
+        ("name", "server__name", "server__address", "comment", "service_type"),
+        (Filter("state", "State", STATES | {str(one): str(one) for one in LEAVING}), TYPES),
+        {"name": "name", "server": "server__name", "service_type": "service_type"},
+        {"endpoint": ("server__address", "port")},
+        _service_rows,
+    ),
+    "servers": ListOf(
+        Server,
+        ("name", "address", "comment"),
+        (ADMIN_STATE,),
+        {"name": "name", "state": "state"},
+        {"address": ("address",)},
+        _server_rows,
+    ),
+    "monitors": ListOf(
+        Monitor,
+        ("name", "monitor_type"),
+        (ADMIN_STATE, Filter("type", "Type", {name: name for name in MONITOR_KINDS}, "monitor_type")),
+        {"name": "name", "state": "state", "monitor_type": "monitor_type"},
+        {},
+        _monitor_rows,
+    ),
+    "eventtargets": ListOf(
+        EventTarget,
+        ("name", "comment", "target_type", "params"),
+        (
+            Filter("state", "State", {one: one for one in ("ENABLED", "ERROR", "DISABLED")}),
+            Filter("type", "Type", {name: kind.label for name, kind in TARGET_KINDS.items()}, "target_type"),
+        ),
+        {"name": "name", "target_type": "target_type"},
+        {},
+        _target_rows,
+    ),
+}
+
+
+def choices_of(kind: str) -> dict[str, Mapping[str, str]]:
+    """Values of each filter of a kind, with their labels."""
+    return {one.name: one.choices for one in LISTS[kind].filters}
+
+
+def columns_of(kind: str) -> frozenset[str]:
+    """Columns that a list of the kind can be sorted by."""
+    return frozenset(column.name for column in COLUMNS[kind] if column.sortable)
+
+
+def listing(kind: str, asked: Asked) -> Listing:
+    """The rows of one page of a list; a page beyond the last is the last. Queries: those of the rows, and three."""
+    found = LISTS[kind]
+    total = found.model._default_manager.count()
+    rows = _computed(found, asked)
+    if rows is not None:
+        page, pages, part = _cut(len(rows), asked)
+        return Listing(rows[part], len(rows), total, page, pages)
+    matching = _matching(found, asked)
+    matched = matching.count()
+    page, pages, part = _cut(matched, asked)
+    return Listing(_in_order(found.rows, _keys(found, matching, asked)[part]), matched, total, page, pages)
+
+
+def everything(kind: str, asked: Asked) -> Rows:
+    """The rows of all pages of a list."""
+    found = LISTS[kind]
+    rows = _computed(found, asked)
+    return rows if rows is not None else _in_order(found.rows, list(_keys(found, _matching(found, asked), asked)))
+
+
+def _cut(matched: int, asked: Asked) -> tuple[int, int, slice]:
+    """The page that can be shown, of how many, and its part of the rows."""
+    pages = max(1, -(-matched // asked.per))
+    page = min(asked.page, pages)
+    return page, pages, slice((page - 1) * asked.per, page * asked.per)
+
+
+def _matching(found: ListOf, asked: Asked) -> QuerySet[Any]:
+    """Objects in which each word is found, and that pass the filters that the database knows."""
+    rows = found.model._default_manager.order_by()
+    for word in asked.q.split():
+        somewhere = [Q(**{f"{name}__icontains": word}) for name in found.search]
+        rows = rows.filter(functools.reduce(operator.or_, somewhere))
+    known = {one.lookup: asked.filters[one.name] for one in found.filters if one.lookup and one.name in asked.filters}
+    return rows.filter(**known)
+
+
+def _keys(found: ListOf, matching: QuerySet[Any], asked: Asked) -> Any:
+    """Primary keys in the order asked for: a list, or a query to be cut."""
+    if asked.column in found.addresses:
+        fields = ("pk", "name", *found.addresses[asked.column])
+        rows = sorted(matching.values_list(*fields), key=_address_key, reverse=asked.descending)
+        return [row[0] for row in rows]
+    order = Lower(found.orders[asked.column or "name"])
+    return matching.order_by(order.desc() if asked.descending else order, Lower("name"), "pk").values_list(
+        "pk", flat=True
+    )
+
+
+def _address_key(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    _pk, name, address, *port = row
+    found = ip_address(address)
+    return (found.version, int(found), *port, name.casefold())
+
+
+def _in_order(make: Callable[[Collection[int] | None], Rows], keys: Any) -> Rows:
+    """The rows of these keys; one that was deleted meanwhile is left out."""
+    wanted = list(keys)
+    rows = {int(row["key"]): row for row in make(frozenset(wanted) if len(wanted) <= MOST_AT_ONCE else None)}
+    return [rows[pk] for pk in wanted if pk in rows]
+
+
+def _computed(found: ListOf, asked: Asked) -> Rows | None:
+    """All matching rows, where a filter or the order is of something computed; else None."""
+    filters = [one for one in found.filters if not one.lookup and one.name in asked.filters]
+    in_database = asked.column in {"", *found.orders, *found.addresses}
+    if in_database and not filters:
+        return None
+    keys = _keys(found, _matching(found, asked), asked if in_database else Asked())
+    rows = _in_order(found.rows, keys)
+    for one in filters:
+        rows = [row for row in rows if row[one.name] == asked.filters[one.name]]
+    if not in_database:
+        rows.sort(key=lambda row: sort_key(row[asked.column]), reverse=asked.descending)
+    return rows
+
+
+def sort_key(value: Any) -> tuple[Any, ...]:
+    """Numbers by size, states by urgency, text without case; nothing comes first."""
+    if value is None:
+        return (0, 0)
+    if isinstance(value, int | float):
+        return (1, value)
+    if value in STATE_ORDER:
+        return (1, STATE_ORDER[value])
+    return (2, value.casefold())
