@@ -64,7 +64,7 @@ def of_deleting(world: World, kind: str, pk: int, gone: Collection[int] = ()) ->
 
 def _without_vserver(world: World, vserver: VServer, gone: Collection[int]) -> list[str]:
     names = [binding.service.name for binding in world.bindings_of_vserver[vserver.pk]]
-    told = [f"Clients of {endpoint(vserver.address, vserver.port)} get no answer any more, at once."]
+    told = [f"Clients of {endpoint(vserver.address, vserver.port, vserver.port_end)} get no answer any more, at once."]
     if names:
         told.append(f"Its services are unbound and stay: {', '.join(names)}.")
     primaries = [
@@ -111,7 +111,8 @@ def _leaves_later(row: Any, world: World) -> bool:
 def _of_disabling(world: World, kind: str, row: Any, gone: Collection[int]) -> list[str]:
     """At once."""
     if kind == "vservers":
-        return [f"Clients of {endpoint(row.address, row.port)} get no answer any more, at once; its backup gets none."]
+        whose = f"Clients of {endpoint(row.address, row.port, row.port_end)}"
+        return [f"{whose} get no answer any more, at once; its backup gets none of them."]
     if kind == "monitors":
         return [f"It checks nothing any more, and no longer counts for the {_bound(world, row)} it is bound to."]
     if kind == "eventtargets":
@@ -130,7 +131,7 @@ def _of_enabling(world: World, kind: str, row: Any) -> list[str]:
     if kind == "vservers":
         count = len(world.bindings_of_vserver[row.pk])
         whom = f"those of its {count} services that are UP" if count else "nobody yet: no service is bound"
-        return [f"Directors take packets to {endpoint(row.address, row.port)} again, for {whom}."]
+        return [f"Directors take packets to {endpoint(row.address, row.port, row.port_end)} again, for {whom}."]
     if kind == "monitors":
         return [f"It checks the {_bound(world, row)} it is bound to again, and counts for their state."]
     if kind == "eventtargets":

@@ -165,7 +165,7 @@ LISTS: Final[Mapping[str, ListOf]] = {
     ),
     "eventtargets": ListOf(
         EventTarget,
-        ("name", "comment", "target_type", "params"),
+        ("name", "comment", "target_type", "params__host"),  # a webhook's address may hold a key
         (
             Filter("state", "State", {one: one for one in ("ENABLED", "ERROR", "DISABLED")}),
             Filter("type", "Type", {name: kind.label for name, kind in TARGET_KINDS.items()}, "target_type"),

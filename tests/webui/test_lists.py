@@ -94,6 +94,14 @@ def test_a_service_is_found_by_its_server() -> None:
     assert _names("services", "q=10.77.0.12") == ["web2"]
 
 
+def test_a_target_is_found_by_its_host_and_not_by_a_key_in_its_address() -> None:
+    eventtargets.create(factories.SYSTEM, {"name": "log", "target_type": "SYSLOG", "host": "collector.example"})
+    hook = {"name": "hook", "target_type": "WEBHOOK", "url": "https://hook.example/?token=s3cret"}
+    eventtargets.create(factories.SYSTEM, hook)
+    assert _names("eventtargets", "q=COLLECTOR") == ["log"]
+    assert _names("eventtargets", "q=s3cret") == []
+
+
 def test_addresses_are_sorted_as_numbers() -> None:
     for number, address in enumerate(("10.77.0.9", "10.77.0.100", "fd77::1", "10.77.0.20")):
         factories.server(number, address=address)

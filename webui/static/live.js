@@ -9,6 +9,7 @@ const SILENCE_MS = 25_000; // a snapshot comes every 10 s; two missed ones mean 
 const STALE_AFTER_MS = 10_000;
 const NOT_LOGGED_IN = 4401;
 const TRY_AGAIN = 1013;
+const MOST_KEYS = 300;
 const COUNTED = { vservers: "vservers", services: "services", reasons: "reasons" };
 
 const status = document.getElementById("live");
@@ -70,9 +71,12 @@ function wish() {
     const keys = wanted.has(body.dataset.patch) ? wanted.get(body.dataset.patch) : new Set();
     if (keys === null) continue;
     for (const element of body.querySelectorAll("[data-key]")) keys.add(element.dataset.key);
+    for (const element of body.querySelectorAll("[data-sum]")) element.dataset.sum.split(" ").forEach((key) => keys.add(key));
     wanted.set(body.dataset.patch, keys);
   }
   wanted.delete("eventtargets"); // no part of the snapshot
+  // An address must not grow beyond what servers take; whoever shows so much gets all.
+  for (const [name, keys] of wanted) if (keys?.size > MOST_KEYS) wanted.set(name, null);
   const parts = [...wanted].filter(([, keys]) => keys === null || keys.size > 0);
   return parts.map(([name, keys]) => `${name}=${keys ? [...keys].sort().join(",") : "*"}`).join("&") || "none=1";
 }
