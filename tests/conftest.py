@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from hypothesis import HealthCheck
+from hypothesis import settings as profiles
 
 from tests.monitors.kinds.places import public_folder
 from tests.redis_server import RedisServer
@@ -17,6 +19,9 @@ def pytest_configure() -> None:
     settings.SECRET_KEY = "only-for-tests-and-never-written-to-a-file"
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     settings.REDIS_URL = "redis://127.0.0.1:1/0"  # nobody listens on port 1: a forgotten patch shows
+    # How long an example takes depends on what else the machine does: no test may fail by that.
+    profiles.register_profile("halfpipe", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    profiles.load_profile("halfpipe")
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 

@@ -94,9 +94,13 @@ def test_a_service_is_found_by_its_server() -> None:
     assert _names("services", "q=10.77.0.12") == ["web2"]
 
 
+SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+
+
 def test_a_target_is_found_by_its_host_and_not_by_a_key_in_its_address() -> None:
     eventtargets.create(factories.SYSTEM, {"name": "log", "target_type": "SYSLOG", "host": "collector.example"})
-    hook = {"name": "hook", "target_type": "WEBHOOK", "url": "https://hook.example/?token=s3cret"}
+    given = {"name": "hook", "target_type": "WEBHOOK"}
+    hook = given | {"url": "https://hook.example/?token=s3cret", "signing_secret": SECRET}
     eventtargets.create(factories.SYSTEM, hook)
     assert _names("eventtargets", "q=COLLECTOR") == ["log"]
     assert _names("eventtargets", "q=s3cret") == []
