@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -100,7 +101,16 @@ def postgresql_in(folder: Path, authority: Authority, at: Place = HERE) -> Itera
     options += " max_connections=20 shared_buffers=8MB"
     flags = [flag for option in options.split() for flag in ("-c", option)]
     with process([*as_user, str(programs / "postgres"), "-D", str(data), *flags], port, at=at):
+        _wait_until_ready(data / "postmaster.pid")
         yield port
+
+
+def _wait_until_ready(state: Path) -> None:
+    """It listens before it takes anybody: the last line of this file tells when it does (pidfile.h)."""
+    deadline = time.monotonic() + 60
+    while state.read_text().splitlines()[7:8] != ["ready   "]:
+        assert time.monotonic() < deadline, state.read_text()
+        time.sleep(0.02)
 
 
 def ask(port: int, timeout: float = 3, **given: Any) -> ProbeResult:
