@@ -10,7 +10,7 @@ from events.kind import TargetKind
 from events.kinds import KINDS
 from webui.choices import AdminState
 from webui.models.fields import Problems, Timestamped, check_name, check_unchanged, object_name_validator
-from webui.models.sealed import CannotOpenError, SealedField, opened
+from webui.models.sealed import CannotOpenError, SealedField, names_of, opened
 
 
 class EventTarget(Timestamped):
@@ -55,10 +55,7 @@ class EventTarget(Timestamped):
     @property
     def secret_names(self) -> frozenset[str]:
         """Names of the secrets that are set; none when they cannot be decrypted any more."""
-        try:
-            return frozenset(opened(self.secrets))
-        except CannotOpenError:
-            return frozenset()
+        return names_of(self.secrets)
 
     def clean(self) -> None:
         """Rules of the name, the kind and its parameters."""

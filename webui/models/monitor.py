@@ -15,7 +15,7 @@ from monitors.registry import KINDS
 from webui.choices import UNIT_SECONDS, UNIT_SYMBOL, AdminState, TimeUnit
 from webui.models.fields import Problems, Timestamped, check_name, check_unchanged, object_name_validator
 from webui.models.reasons import MONITOR_TYPES
-from webui.models.sealed import CannotOpenError, SealedField, opened
+from webui.models.sealed import CannotOpenError, SealedField, names_of, opened
 
 LONGEST_INTERVAL: Final = 20940.0  # seconds; NetScaler's
 LONGEST: Final = 20939.0  # of the other times
@@ -135,10 +135,7 @@ class Monitor(Timestamped):
     @property
     def secret_names(self) -> frozenset[str]:
         """Names of the secrets that are set; none when they cannot be decrypted any more."""
-        try:
-            return frozenset(opened(self.secrets))
-        except CannotOpenError:
-            return frozenset()
+        return names_of(self.secrets)
 
     def clean(self) -> None:
         """Rules of the name, the timing, the kind and its parameters."""

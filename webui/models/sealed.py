@@ -51,6 +51,14 @@ def opened(token: str) -> dict[str, str]:
     return found
 
 
+def names_of(token: str) -> frozenset[str]:
+    """Names of the secrets that are set; none when they cannot be decrypted any more."""
+    try:
+        return frozenset(opened(token))
+    except CannotOpenError:
+        return frozenset()
+
+
 def _keys() -> MultiFernet:
     return _fernets((settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS))
 

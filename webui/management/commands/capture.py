@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,11 +19,12 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from dataplane.capture import Capture, Limits, Selector, Summary, packet_filter, sources
-from dataplane.kernel.capture import Detour, Stop, Tap, detour, read_interfaces, run
+from dataplane.kernel.capture import Detour, Tap, detour, read_interfaces, run
 from dataplane.pcapng import Writer
 from dataplane.ports import Interface
 from dataplane.tables import VServerKey
 from webui.choices import PROTOCOL_NUMBER, AdminState
+from webui.management.stopping import stopped_by_signals
 from webui.models import VServer
 
 _DEFAULT = Limits()
@@ -98,7 +98,7 @@ def _capture(  # noqa: PLR0913 - from where, which, how much and where to
     writer = Writer(file, sources(interfaces), snaplen=limits.snaplen, application="Halfpipe capture")
     own = [entry.ip for item in interfaces for entry in item.addresses]
     capture = Capture(writer, selector, interfaces=interfaces, limits=limits, own=own)
-    with _signals() as stop:
+    with stopped_by_signals() as stop:
         ended_by = run(tap, capture, limits, stop, around)
     return _text(capture.summary, ended_by)
 
@@ -166,19 +166,3 @@ def _open(out: str, vserver: str) -> Iterator[tuple[BinaryIO, str]]:
     path.touch(0o600, exist_ok=False)
     with path.open("wb") as file:
         yield file, str(path)
-
-
-@contextmanager
-def _signals() -> Iterator[Stop]:
-    """SIGINT and SIGTERM ask the capture to end."""
-    stop = Stop()
-
-    def ask(_signal: int, _frame: object) -> None:
-        stop.asked = True
-
-    former = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)

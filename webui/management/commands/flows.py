@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from difflib import get_close_matches
 from ipaddress import ip_address
 from typing import Any
@@ -17,10 +14,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from dataplane.flow_view import Names, flow_line, flow_row
-from dataplane.kernel.capture import Stop
 from dataplane.kernel.events import open_listener
 from dataplane.tables import SampleKind, Sampling
 from dataplane.watch import names as flow_names
+from webui.management.stopping import stopped_by_signals
 from webui.models import VServer
 
 _POLL_SECONDS = 0.2
@@ -51,7 +48,7 @@ class Command(BaseCommand):
         if os.geteuid():
             raise CommandError("flows reads the forwarder's maps, which needs root: try sudo.")
         try:
-            with open_listener(settings.PIN_DIR) as listener, _signals() as stop:
+            with open_listener(settings.PIN_DIR) as listener, stopped_by_signals() as stop:
                 started = renewed = time.monotonic()
                 listener.listen(wish)
                 names = _names()
@@ -109,19 +106,3 @@ def _names() -> Names:
         return flow_names()
     except db.Error:
         return Names()
-
-
-@contextmanager
-def _signals() -> Iterator[Stop]:
-    """SIGINT and SIGTERM ask to end."""
-    stop = Stop()
-
-    def ask(_signal: int, _frame: object) -> None:
-        stop.asked = True
-
-    former = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
