@@ -9,8 +9,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webui.settings")
 
 django_application = get_asgi_application()
 
-from events import standby  # noqa: E402 - as below
 from webui import routing  # noqa: E402 - the consumer's models need the loaded apps
+from webui.events import standby  # noqa: E402 - as below
 
 application = ProtocolTypeRouter(
     {"http": django_application, "websocket": routing.websocket, "lifespan": standby.lifespan}

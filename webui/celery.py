@@ -10,4 +10,10 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webui.settings")
 
 app = Celery("halfpipe")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.conf.imports = ("monitors.tasks", "monitors.trying", "monitors.preview", "events.tasks", "metrics.tasks")
+app.conf.imports = (
+    "monitors.tasks",
+    "monitors.trying",
+    "monitors.preview",
+    "webui.events.tasks",
+    "webui.metrics.tasks",
+)

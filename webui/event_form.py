@@ -6,8 +6,8 @@ from typing import Any
 
 from django import forms
 
-from events.kind import TargetKind
-from events.kinds import KINDS
+from webui.events.kind import TargetKind
+from webui.events.kinds import KINDS
 from webui.forms import CHOOSE, ObjectForm
 from webui.models import EventTarget
 from webui.monitor_form import REMOVE, field_of

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from events.kinds import KINDS as TARGETS
-from events.webhook import without_query
 from monitors.registry import KINDS
+from webui.events.kinds import KINDS as TARGETS
+from webui.events.webhook import without_query
 from webui.models import EventTarget, Monitor, Server, Service, VServer
 from webui.models.fields import port_text
 from webui.models.monitor import TIMES

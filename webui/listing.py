@@ -17,11 +17,11 @@ from django.db.models import Count, Model, Q, QuerySet
 from django.db.models.functions import Lower
 from django.utils import timezone
 
-from events.kinds import KINDS as TARGET_KINDS
 from monitors.registry import KINDS as MONITOR_KINDS
 from webui.asked import Asked
 from webui.choices import STATE_ORDER, AdminState, LbMethod, ServiceType, State
 from webui.event_rows import target_rows
+from webui.events.kinds import KINDS as TARGET_KINDS
 from webui.models import (
     EventTarget,
     HealthState,

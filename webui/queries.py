@@ -7,9 +7,9 @@ from typing import Any
 
 from django.db import connection
 
-from events.webhook import without_query
 from webui.choices import PROBED, STATE_ORDER, AuditVerb
 from webui.event_rows import target_problems, target_rows
+from webui.events.webhook import without_query
 from webui.guards import guard_problems
 from webui.models import AuditEntry, DirectorEvent, HealthTransition, Service, Sparklines
 from webui.models.fields import MODELS_IN_WORDS

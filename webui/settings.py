@@ -198,10 +198,10 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BEAT_SCHEDULE = {
     # A tick that could not be delivered in time is worthless: the next one does its work.
     "sweep": {"task": "monitors.tasks.sweep", "schedule": 1.0, "options": {"expires": 2}},
-    "events": {"task": "events.tasks.deliver", "schedule": 1.0, "options": {"expires": 2}},
+    "events": {"task": "webui.events.tasks.deliver", "schedule": 1.0, "options": {"expires": 2}},
     # The console looks too, and more often: this is for a machine without one.
-    "watch": {"task": "events.tasks.watch", "schedule": 30.0, "options": {"expires": 30}},
-    "metrics": {"task": "metrics.tasks.keep", "schedule": 10.0, "options": {"expires": 10}},
+    "watch": {"task": "webui.events.tasks.watch", "schedule": 30.0, "options": {"expires": 30}},
+    "metrics": {"task": "webui.metrics.tasks.keep", "schedule": 10.0, "options": {"expires": 10}},
 }
 
 METRICS_TOKEN: str = _metrics_token(_env["HALFPIPE_METRICS_TOKEN_FILE"])

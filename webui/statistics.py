@@ -9,16 +9,16 @@ from urllib.parse import urlencode
 
 from django.utils import timezone
 
-from metrics import chart, read
-from metrics.read import DEFAULT, SPANS, History, Span
-from metrics.series import REASONS, SERVICES, VSERVERS, Rate
+from webui.metrics import chart, read
+from webui.metrics.read import DEFAULT, SPANS, History, Span
+from webui.metrics.series import REASONS, SERVICES, VSERVERS, Rate
 from webui.rows import REASON_WORDS
 from webui.templatetags.halfpipe import absolute, figure
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One figure of :class:`metrics.series.Rate` that has a chart; ``peak`` names the one that is drawn fainter."""
+    """One figure of :class:`webui.metrics.series.Rate` with a chart; ``peak`` names the one that is drawn fainter."""
 
     name: str
     label: str

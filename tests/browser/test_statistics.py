@@ -10,12 +10,12 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
 
-from metrics import series, store
-from metrics.series import Point
 from tests.browser import seed
 from tests.browser.conftest import SCREENSHOTS, Apply, log_in
 from tests.browser.test_console import AXE
 from webui import live
+from webui.metrics import series, store
+from webui.metrics.series import Point
 from webui.models import MetricCursor, Service, Sparklines, VServer
 
 pytestmark = pytest.mark.browser

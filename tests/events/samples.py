@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from events.message import ERROR, Event
+from webui.events.message import ERROR, Event
 
 AT = datetime(2026, 11, 23, 12, 0, 1, 234567, tzinfo=UTC)
 

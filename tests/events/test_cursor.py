@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.cursor import LONGEST_BACK_OFF, MOST_REMEMBERED, SETTLED, Cursor, back_off
+from webui.events.cursor import LONGEST_BACK_OFF, MOST_REMEMBERED, SETTLED, Cursor, back_off
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

@@ -16,10 +16,10 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
 
-from events.kind import DeliveryError
-from events.mail import KIND, Parameters, send
 from tests.events.samples import event
 from tests.monitors.kinds.servers import LOOPBACK, Authority, by_hand, free_port, says
+from webui.events.kind import DeliveryError
+from webui.events.mail import KIND, Parameters, send
 
 
 class Mailbox:

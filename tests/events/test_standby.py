@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from events import standby
 from webui.asgi import application
+from webui.events import standby
 
 
 async def test_the_thread_starts_with_the_server_and_not_before(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,14 +12,14 @@ import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
-from events import deliver, standby, store, tasks
-from events.deliver import Couriers
-from events.kind import DeliveryError
-from events.kinds import KINDS
-from events.message import Event
 from tests import factories
 from webui.actions import eventtargets
 from webui.choices import EventKind, State
+from webui.events import deliver, standby, store, tasks
+from webui.events.deliver import Couriers
+from webui.events.kind import DeliveryError
+from webui.events.kinds import KINDS
+from webui.events.message import Event
 from webui.models import AuditEntry, DirectorEvent, EventDelivery, EventTarget, HealthTransition
 
 pytestmark = pytest.mark.django_db

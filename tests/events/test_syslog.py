@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from events.kind import DeliveryError
-from events.syslog import BOM, KIND, LONGEST, Parameters, framed, message, send
 from tests.events.samples import event
 from tests.monitors.kinds.servers import LOOPBACK, Authority, by_hand, free_port
+from webui.events.kind import DeliveryError
+from webui.events.syslog import BOM, KIND, LONGEST, Parameters, framed, message, send
 
 # RFC 5424, section 6, as far as these messages use it.
 HEADER = re.compile(

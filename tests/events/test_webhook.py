@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 
-from events import wire
-from events.kind import DeliveryError
-from events.webhook import KIND, Parameters, headers_of, key_of, send
 from tests.events.samples import event
 from tests.monitors.kinds.servers import LOOPBACK, Authority, by_hand, drip, free_port
+from webui.events import wire
+from webui.events.kind import DeliveryError
+from webui.events.webhook import KIND, Parameters, headers_of, key_of, send
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics import chart
-from metrics.chart import Time
+from webui.metrics import chart
+from webui.metrics.chart import Time
 
 HOUR = Time(int(datetime(2026, 3, 1, 12, 0, 10, tzinfo=UTC).timestamp()), 10, UTC, 900)
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics import series
-from metrics.series import NOTHING, Point, Points
+from webui.metrics import series
+from webui.metrics.series import NOTHING, Point, Points
 
 numbers = st.integers(min_value=0, max_value=2**63)
 points = st.builds(Point, *[numbers] * 8)

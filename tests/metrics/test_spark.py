@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from metrics.series import Point
-from metrics.spark import SLOTS, path, sparklines
+from webui.metrics.series import Point
+from webui.metrics.spark import SLOTS, path, sparklines
 
 UNTIL = 1_800_000_000
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from metrics import read, series, store, tasks
-from metrics.store import FINE, HOUR, MINUTE
 from webui.celery import app
+from webui.metrics import read, series, store, tasks
+from webui.metrics.store import FINE, HOUR, MINUTE
 from webui.models import DirectorCounters, MetricBlock, MetricCursor, Sparklines
 
 pytestmark = pytest.mark.django_db
@@ -248,4 +248,4 @@ def test_the_task_survives_the_database_going_away(
 def test_every_task_of_the_schedule_is_one_that_workers_know() -> None:
     app.loader.import_default_modules()
     assert {entry["task"] for entry in app.conf.beat_schedule.values()} <= set(app.tasks)
-    assert "metrics.tasks.keep" in {entry["task"] for entry in app.conf.beat_schedule.values()}
+    assert "webui.metrics.tasks.keep" in {entry["task"] for entry in app.conf.beat_schedule.values()}

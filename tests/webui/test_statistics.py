@@ -12,10 +12,10 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from metrics import series, store
-from metrics.series import Point
-from metrics.spark import path
 from tests import factories
+from webui.metrics import series, store
+from webui.metrics.series import Point
+from webui.metrics.spark import path
 from webui.models import MetricBlock, Server, Service, Sparklines, VServer
 from webui.tables import SPARK
 from webui.templatetags.halfpipe import cell

@@ -8,12 +8,12 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
-from events.kinds import KINDS
-from events.store import start_now
 from monitors.parameters import plain
 from webui.actions.base import Actor, change, reload, wanted_version
 from webui.actions.values import as_json, assign, fields_of, insert, name_of, rewrite
 from webui.choices import AdminState, AuditVerb
+from webui.events.kinds import KINDS
+from webui.events.store import start_now
 from webui.models import EventDelivery, EventTarget
 from webui.models.sealed import CannotOpenError, opened, seal
 

@@ -10,10 +10,10 @@ from typing import Final
 from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
 
-from events import store
-from events.kind import DeliveryError
-from events.message import Event
-from events.store import Batch, Result
+from webui.events import store
+from webui.events.kind import DeliveryError
+from webui.events.message import Event
+from webui.events.store import Batch, Result
 from webui.live import publish
 from webui.models.sealed import CannotOpenError, opened
 

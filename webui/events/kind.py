@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from events.message import Event
 from monitors import parameters
 from monitors.parameters import Parameter
 from monitors.spec import ParamValue
+from webui.events.message import Event
 
 
 class DeliveryError(Exception):

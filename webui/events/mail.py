@@ -14,11 +14,11 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Final
 
-from events import wire
-from events.kind import DeliveryError, TargetKind
-from events.message import Event, one_line
 from monitors.parameters import choice, integer, text
 from monitors.spec import ParamValue
+from webui.events import wire
+from webui.events.kind import DeliveryError, TargetKind
+from webui.events.message import Event, one_line
 
 PORTS: Final = {"STARTTLS": 587, "TLS": 465, "NONE": 25}
 MOST_RECIPIENTS: Final = 50

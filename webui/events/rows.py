@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from events.message import CRITICAL, ERROR, INFORMATIONAL, NOTICE, WARNING, Event
 from webui.choices import EventKind, State
+from webui.events.message import CRITICAL, ERROR, INFORMATIONAL, NOTICE, WARNING, Event
 from webui.models import DirectorEvent, EventTarget, HealthTransition
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from django.db import DatabaseError, InterfaceError, close_old_connections
 
-from events.deliver import Couriers
+from webui.events.deliver import Couriers
 from webui.watch import watch
 
 PERIOD: Final = 5.0  # seconds

@@ -14,11 +14,11 @@ from typing import Any, Final
 from django.db import transaction
 from django.db.models import Max, Q
 
-from events import rows
-from events.cursor import Cursor, back_off
-from events.message import Event, one_line
-from events.wire import TOTAL_SECONDS
 from webui.choices import AdminState
+from webui.events import rows
+from webui.events.cursor import Cursor, back_off
+from webui.events.message import Event, one_line
+from webui.events.wire import TOTAL_SECONDS
 from webui.models import DirectorEvent, EventDelivery, EventTarget, HealthTransition
 
 BATCH: Final = 200  # rows of each table that are read at once: all that a dead target costs

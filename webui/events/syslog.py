@@ -11,11 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from events import wire
-from events.kind import DeliveryError, TargetKind
-from events.message import Event, one_line
 from monitors.parameters import choice, integer, text
 from monitors.spec import ParamValue
+from webui.events import wire
+from webui.events.kind import DeliveryError, TargetKind
+from webui.events.message import Event, one_line
 
 # Section 6.2.1 of RFC 5424.
 FACILITIES: Final = {f"LOCAL{number}": 16 + number for number in range(8)} | {"DAEMON": 3, "USER": 1}

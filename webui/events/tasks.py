@@ -6,8 +6,8 @@ import logging
 
 from django.db import DatabaseError, InterfaceError
 
-from events.deliver import Couriers
 from webui.celery import app
+from webui.events.deliver import Couriers
 from webui.watch import watch as look
 
 log = logging.getLogger(__name__)
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 couriers = Couriers()
 
 
-@app.task(name="events.tasks.deliver")  # type: ignore[untyped-decorator]  # Celery has no types
+@app.task(name="webui.events.tasks.deliver")  # type: ignore[untyped-decorator]  # Celery has no types
 def deliver() -> int:
     """Start to send what is due; returns the number of targets."""
     try:
@@ -25,7 +25,7 @@ def deliver() -> int:
         return 0
 
 
-@app.task(name="events.tasks.watch")  # type: ignore[untyped-decorator]  # Celery has no types
+@app.task(name="webui.events.tasks.watch")  # type: ignore[untyped-decorator]  # Celery has no types
 def watch() -> int:
     """Raise and clear alarms; returns how many."""
     try:

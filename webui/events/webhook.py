@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from events import wire
-from events.kind import DeliveryError, TargetKind
-from events.message import Event
 from monitors.parameters import text
 from monitors.spec import ParamValue
+from webui.events import wire
+from webui.events.kind import DeliveryError, TargetKind
+from webui.events.message import Event
 
 PREFIX: Final = "whsec_"
 FEWEST_KEY_BYTES: Final = 24

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from metrics import series
-from metrics.series import Point, Rate
-from metrics.store import FINE, HOUR, MINUTE
+from webui.metrics import series
+from webui.metrics.series import Point, Rate
+from webui.metrics.store import FINE, HOUR, MINUTE
 from webui.models import MetricBlock
 
 

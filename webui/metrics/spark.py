@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from metrics.series import Point as Counted
-from metrics.series import Points, Rate, merge, rate, together
+from webui.metrics.series import Point as Counted
+from webui.metrics.series import Points, Rate, merge, rate, together
 
 SLOTS: Final = 30
 SLOT: Final = 120  # seconds

@@ -15,8 +15,8 @@ from typing import Final
 from django.db import transaction
 from django.db.models import Max, QuerySet
 
-from metrics import series
-from metrics.spark import sparklines
+from webui.metrics import series
+from webui.metrics.spark import sparklines
 from webui.models import DirectorCounters, MetricBlock, MetricCursor, Sparklines
 
 FINE: Final = 10

@@ -7,13 +7,13 @@ import logging
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
-from metrics import store
 from webui.celery import app
+from webui.metrics import store
 
 log = logging.getLogger(__name__)
 
 
-@app.task(name="metrics.tasks.keep")  # type: ignore[untyped-decorator]  # Celery has no types
+@app.task(name="webui.metrics.tasks.keep")  # type: ignore[untyped-decorator]  # Celery has no types
 def keep() -> int:
     """Record, roll up and trim; returns the number of directors that had something new."""
     try:

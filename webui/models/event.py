@@ -6,9 +6,9 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Lower
 
-from events.kind import TargetKind
-from events.kinds import KINDS
 from webui.choices import AdminState
+from webui.events.kind import TargetKind
+from webui.events.kinds import KINDS
 from webui.models.fields import Problems, Timestamped, check_name, check_unchanged, object_name_validator
 from webui.models.sealed import CannotOpenError, SealedField, names_of, opened
 

@@ -1,4 +1,4 @@
-"""What directors counted, over time. Written by the task ``metrics.tasks.keep`` alone; bounded by age."""
+"""What directors counted, over time. Written by the task ``webui.metrics.tasks.keep`` alone; bounded by age."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class MetricBlock(models.Model):
     """Points of up to 64 objects of a kind, as one director counted them in one bucket of time.
 
     ``kind``: vservers, services or reasons. ``block``: row numbers divided by 64. ``data``: see
-    :func:`metrics.series.pack`. Buckets of ``step`` seconds begin ``at`` a multiple of it.
+    :func:`webui.metrics.series.pack`. Buckets of ``step`` seconds begin ``at`` a multiple of it.
     """
 
     director = models.CharField(max_length=64)

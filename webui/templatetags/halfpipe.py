@@ -11,8 +11,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from metrics.spark import path
 from webui import help
+from webui.metrics.spark import path
 from webui.tables import Column
 
 register = template.Library()

@@ -10,7 +10,7 @@ from django.db import Error
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
-from metrics.exposition import CONTENT_TYPE, exposition
+from webui.metrics.exposition import CONTENT_TYPE, exposition
 
 OFF = "Metrics are off: HALFPIPE_METRICS_TOKEN_FILE is not set.\n"
 PLAIN = "text/plain; charset=utf-8"

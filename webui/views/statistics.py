@@ -10,9 +10,9 @@ from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
-from metrics.read import DEFAULT, SPANS, Span
-from metrics.series import SERVICES, VSERVERS
 from webui import statistics
+from webui.metrics.read import DEFAULT, SPANS, Span
+from webui.metrics.series import SERVICES, VSERVERS
 from webui.statistics import Statistics
 from webui.views.kinds import Kind
 
