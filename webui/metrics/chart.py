@@ -71,7 +71,8 @@ def draw(values: Values, peaks: Values, time: Time, label: Label) -> Drawn:
     if not values or len(peaks) not in {0, len(values)}:
         msg = f"{len(values)} values and {len(peaks)} peaks: at least one value, and as many peaks or none."
         raise ValueError(msg)
-    top = nice(max((one for one in (*values, *peaks) if one is not None), default=0))
+    # The smallest floats could not be divided by; of nothing that is counted is there so little.
+    top = nice(max((one for one in (*values, *peaks) if one is not None and one > 1e-9), default=0))
     return Drawn(
         line=_path(_lines(values, top, len(values))),
         area=_area(_lines(values, top, len(values))),
