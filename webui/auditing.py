@@ -12,34 +12,39 @@ import secrets
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
-from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.auth.models import User
 from django.db import connection, transaction
 
 from webui.audit import chain, masking
 from webui.choices import AuditVerb, Interface, Outcome
 from webui.models import AuditEntry, AuditHead, Installation
 
+if TYPE_CHECKING:
+    from webui.actions.base import Actor
+
 LONGEST_TEXT: Final = 16_384  # characters of a reason or a command; the rest is cut
 _OUTCOMES: Final = {str(AuditVerb.REFUSE): Outcome.REFUSED, str(AuditVerb.FAIL): Outcome.FAILED}
 
 
-class Who(Protocol):
-    """What the audit wants to know of an :class:`webui.actions.base.Actor`."""
+class Details(TypedDict, total=False):
+    """What an entry may say besides who did what; all of it is optional.
 
-    @property
-    def user(self) -> User | AnonymousUser | None: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def interface(self) -> str: ...
-    @property
-    def source_address(self) -> str | None: ...
-    @property
-    def command(self) -> str: ...
-    @property
-    def correlation(self) -> str: ...
+    ``correlation`` and ``command`` are the actor's if not given (or None). ``outcome`` follows from the verb: refused
+    for REFUSE, failed for FAIL, else success.
+    """
+
+    kind: str
+    object_id: int | None
+    object_name: str
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+    reason: str
+    revision: int | None
+    correlation: str | None
+    command: str | None
+    outcome: str | None
 
 
 def new_correlation() -> str:
@@ -47,80 +52,40 @@ def new_correlation() -> str:
     return secrets.token_hex(8)
 
 
-def note(
-    actor: Who,
-    verb: str,
-    *,
-    kind: str = "",
-    object_id: int | None = None,
-    object_name: str = "",
-    before: Mapping[str, Any] | None = None,
-    after: Mapping[str, Any] | None = None,
-    reason: str = "",
-    revision: int | None = None,
-    correlation: str | None = None,
-    command: str | None = None,
-    outcome: str | None = None,
-) -> AuditEntry:
+def note(actor: Actor, verb: str, **details: Unpack[Details]) -> AuditEntry:
     """Append one entry, in a transaction of its own if none is open; secrets in it are masked.
 
-    ``correlation`` and ``command`` are the actor's if not given; ``outcome`` follows from the verb: refused for REFUSE,
-    failed for FAIL, else success. Raises django.db.DatabaseError.
+    See :class:`Details` for the keywords. Raises django.db.DatabaseError.
     """
-    entry = draft(
-        actor,
-        verb,
-        kind=kind,
-        object_id=object_id,
-        object_name=object_name,
-        before=before,
-        after=after,
-        reason=reason,
-        revision=revision,
-        correlation=correlation,
-        command=command,
-        outcome=outcome,
-    )
+    entry = draft(actor, verb, **details)
     append([entry])
     return entry
 
 
-def draft(
-    actor: Who,
-    verb: str,
-    *,
-    kind: str = "",
-    object_id: int | None = None,
-    object_name: str = "",
-    before: Mapping[str, Any] | None = None,
-    after: Mapping[str, Any] | None = None,
-    reason: str = "",
-    revision: int | None = None,
-    correlation: str | None = None,
-    command: str | None = None,
-    outcome: str | None = None,
-) -> AuditEntry:
+def draft(actor: Actor, verb: str, **details: Unpack[Details]) -> AuditEntry:
     """An entry as :func:`note` would make it, for :func:`append`: masked, cut to size, without sequence and hash."""
     user = actor.user if isinstance(actor.user, User) else None
+    command = details.get("command")
     if command is None:  # a command that runs on the host is its own name
         command = actor.command if actor.user is not None or actor.interface == Interface.CLI else ""
-    names = secret_names()
+    correlation = details.get("correlation")
+    names, kind = secret_names(), details.get("kind", "")
     return AuditEntry(
         actor_id=user.pk if user is not None else None,
         actor_name=chain.text(actor.name)[:150],
         source_address=as_address(actor.source_address),
         interface=str(actor.interface),
         verb=str(verb)[:16],
-        outcome=str(outcome or _OUTCOMES.get(str(verb), Outcome.SUCCESS)),
+        outcome=str(details.get("outcome") or _OUTCOMES.get(str(verb), Outcome.SUCCESS)),
         kind=chain.text(kind)[:32],
-        object_id=object_id,
-        object_name=chain.text(masking.text(object_name))[:255],
-        before=chain.plain(masking.values(kind, before, names)),
-        after=chain.plain(masking.values(kind, after, names)),
-        reason=chain.text(masking.text(reason, names))[:LONGEST_TEXT],
+        object_id=details.get("object_id"),
+        object_name=chain.text(masking.text(details.get("object_name", "")))[:255],
+        before=chain.plain(masking.values(kind, details.get("before"), names)),
+        after=chain.plain(masking.values(kind, details.get("after"), names)),
+        reason=chain.text(masking.text(details.get("reason", ""), names))[:LONGEST_TEXT],
         command=chain.text(masking.text(command, names))[:LONGEST_TEXT],
         correlation=chain.text(actor.correlation if correlation is None else correlation)[:32],
-        revision=revision,
+        revision=details.get("revision"),
     )
 
 

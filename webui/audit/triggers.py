@@ -16,7 +16,7 @@ HEAD: Final = "webui_audithead"
 ARCHIVES: Final = "webui_auditarchive"
 
 _ARCHIVED = f"OLD.id > COALESCE((SELECT MAX(last) FROM {ARCHIVES}), 0)"  # noqa: S608 - a constant
-# name: (table, event, condition, message)
+# By name: of which table and event, under which condition (empty: always), with what message.
 RULES: Final[dict[str, tuple[str, str, str, str]]] = {
     "audit_entry_no_update": (ENTRIES, "UPDATE", "", "audit entries are append-only"),
     "audit_entry_no_delete": (ENTRIES, "DELETE", _ARCHIVED, "audit entries are append-only"),

@@ -149,4 +149,12 @@ class Migration(migrations.Migration):
             model_name='auditentry',
             index=models.Index(fields=['revision', '-at', '-id'], name='audit_revision'),
         ),
+        migrations.AddIndex(
+            model_name='healthtransition',
+            index=models.Index(fields=['-at', '-id'], name='transition_at'),
+        ),
+        migrations.AddIndex(
+            model_name='healthtransition',
+            index=models.Index(django.db.models.functions.text.Lower('service_name'), models.OrderBy(models.F('at'), descending=True), models.OrderBy(models.F('id'), descending=True), name='transition_name'),
+        ),
     ]

@@ -96,7 +96,8 @@ class EventDelivery(models.Model):
     """How far a target is: one row each, written by whoever delivers.
 
     Rows of HealthTransition up to ``health_upto`` are done, and those beyond it that ``health_sent`` lists; the same of
-    DirectorEvent and AuditEntry. A row is free while ``claimed_until`` is null or past; that moment is also the claim's token.
+    DirectorEvent and AuditEntry. A row is free while ``claimed_until`` is null or past; that moment is also the claim's
+    token.
     """
 
     target = models.OneToOneField(EventTarget, on_delete=models.CASCADE, related_name="delivery")
