@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 
 from tests.monitors.kinds.places import public_folder
+from tests.monitors.kinds.servers import free_port
 
 PATIENCE = 60.0  # seconds
 
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """The address of an empty database, as HALFPIPE_DATABASE_URL has it; the server listens on a Unix socket alone."""
+    """The address of an empty database, as HALFPIPE_DATABASE_URL has it; the server is on the loopback alone."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found:
         pytest.skip("postgresql is not installed (`make test` installs it)")
@@ -42,9 +43,8 @@ def postgres() -> Iterator[str]:
             cwd="/",
         )
         assert made.returncode == 0, made.stderr.decode()
-        options = (
-            f"listen_addresses= unix_socket_directories={folder} fsync=off max_connections=30 shared_buffers=16MB"
-        )
+        port = free_port()
+        options = f"listen_addresses=127.0.0.1 port={port} unix_socket_directories= fsync=off max_connections=30"
         flags = [flag for option in options.split(" ") for flag in ("-c", option)]
         server = subprocess.Popen(
             [*as_user, programs / "postgres", "-D", data, *flags],
@@ -55,7 +55,7 @@ def postgres() -> Iterator[str]:
         )
         try:
             _wait_until_ready(data / "postmaster.pid")
-            yield f"postgres://halfpipe@{str(folder).replace('/', '%2F')}/postgres"
+            yield f"postgres://halfpipe@127.0.0.1:{port}/postgres"
         finally:
             server.terminate()  # waits for clients; there are none left
             try:
