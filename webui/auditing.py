@@ -83,7 +83,7 @@ def draft(actor: Actor, verb: str, **details: Unpack[Details]) -> AuditEntry:
         before=chain.plain(masking.values(kind, details.get("before"), names)),
         after=chain.plain(masking.values(kind, details.get("after"), names)),
         reason=chain.text(masking.text(details.get("reason", ""), names))[:LONGEST_TEXT],
-        command=chain.text(masking.text(command, names))[:LONGEST_TEXT],
+        command=chain.text(masking.command(command, names))[:LONGEST_TEXT],
         correlation=chain.text(actor.correlation if correlation is None else correlation)[:32],
         revision=details.get("revision"),
     )

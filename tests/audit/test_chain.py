@@ -42,9 +42,9 @@ def rehash(number: int) -> None:
 
 def test_entries_are_numbered_without_gaps_and_each_names_the_one_before() -> None:
     servers.create(SYSTEM, {"name": "S", "address": "10.77.0.11"})
-    with pytest.raises(RuntimeError), transaction.atomic():
+    with transaction.atomic():
         auditing.note(SYSTEM, AuditVerb.CALL)
-        raise RuntimeError  # takes its number with it
+        transaction.set_rollback(True)  # takes its number with it
     entries(3)
     found = list(AuditEntry.objects.order_by("pk"))
     assert [row.pk for row in found] == [1, 2, 3, 4]
@@ -146,7 +146,7 @@ def test_an_end_that_was_cut_off_with_the_head_set_back_is_found_by_an_exported_
     with pytest.raises(CommandError, match="cut off: the exported head is entry 5, the chain ends at 3"):
         call_command("audit", "verify", "--head", str(file))
     entries(4)  # it goes on, and is longer than before
-    with pytest.raises(CommandError, match="Broken at entry 5: .* another one than the head says"):
+    with pytest.raises(CommandError, match=r"Broken at entry 5: .* another one than the head says"):
         call_command("audit", "verify", "--head", str(file))
 
 

@@ -102,4 +102,5 @@ def test_a_failed_login_is_recorded_without_the_password() -> None:
     assert authenticate(request, username="owner", password="a wrong secret") is None
     entry = last()
     assert (entry.verb, entry.actor, entry.actor_name, entry.source_address) == ("fail", None, "owner", None)
+    assert entry.reason == "Login failed: no such user, wrong password, or inactive."
     assert "secret" not in repr([entry.before, entry.after, entry.reason])

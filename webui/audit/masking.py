@@ -27,11 +27,12 @@ _TEXTS: Final = tuple(
         r"((?:authorization|cookie|x-nitro-pass)\s*:\s*(?:(?:basic|bearer|digest)\s+)?)[^\s\"';,]+",
         # -password … of the command line; the same quoted
         rf"(\s-[\w-]*(?:{_WORDS})\s+)(?:\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[^\s\"']+)",
-        # set system user NAME PASSWORD, and login NAME PASSWORD
-        r"(^\s*(?:add|set)\s+system\s+user\s+(?:\"[^\"]*\"|'[^']*'|\S+)\s+)(?:\"[^\"]*\"|'[^']*'|[^-\s]\S*)",
-        r"(^\s*login\s+(?:\"[^\"]*\"|'[^']*'|\S+)\s+)(?:\"[^\"]*\"|'[^']*'|\S+)",
+        # set system user NAME PASSWORD
+        r"(\b(?:add|set)\s+system\s+user\s+(?:\"[^\"]*\"|'[^']*'|\S+)\s+)(?:\"[^\"]*\"|'[^']*'|[^-\s]\S*)",
     )
 )
+# login NAME PASSWORD; of a command alone, since sentences begin so as well.
+_LOGIN = re.compile(r"(^\s*login\s+(?:\"[^\"]*\"|'[^']*'|\S+)\s+)(?:\"[^\"]*\"|'[^']*'|\S+)", re.IGNORECASE)
 _USER_INFO = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\s@\"']+@", re.IGNORECASE)
 # A part of a path that nobody thought up: 20 characters, with digits among letters.
 _TOKEN = re.compile(r"(?=[^/]*\d)(?=[^/]*[A-Za-z])[A-Za-z0-9_=~-]{20,}")
@@ -69,8 +70,13 @@ def without_token(url: str) -> str:
     return f"{split.scheme}://{host}{path}" + (f"?{HIDDEN}" if split.query else "")
 
 
+def command(given: str, secrets: Collection[str] = ()) -> str:
+    """What was typed, with every secret in it replaced."""
+    return _LOGIN.sub(rf"\g<1>{HIDDEN}", text(given, secrets))
+
+
 def text(given: str, secrets: Collection[str] = ()) -> str:
-    """A command, a path or a sentence with every secret in it replaced."""
+    """A path or a sentence with every secret in it replaced."""
     for pattern in _TEXTS:
         given = pattern.sub(rf"\g<1>{HIDDEN}", given)
     for option in secrets:

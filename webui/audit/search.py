@@ -82,7 +82,7 @@ ENTRIES: Final = Source(
     {name: f"{name} = %s" for name in ("kind", "verb", "interface", "outcome", "correlation", "revision")}
     | {"actor": "actor_name = %s", "id": "object_id = %s", "object": "LOWER(object_name) = LOWER(%s)"},
     (
-        *("actor_name", "source_address", "kind", "object_name", "command", "reason", "correlation"),
+        *("actor_name", "source_address", "kind", "object_name", "command", "reason"),
         *("before", "after"),
     ),
 )
