@@ -19,7 +19,7 @@ def entries(count: int, **details: Any) -> list[AuditEntry]:
     """So many entries of a server that is changed again and again."""
     made = []
     for number in range(1, count + 1):
-        given = {"kind": "server", "object_id": 1, "object_name": "web1", "after": {"comment": f"rack {number}"}}
+        given: Any = {"kind": "server", "object_id": 1, "object_name": "web1", "after": {"comment": f"rack {number}"}}
         made.append(auditing.note(SYSTEM, AuditVerb.UPDATE, **(given | details)))
     return made
 

@@ -135,7 +135,7 @@ def test_an_entry_put_back_in_place_of_an_archived_one_is_found(tmp_path: Path) 
     entries(5)
     archived(tmp_path)
     copied = "at, actor_name, interface, verb, outcome, kind, object_name, reason, command, correlation, previous, hash"
-    sql(f"INSERT INTO webui_auditentry (id, {copied}) SELECT 2, {copied} FROM webui_auditentry WHERE id = 5")
+    sql(f"INSERT INTO webui_auditentry (id, {copied}) SELECT 2, {copied} FROM webui_auditentry WHERE id = 5")  # noqa: S608 - constants
     broken = verify().broken
     assert broken is not None
     assert broken.sequence == 2

@@ -17,6 +17,7 @@ from tests.audit.samples import entries, sql, without_triggers
 from tests.factories import SYSTEM
 from webui import auditing
 from webui.actions import servers
+from webui.actions.base import Actor
 from webui.audit import chain
 from webui.audit.links import Broken, Head, follow
 from webui.audit.verify import head, parse_head, verify
@@ -25,7 +26,11 @@ from webui.models import AuditEntry, AuditHead
 
 pytestmark = pytest.mark.django_db
 
-COLUMNS = "at, actor_id, actor_name, interface, verb, outcome, kind, object_name, reason, command, correlation"
+COLUMNS = (
+    "at, actor_id, actor_name, interface, verb, outcome, kind, object_name, reason, command, correlation,"
+    " before, after, source_address, object_id, revision, previous, hash"
+)
+COPY_OF_2 = f"INSERT INTO webui_auditentry (id, {COLUMNS}) SELECT %s, {COLUMNS} FROM webui_auditentry WHERE id = 2"  # noqa: S608 - constants
 
 
 def broken() -> Broken:
@@ -85,7 +90,7 @@ def test_the_encoding_is_fixed() -> None:
 def test_an_altered_field_is_found(field: str, value: Any) -> None:
     entries(5)
     with without_triggers():
-        sql(f"UPDATE webui_auditentry SET {field} = %s WHERE id = 3", value)
+        sql(f"UPDATE webui_auditentry SET {field} = %s WHERE id = 3", value)  # noqa: S608 - a constant
         assert broken() == Broken(3, "entry 3 was altered: its content does not give its hash.")
         rehash(3)
         found = broken()
@@ -166,8 +171,7 @@ def test_a_head_that_was_set_back_or_removed_is_found() -> None:
 @pytest.mark.parametrize(("number", "told"), [(4, 4), (0, 0), (-7, -7)])
 def test_an_inserted_entry_is_found(number: int, told: int) -> None:
     entries(3)
-    copied = COLUMNS + ", before, after, source_address, object_id, revision, previous, hash"
-    sql(f"INSERT INTO webui_auditentry (id, {copied}) SELECT {number}, {copied} FROM webui_auditentry WHERE id = 2")
+    sql(COPY_OF_2, number)
     assert broken().sequence == told
 
 
@@ -176,8 +180,7 @@ def test_an_entry_inserted_between_others_is_found() -> None:
     with without_triggers():
         for number in (4, 3):
             sql("UPDATE webui_auditentry SET id = %s WHERE id = %s", number + 1, number)
-        copied = COLUMNS + ", before, after, source_address, object_id, revision, previous, hash"
-        sql(f"INSERT INTO webui_auditentry (id, {copied}) SELECT 3, {copied} FROM webui_auditentry WHERE id = 2")
+            sql(COPY_OF_2, 3)
     assert broken().sequence == 3
 
 
@@ -194,7 +197,7 @@ def test_an_entry_inserted_between_others_is_found() -> None:
 )
 def test_the_database_refuses_changes(statement: str) -> None:
     entries(3)
-    with pytest.raises(DatabaseError, match="append-only|forward only"), transaction.atomic():
+    with pytest.raises(DatabaseError, match=r"append-only|forward only"), transaction.atomic():
         sql(statement)
     assert verify().broken is None
 
@@ -257,7 +260,7 @@ def test_whatever_is_written_verifies_when_it_is_read_back(db: None, values: dic
     ],
 )
 def test_addresses_verify_however_they_are_written(given: str | None, kept: str | None) -> None:
-    auditing.note(factories.Actor(None, "system", given, "x"), AuditVerb.CALL)
+    auditing.note(Actor(None, "system", given, "x"), AuditVerb.CALL)
     row = AuditEntry.objects.get()
     assert row.source_address == kept
     assert verify().broken is None

@@ -10,6 +10,7 @@ from tests import factories
 from tests.factories import SYSTEM
 from webui import auditing
 from webui.actions import eventtargets, monitors
+from webui.actions.base import Actor
 from webui.audit import masking
 from webui.choices import AuditVerb, Interface
 from webui.models import AuditEntry
@@ -46,7 +47,7 @@ def written() -> str:
     ],
 )
 def test_a_command_is_written_without_its_secrets(command: str) -> None:
-    actor = factories.Actor(factories.owner(), Interface.CLI, None, command)
+    actor = Actor(factories.owner(), Interface.CLI, None, command)
     auditing.note(actor, AuditVerb.CALL, reason="" if command.startswith("login") else f"refused: {command}")
     assert SECRET not in written()
     assert masking.HIDDEN in AuditEntry.objects.get().command

@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.http import QueryDict
 from django.test import Client
@@ -22,6 +22,7 @@ from tests.audit.samples import entries, sql, without_triggers
 from tests.factories import SYSTEM
 from webui import auditing
 from webui.actions import servers, vservers
+from webui.actions.base import Actor
 from webui.audit import asked, commands, search
 from webui.audit.search import Row, position
 from webui.choices import AuditVerb, Interface, State
@@ -34,7 +35,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 def entry(minute: float = 0, actor: str = "tests", **details: Any) -> AuditEntry:
     """An entry so many minutes after noon."""
-    made = auditing.draft(factories.Actor.system(actor), details.pop("verb", AuditVerb.UPDATE), **details)
+    made = auditing.draft(Actor.system(actor), details.pop("verb", AuditVerb.UPDATE), **details)
     made.at = NOON + timedelta(minutes=minute)
     auditing.append([made])
     return made
@@ -69,7 +70,7 @@ def found(query: str, size: int = 50, window: int = search.WINDOW) -> list[Row]:
 
 
 def test_entries_and_changes_of_state_are_in_one_order() -> None:
-    rows = [entry(1), transition(2), entry(3), transition(3), entry(2)]
+    rows: list[Row] = [entry(1), transition(2), entry(3), transition(3), entry(2)]
     wanted = sorted(rows, key=position, reverse=True)
     for size in (1, 2, 3, 50):
         assert found("", size) == wanted
@@ -204,7 +205,7 @@ def test_the_page_shows_entries_filters_and_links(owner: Client) -> None:
 
 
 def test_an_entry_has_its_difference_and_what_belongs_to_it(owner: Client) -> None:
-    actor = factories.actor(factories.User.objects.get())
+    actor = factories.actor(User.objects.get())
     server = servers.create(actor, {"name": "S", "address": "10.77.0.11"})
     servers.update(actor, server, {"comment": "rack 4"})
     row = AuditEntry.objects.first()
@@ -256,7 +257,7 @@ def test_exports_have_what_the_filters_leave(owner: Client) -> None:
 
 def test_a_netscaler_log_line_is_as_its_documentation_has_it() -> None:
     user = factories.owner()
-    actor = factories.Actor(user, Interface.CLI, "192.168.0.1", "save ns config")
+    actor = Actor(user, Interface.CLI, "192.168.0.1", "save ns config")
     made = auditing.note(actor, AuditVerb.CALL)
     made.at = datetime(2020, 8, 2, 14, 53, 24, tzinfo=UTC)
     assert commands.line(made, "vpx") == (
@@ -264,7 +265,7 @@ def test_a_netscaler_log_line_is_as_its_documentation_has_it() -> None:
         'Remote_ip 192.168.0.1 - Command "save ns config" - Status "Success"'
     )
     forged = 'x" - Status "Success"\n<134> forged'
-    made = auditing.note(factories.Actor(user, Interface.API, None, forged), AuditVerb.REFUSE, reason='no "right"')
+    made = auditing.note(Actor(user, Interface.API, None, forged), AuditVerb.REFUSE, reason='no "right"')
     line = commands.line(made, "vpx")
     assert "\n" not in line
     assert line.endswith('Command "x\\" - Status \\"Success\\" <134> forged" - Status "ERROR: no \\"right\\""')
@@ -294,9 +295,8 @@ def test_the_command_exports_what_a_filter_leaves(capsys: pytest.CaptureFixture[
 
 
 @pytest.fixture
-def small_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("webui.views.audit.STEP", 4)
-    yield
 
 
 @pytest.mark.usefixtures("small_steps")

@@ -63,7 +63,8 @@ def test_a_restarted_worker_does_not_repeat_what_was_applied(
 def round_of(running: worker.Worker, revision: int, **values: Any) -> Round:  # noqa: F811 - no fixture
     desired = running.reconciler.last
     assert desired is not None
-    return Round(replace(desired, revision=revision), **({"summary": "", "error": "", "drift": False} | values))
+    given: Any = {"summary": "", "error": "", "drift": False} | values
+    return Round(replace(desired, revision=revision), **given)
 
 
 def test_failed_rounds_are_counted_into_the_one_that_succeeds(

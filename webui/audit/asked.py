@@ -72,7 +72,7 @@ class Asked:
 
     def query(self, older: Position | None = None, **more: str) -> str:
         """The query string that asks for the same from another place on, with further filters."""
-        names = {name: value for name, value in (self.given | more).items() if value}
+        names = {name: value for name, value in {**self.given, **more}.items() if value}
         return "?" + urlencode(names | ({"older": str(older)} if older else {}))
 
     @property
