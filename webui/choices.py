@@ -183,6 +183,10 @@ class AuditVerb(models.TextChoices):
     CALL = "call", "called"
     APPLY = "apply", "applied"
     ARCHIVE = "archive", "archived"
+    SAVE = "save", "saved"
+    ROLLBACK = "rollback", "rolled back"
+    TRIAL = "trial", "tried"
+    CONFIRM = "confirm", "confirmed"
 
 
 class Outcome(models.TextChoices):

@@ -6,6 +6,9 @@ from django.urls import ResolverMatch, reverse
 
 SECTIONS: dict[str, tuple[str, str]] = {
     "dashboard": ("concepts", "states"),
+    "revisions": ("revisions", ""),
+    "compare-revisions": ("revisions", "comparing"),
+    "rollback": ("revisions", "rolling-back"),
     "settings": ("concepts", "forwarding-by-tc-or-xdp"),
     "explain": ("concepts", "which-server-and-why"),
     "triangle": ("concepts", "diagram"),
@@ -38,6 +41,7 @@ WITHOUT = frozenset(
         *("docs", "docs-page", "login", "logout", "healthz", "watch-flows", "send-test", "probe-result"),
         *("metrics", "export", "statistics-json", "director-statistics-json", "audit-export"),
         *("bind-monitor", "unbind-monitor", "bind-service", "set-weight", "unbind-service", "enable", "disable"),
+        *("save-configuration", "begin-trial", "confirm-trial", "end-trial"),
     }
 )
 

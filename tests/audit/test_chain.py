@@ -180,7 +180,7 @@ def test_an_entry_inserted_between_others_is_found() -> None:
     with without_triggers():
         for number in (4, 3):
             sql("UPDATE webui_auditentry SET id = %s WHERE id = %s", number + 1, number)
-            sql(COPY_OF_2, 3)
+        sql(COPY_OF_2, 3)
     assert broken().sequence == 3
 
 

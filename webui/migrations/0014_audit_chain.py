@@ -11,7 +11,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webui', '0011_visual'),
+        ('webui', '0012_retry_interval'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
@@ -102,7 +102,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='auditentry',
             name='verb',
-            field=models.CharField(choices=[('create', 'created'), ('update', 'changed'), ('delete', 'deleted'), ('enable', 'enabled'), ('disable', 'disabled'), ('bind', 'bound'), ('unbind', 'unbound'), ('login', 'logged in'), ('logout', 'logged out'), ('refuse', 'was refused'), ('fail', 'failed to log in'), ('call', 'called'), ('apply', 'applied'), ('archive', 'archived')], max_length=16),
+            field=models.CharField(choices=[('create', 'created'), ('update', 'changed'), ('delete', 'deleted'), ('enable', 'enabled'), ('disable', 'disabled'), ('bind', 'bound'), ('unbind', 'unbound'), ('login', 'logged in'), ('logout', 'logged out'), ('refuse', 'was refused'), ('fail', 'failed to log in'), ('call', 'called'), ('apply', 'applied'), ('archive', 'archived'), ('save', 'saved'), ('rollback', 'rolled back'), ('trial', 'tried'), ('confirm', 'confirmed')], max_length=16),
         ),
         migrations.AlterField(
             model_name='directorevent',
