@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.http import QueryDict
-from django.test import Client
+from django.test import AsyncClient, Client
 from django.urls import reverse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -54,13 +55,13 @@ def transition(minute: float = 0, service: str = "web1", row: Service | None = N
     )
 
 
-def found(query: str, size: int = 50, window: int = search.WINDOW) -> list[Row]:
+def found(query: str, size: int = 50, window: int = search.CHUNK) -> list[Row]:
     """All pages, one after the other."""
     wanted = asked.parse(QueryDict(query))
     assert wanted.ignored == ()
     rows: list[Row] = []
     for _ in range(200):
-        page = search.search(wanted, size, window)
+        page = search.search(wanted, size, window, seconds=0)
         assert len(page.rows) <= size
         rows += page.rows
         if page.older is None:
@@ -137,10 +138,10 @@ def test_changes_of_state_appear_under_what_they_are() -> None:
 def test_a_page_says_how_far_it_has_searched() -> None:
     for minute in range(30):
         entry(minute, object_name="needle" if minute == 2 else "hay")
-    page = search.search(asked.parse(QueryDict("q=needle")), 5, 10)
+    page = search.search(asked.parse(QueryDict("q=needle")), 5, 10, seconds=0)
     assert (list(page.rows), page.back_to) == ([], NOON + timedelta(minutes=20))
     assert [row.pk for row in found("q=needle", 5, 10)] == [3]
-    whole = search.search(asked.parse(QueryDict("q=needle")), 5, 31)
+    whole = search.search(asked.parse(QueryDict("q=needle")), 5, 7, seconds=60)
     assert (whole.back_to, whole.older) == (None, None)
 
 
@@ -319,3 +320,15 @@ def test_the_page_verifies_the_chain_step_by_step(owner: Client) -> None:
     assert "<strong>Broken at entry 6:</strong>" in page.content.decode()
     for query in ("after=x", "after=1&hash=zz", "after="):
         assert owner.get(f"{reverse('audit-chain')}?{query}").status_code == 404
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_an_asynchronous_server_gets_an_export_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webui.views.audit.LINES_AT_ONCE", 2)
+    user = await sync_to_async(factories.owner)()
+    client = AsyncClient()
+    await client.aforce_login(user)
+    await sync_to_async(entries)(5)
+    answer = await client.get(reverse("audit-export", args=["json"]))
+    parts = [part async for part in answer.streaming_content]
+    assert [part.count(b"\n") for part in parts] == [2, 2, 2]  # the login as well

@@ -4,16 +4,18 @@ Changes of state have been append-only rows of their own all along, written by t
 in one order instead of writing each change twice: a server that dies changes the state of every service on it, and
 appending to the chain makes those who write wait for each other, which checks should not.
 
-No page may take long, so none may look at more than a bounded number of rows:
+No page may take long:
 
 - Without a filter, or with one, an index has the rows in the order of the page (keyset pagination: a page begins after
   a row, not after a number of rows).
-- With several filters, or words to search for, the filter that reaches back furthest within WINDOW rows drives: its
-  WINDOW newest rows are looked at for the rest. The page says how far back it has looked, and the next goes on there.
+- With several filters, or words to search for, the filter with the fewest rows of late drives: its rows are looked at
+  for the rest, newest first and some at a time, until the page is full or SECONDS are over. The page then says how far
+  back it has looked, and the next goes on there. What that takes does not depend on how many rows there are.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -30,7 +32,9 @@ from webui.models import AuditEntry, HealthTransition
 Row = AuditEntry | HealthTransition
 
 PAGE: Final = 50
-WINDOW: Final = 20_000
+LOOK_AHEAD: Final = 20_000  # entries of an index that are counted to choose the filter that drives
+CHUNK: Final = 2_000  # rows that are looked at with one query
+SECONDS: Final = 0.05  # for the looking in one table
 MOST_WORDS: Final = 6
 
 
@@ -109,12 +113,12 @@ def position(row: Row) -> Position:
     return Position(row.at, int(isinstance(row, AuditEntry)), row.pk)
 
 
-def search(asked: Asked, size: int = PAGE, window: int = WINDOW) -> Found:
-    """A page of at most ``size`` rows, newest first; no query looks at more than ``window`` rows."""
+def search(asked: Asked, size: int = PAGE, chunk: int = CHUNK, seconds: float = SECONDS) -> Found:
+    """A page of at most ``size`` rows, newest first. A chunk of rows is looked at even when ``seconds`` is 0."""
     rows: list[Row] = []
     ends: list[Position] = []
     for source, filters in _sources(asked):
-        found, end = _part(source, asked, filters, size + 1, window)
+        found, end = _part(source, asked, filters, size + 1, Limits(chunk, seconds))
         rows += found
         if end is not None:
             ends.append(end)
@@ -149,36 +153,51 @@ def _sources(asked: Asked) -> Iterator[tuple[Source, dict[str, str]]]:
         yield STATES, left
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many rows a query looks at, and how long queries go on."""
+
+    chunk: int
+    seconds: float
+
+
 def _part(
-    source: Source, asked: Asked, filters: Mapping[str, str], size: int, window: int
+    source: Source, asked: Asked, filters: Mapping[str, str], size: int, limits: Limits
 ) -> tuple[list[Row], Position | None]:
-    """Rows of one table, and the oldest place that was looked at (None: all of it)."""
+    """Rows of one table, and the oldest place that was looked at (None: all of it, or all that the page needs)."""
     newest = source.newest(asked)
     words = asked.q.split()[:MOST_WORDS]
     if not words and len(filters) <= 1:
         for name, value in filters.items():
             newest = source.only(newest, name, value)
         return list(newest[:size]), None
-    driving, end = _driver(source, newest, filters, window)
+    driving = _driver(source, newest, filters)
     rest = {name: value for name, value in filters.items() if name != driving}
-    inner = source.only(newest, driving, filters[driving]) if driving else newest
-    return _looked_at(source, inner[:window], rest, words, size), end
+    deadline = time.monotonic() + limits.seconds
+    rows: list[Row] = []
+    while True:
+        part = source.newest(asked)
+        part = source.only(part, driving, filters[driving]) if driving else part
+        last = part.values_list("at", "id")[limits.chunk - 1 : limits.chunk].first()
+        rows += _looked_at(source, part[: limits.chunk], rest, words, size - len(rows))
+        if last is None or len(rows) >= size:
+            return rows, None
+        end = Position(last[0], source.number, last[1])
+        if time.monotonic() >= deadline:
+            return rows, end
+        asked = replace(asked, older=end)
 
 
-def _driver(
-    source: Source, newest: QuerySet[Any], filters: Mapping[str, str], window: int
-) -> tuple[str, Position | None]:
-    """The filter that reaches back furthest within the window, and how far that is; index entries alone are read."""
+def _driver(source: Source, newest: QuerySet[Any], filters: Mapping[str, str]) -> str:
+    """The filter that reaches back furthest with the same number of rows; index entries alone are read."""
     best, furthest = "", None
-    for name in [*filters] or [""]:
-        rows = source.only(newest, name, filters[name]) if name else newest
-        last = rows.values_list("at", "id")[window - 1 : window].first() if window else None
+    for name, value in filters.items() if len(filters) > 1 else ():
+        last = source.only(newest, name, value).values_list("at", flat=True)[LOOK_AHEAD - 1 : LOOK_AHEAD].first()
         if last is None:
-            return name, None
-        reached = Position(last[0], source.number, last[1])
-        if furthest is None or reached < furthest:
-            best, furthest = name, reached
-    return best, furthest
+            return name
+        if furthest is None or last < furthest:
+            best, furthest = name, last
+    return best or next(iter(filters), "")
 
 
 def _looked_at(
