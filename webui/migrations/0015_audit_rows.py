@@ -29,7 +29,7 @@ def chain_entries(apps: Any, schema_editor: Any) -> None:
             sequence, previous = row.pk, row.hash
             names = ("before", "after", "object_name", "reason", "outcome", "previous", "hash")
             # A number never grows, so the new one is free.
-            entries.filter(pk=old).update(pk=sequence, **{name: getattr(row, name) for name in names})
+            entries.filter(pk=old).update(id=sequence, **{name: getattr(row, name) for name in names})
     heads = apps.get_model("webui", "AuditHead").objects.using(alias)
     heads.update_or_create(pk=1, defaults={"sequence": sequence, "hash": previous})
     # Who asks for audit entries from now on is not sent what was before.
