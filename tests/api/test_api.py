@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-from django.http import HttpResponse
 from django.test import Client
 
 from tests import factories
@@ -25,7 +24,7 @@ class Api:
         self.client = client
 
     def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
-        self.answer: HttpResponse = self.client.generic(
+        self.answer: Any = self.client.generic(
             method,
             f"{BASE}{path}",
             json.dumps(body) if body is not None else "",
@@ -36,7 +35,7 @@ class Api:
 
     @property
     def status(self) -> int:
-        return self.answer.status_code
+        return int(self.answer.status_code)
 
 
 @pytest.fixture

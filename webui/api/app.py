@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ninja import NinjaAPI
+from ninja.openapi.schema import OpenAPISchema
 
 from webui.api import bindings, configuration, objects, problems, reading
 from webui.api.auth import AUTH
@@ -15,9 +16,23 @@ Objects are addressed by name, whatever its case. A change may carry `If-Match` 
 somebody else was faster it is refused (412) and tells who changed what. Errors are problem details (RFC 9457)."""
 
 
+class Api(NinjaAPI):
+    """Describes errors as what they are sent as."""
+
+    def get_openapi_schema(self, **options: Any) -> OpenAPISchema:
+        """OpenAPI 3.1."""
+        found = super().get_openapi_schema(**options)
+        for operations in found["paths"].values():
+            for operation in operations.values():
+                for status, answer in operation["responses"].items():
+                    if int(status) >= 400 and "content" in answer:
+                        answer["content"] = {problems.CONTENT_TYPE: answer["content"].pop("application/json")}
+        return found
+
+
 def make() -> NinjaAPI:
     """The API with all of its routers."""
-    api = NinjaAPI(
+    api = Api(
         title="Halfpipe",
         version="1.0.0",
         description=DESCRIPTION,

@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router, Schema, Status
-from pydantic import Field
+from pydantic import Field, create_model
 
 from webui import statistics as history
 from webui.actions import renaming
@@ -50,15 +50,20 @@ def router_of(kind: Kind) -> Router:
 def _reading(router: Router, kind: Kind) -> None:
     answer = schemas.answer_of(kind.model)
 
-    class Listed(Schema):
-        """A page of a list."""
+    Listed = create_model(  # noqa: N806 - a type
+        f"{kind.model.__name__}List",
+        __base__=Schema,
+        items=(list[answer], Field(description="A page of the list.")),  # type: ignore[valid-type]  # made above
+        next=(str | None, Field(description="Cursor of the next page; null on the last.")),
+    )
 
-        items: list[answer]  # type: ignore[valid-type]  # made above
-        next: str | None = Field(description="Cursor of the next page; null on the last.")
-
-    Listed.__name__ = f"{kind.model.__name__}List"
-
-    @router.get("", response={200: Listed, **ERRORS}, summary=f"List {kind.plural.lower()}", url_name=kind.slug)
+    @router.get(
+        "",
+        response={200: Listed, **ERRORS},
+        summary=f"List {kind.plural.lower()}",
+        url_name=kind.slug,
+        operation_id=f"list_{kind.slug}",
+    )
     def list_them(request: HttpRequest, page: Query[Page], state: str = "", type: str = "") -> dict[str, Any]:
         may_view(request, kind.model)
         rows = _matching(kind, page.q, {"state": state, "type": type}).filter(pk__gt=values.after(page.cursor))
@@ -67,7 +72,12 @@ def _reading(router: Router, kind: Kind) -> None:
         items = [values.as_answer(row) for row in found[: page.limit]]
         return {"items": items, "next": values.cursor_of(found[page.limit - 1].pk) if more else None}
 
-    @router.get("/{name}", response={200: answer, 304: None, **ERRORS}, summary=f"Read one {kind.singular}")
+    @router.get(
+        "/{name}",
+        response={200: answer, 304: None, **ERRORS},
+        summary=f"Read one {kind.singular}",
+        operation_id=f"read_{kind.slug}",
+    )
     def read(request: HttpRequest, response: HttpResponse, name: str) -> Any:
         may_view(request, kind.model)
         row = _found(kind, name)
@@ -78,7 +88,12 @@ def _reading(router: Router, kind: Kind) -> None:
         values.tagged(response, row)
         return values.as_answer(row)
 
-    @router.get("/{name}/state", response={200: schemas.State, **ERRORS}, summary=f"State of a {kind.singular} now")
+    @router.get(
+        "/{name}/state",
+        response={200: schemas.State, **ERRORS},
+        summary=f"State of a {kind.singular} now",
+        operation_id=f"state_of_{kind.slug}",
+    )
     def state_of(request: HttpRequest, name: str) -> Any:
         may_view(request, kind.model)
         row = _found(kind, name)
@@ -116,14 +131,21 @@ def _changing(router: Router, kind: Kind) -> None:
     answer = schemas.answer_of(kind.model)
     new, changed = schemas.body_of(kind.model, new=True), schemas.body_of(kind.model, new=False)
 
-    @router.post("", response={201: answer, **ERRORS}, summary=f"Make a {kind.singular}")
+    @router.post(
+        "", response={201: answer, **ERRORS}, summary=f"Make a {kind.singular}", operation_id=f"make_{kind.slug}"
+    )
     def make(request: HttpRequest, response: HttpResponse, body: new) -> Any:  # type: ignore[valid-type]  # made above
         row = kind.actions.create(actor_of(request), given(body))
         values.tagged(response, row)
         response.headers["Location"] = f"{request.path.rstrip('/')}/{row.name}"
         return Status(201, values.as_answer(row))
 
-    @router.patch("/{name}", response={200: answer, **ERRORS}, summary=f"Change a {kind.singular}")
+    @router.patch(
+        "/{name}",
+        response={200: answer, **ERRORS},
+        summary=f"Change a {kind.singular}",
+        operation_id=f"change_{kind.slug}",
+    )
     def change(request: HttpRequest, response: HttpResponse, name: str, body: changed) -> Any:  # type: ignore[valid-type]  # made above
         row = _found(kind, name)
         expected = values.wanted(request, row)
@@ -132,13 +154,23 @@ def _changing(router: Router, kind: Kind) -> None:
         values.tagged(response, row)
         return values.as_answer(row)
 
-    @router.delete("/{name}", response={204: None, **ERRORS}, summary=f"Delete a {kind.singular}")
+    @router.delete(
+        "/{name}",
+        response={204: None, **ERRORS},
+        summary=f"Delete a {kind.singular}",
+        operation_id=f"delete_{kind.slug}",
+    )
     def delete(request: HttpRequest, name: str) -> Any:
         row = _found(kind, name)
         values.unless_changed(request, row, lambda: kind.actions.delete(actor_of(request), row))
         return Status(204, None)
 
-    @router.post("/{name}/rename", response={200: answer, **ERRORS}, summary=f"Rename a {kind.singular}")
+    @router.post(
+        "/{name}/rename",
+        response={200: answer, **ERRORS},
+        summary=f"Rename a {kind.singular}",
+        operation_id=f"rename_{kind.slug}",
+    )
     def rename(request: HttpRequest, response: HttpResponse, name: str, body: schemas.Rename) -> Any:
         row = _found(kind, name)
         row = renaming.rename(actor_of(request), row, body.name, values.wanted(request, row))
@@ -175,14 +207,21 @@ def _switching(router: Router, kind: Kind) -> None:
         return values.as_answer(row)
 
     options: dict[str, Any] = {"response": {200: answer, **ERRORS}}
-    router.post("/{name}/enable", summary=f"Enable a {kind.singular}", **options)(enable)
+    router.post("/{name}/enable", summary=f"Enable a {kind.singular}", operation_id=f"enable_{kind.slug}", **options)(
+        enable
+    )
     down: Callable[..., Any] = disable_after if kind.can_wait else disable
     words = f"Disable a {kind.singular}" + (", at once or gracefully" if kind.can_wait else "")
-    router.post("/{name}/disable", summary=words, **options)(down)
+    router.post("/{name}/disable", summary=words, operation_id=f"disable_{kind.slug}", **options)(down)
 
 
 def _counting(router: Router, kind: Kind) -> None:
-    @router.get("/{name}/statistics", summary=f"Traffic of a {kind.singular} over time", response={200: dict, **ERRORS})
+    @router.get(
+        "/{name}/statistics",
+        summary=f"Traffic of a {kind.singular} over time",
+        response={200: dict, **ERRORS},
+        operation_id=f"statistics_of_{kind.slug}",
+    )
     def statistics(request: HttpRequest, name: str, range: str = "1h") -> Any:
         may_view(request, kind.model)
         row = _found(kind, name)

@@ -31,7 +31,7 @@ class Director(Schema):
     last_error: str
 
 
-class Problem(Schema):
+class Trouble(Schema):
     """One thing to look at."""
 
     severity: str
@@ -68,7 +68,7 @@ def directors(request: HttpRequest) -> Any:
     return list(DataplaneStatus.objects.order_by("director"))
 
 
-@router.get("/problems", response={200: list[Problem], **ERRORS}, summary="Problems, worst first")
+@router.get("/problems", response={200: list[Trouble], **ERRORS}, summary="Problems, worst first")
 def problems(request: HttpRequest) -> Any:
     """As the dashboard lists them."""
     may_view(request, VServer)

@@ -157,4 +157,4 @@ def _number(one: models.IntegerField[Any, Any]) -> Any:
             limits["ge"] = max(limits["ge"], int(rule.limit_value))
         elif isinstance(rule, MaxValueValidator):
             limits["le"] = min(limits["le"], int(rule.limit_value))
-    return Annotated[int, Field(**limits)]
+    return Annotated[int, Field(ge=limits["ge"], le=limits["le"])]
