@@ -248,3 +248,11 @@ def test_the_description_is_openapi_3_1_and_names_every_error(api: Api) -> None:
         for method, operation in methods.items():
             assert "403" in operation["responses"], (method, path)
             assert operation["summary"]
+
+
+def test_the_page_tells_every_request_of_the_description(api: Api) -> None:
+    page = api.client.get("/api/").content.decode()
+    for path, methods in api("GET", "/openapi.json")["paths"].items():
+        assert f"<code>{path}</code>" in page
+        for operation in methods.values():
+            assert f'id="{operation["operationId"]}"' in page
