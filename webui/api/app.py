@@ -12,7 +12,7 @@ from webui.api.auth import AUTH
 
 DESCRIPTION = """All objects of the configuration, their bindings, states and statistics, revisions and the audit.
 
-Objects are addressed by name, whatever its case. A change may carry `If-Match` with the `ETag` that was read: if
+Objects are addressed by name, whatever its case. A change may carry If-Match with the ETag that was read: if
 somebody else was faster it is refused (412) and tells who changed what. Errors are problem details (RFC 9457)."""
 
 

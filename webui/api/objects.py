@@ -47,6 +47,10 @@ def router_of(kind: Kind) -> Router:
     return router
 
 
+def _one(kind: Kind) -> str:
+    return f"{'an' if kind.singular[0] in 'aeiou' else 'a'} {kind.singular}"
+
+
 def _reading(router: Router, kind: Kind) -> None:
     answer = schemas.answer_of(kind.model)
 
@@ -91,7 +95,7 @@ def _reading(router: Router, kind: Kind) -> None:
     @router.get(
         "/{name}/state",
         response={200: schemas.State, **ERRORS},
-        summary=f"State of a {kind.singular} now",
+        summary=f"State of {_one(kind)} now",
         operation_id=f"state_of_{kind.slug}",
     )
     def state_of(request: HttpRequest, name: str) -> Any:
@@ -131,9 +135,7 @@ def _changing(router: Router, kind: Kind) -> None:
     answer = schemas.answer_of(kind.model)
     new, changed = schemas.body_of(kind.model, new=True), schemas.body_of(kind.model, new=False)
 
-    @router.post(
-        "", response={201: answer, **ERRORS}, summary=f"Make a {kind.singular}", operation_id=f"make_{kind.slug}"
-    )
+    @router.post("", response={201: answer, **ERRORS}, summary=f"Make {_one(kind)}", operation_id=f"make_{kind.slug}")
     def make(request: HttpRequest, response: HttpResponse, body: new) -> Any:  # type: ignore[valid-type]  # made above
         row = kind.actions.create(actor_of(request), given(body))
         values.tagged(response, row)
@@ -143,7 +145,7 @@ def _changing(router: Router, kind: Kind) -> None:
     @router.patch(
         "/{name}",
         response={200: answer, **ERRORS},
-        summary=f"Change a {kind.singular}",
+        summary=f"Change {_one(kind)}",
         operation_id=f"change_{kind.slug}",
     )
     def change(request: HttpRequest, response: HttpResponse, name: str, body: changed) -> Any:  # type: ignore[valid-type]  # made above
@@ -157,7 +159,7 @@ def _changing(router: Router, kind: Kind) -> None:
     @router.delete(
         "/{name}",
         response={204: None, **ERRORS},
-        summary=f"Delete a {kind.singular}",
+        summary=f"Delete {_one(kind)}",
         operation_id=f"delete_{kind.slug}",
     )
     def delete(request: HttpRequest, name: str) -> Any:
@@ -168,7 +170,7 @@ def _changing(router: Router, kind: Kind) -> None:
     @router.post(
         "/{name}/rename",
         response={200: answer, **ERRORS},
-        summary=f"Rename a {kind.singular}",
+        summary=f"Rename {_one(kind)}",
         operation_id=f"rename_{kind.slug}",
     )
     def rename(request: HttpRequest, response: HttpResponse, name: str, body: schemas.Rename) -> Any:
@@ -207,18 +209,16 @@ def _switching(router: Router, kind: Kind) -> None:
         return values.as_answer(row)
 
     options: dict[str, Any] = {"response": {200: answer, **ERRORS}}
-    router.post("/{name}/enable", summary=f"Enable a {kind.singular}", operation_id=f"enable_{kind.slug}", **options)(
-        enable
-    )
+    router.post("/{name}/enable", summary=f"Enable {_one(kind)}", operation_id=f"enable_{kind.slug}", **options)(enable)
     down: Callable[..., Any] = disable_after if kind.can_wait else disable
-    words = f"Disable a {kind.singular}" + (", at once or gracefully" if kind.can_wait else "")
+    words = f"Disable {_one(kind)}" + (", at once or gracefully" if kind.can_wait else "")
     router.post("/{name}/disable", summary=words, operation_id=f"disable_{kind.slug}", **options)(down)
 
 
 def _counting(router: Router, kind: Kind) -> None:
     @router.get(
         "/{name}/statistics",
-        summary=f"Traffic of a {kind.singular} over time",
+        summary=f"Traffic of {_one(kind)} over time",
         response={200: dict, **ERRORS},
         operation_id=f"statistics_of_{kind.slug}",
     )
