@@ -329,6 +329,6 @@ async def test_an_asynchronous_server_gets_an_export_in_parts(monkeypatch: pytes
     client = AsyncClient()
     await client.aforce_login(user)
     await sync_to_async(entries)(5)
-    answer = await client.get(reverse("audit-export", args=["json"]))
+    answer: Any = await client.get(reverse("audit-export", args=["json"]))
     parts = [part async for part in answer.streaming_content]
     assert [part.count(b"\n") for part in parts] == [2, 2, 2]  # the login as well

@@ -168,8 +168,8 @@ def note_attempt(  # noqa: PLR0913 - each is a column
     reason: str = "",
 ) -> None:
     """Write to the audit what the actor does with ``row`` without a change of it; no revision, no wake."""
-    about = {"kind": kind_of(type(row)), "object_id": row.pk, "object_name": row.name}
-    auditing.note(actor, verb, **about, before=before, after=after, reason=reason)
+    kind, name = kind_of(type(row)), row.name
+    auditing.note(actor, verb, kind=kind, object_id=row.pk, object_name=name, before=before, after=after, reason=reason)
 
 
 def lock_installation() -> int:
