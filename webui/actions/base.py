@@ -28,12 +28,17 @@ Named = TypeVar("Named", Server, Service, VServer, Monitor, EventTarget)
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks for a change, from where. Use :meth:`system` for commands that run on the host itself."""
+    """Who asks for a change, from where. Use :meth:`system` for commands that run on the host itself.
+
+    ``command`` is the line of a command line, its secrets hidden. ``operator`` is the name of a user of the operating
+    system, who runs the command line on the host: whoever can do that can do everything anyway.
+    """
 
     user: User | AnonymousUser | None
     interface: str
     source_address: str | None = None
     command: str = ""
+    operator: str = ""
 
     @classmethod
     def system(cls, name: str) -> Actor:
@@ -44,13 +49,13 @@ class Actor:
     def name(self) -> str:
         """Name for the audit: the user's, or the command's."""
         if self.user is None:
-            return self.command
+            return self.operator or self.command
         return self.user.get_username() or "anonymous"
 
     def may(self, permission: str) -> bool:
         """Whether the actor has a permission such as ``webui.add_server``."""
         if self.user is None:
-            return self.interface == Interface.SYSTEM
+            return self.interface == Interface.SYSTEM or bool(self.operator)
         return self.user.has_perm(permission)
 
 

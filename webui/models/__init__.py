@@ -5,6 +5,7 @@ from webui.models.event import EventDelivery, EventTarget
 from webui.models.health import CheckLease, HealthState, HealthTransition, ProbeTarget
 from webui.models.metrics import MetricBlock, MetricCursor, Sparklines
 from webui.models.monitor import Monitor
+from webui.models.saved import SavedConfiguration
 from webui.models.server import Server
 from webui.models.service import Service, ServiceMonitorBinding
 from webui.models.vserver import VServer, VServerServiceBinding
@@ -27,6 +28,7 @@ __all__ = [
     "MetricCursor",
     "Monitor",
     "ProbeTarget",
+    "SavedConfiguration",
     "Server",
     "ServerPath",
     "Service",

@@ -45,8 +45,8 @@ def words(line: str) -> list[Word]:
     """The words of a line; none for a comment. Raises CliError, UnfinishedError."""
     if len(line) > LONGEST:
         raise CliError(f"The line has {len(line)} characters; at most {LONGEST} are allowed")
-    if "\0" in line:
-        raise CliError("The line holds a NUL character")
+    if "\0" in line or any("\ud800" <= one <= "\udfff" for one in line):
+        raise CliError("The line holds what is no text: a NUL character, or half of a surrogate pair")
     if line.lstrip(_BLANK).startswith("#"):
         return []
     found = []

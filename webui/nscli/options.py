@@ -223,15 +223,15 @@ SECRETS: Final = frozenset(
     for name in (parameter.name, parameter.option)
 )
 _MOST_VALUES: Final = 64
+# Parameters of several values with commas between; NetScaler writes them one behind the other.
+LISTS: Final = frozenset({"resp_code", "ip_address"})
 
 
 def more(kind: str, key: str) -> Option | None:
     """The option of an object that is in no table of fields: a parameter, or one of NetScaler's."""
     parameter = _PARAMETERS[kind].get(plain(key))
     if parameter is not None:
-        many = 1 if parameter.secret or parameter.kind != "text" else _MOST_VALUES
-        return Option(
-            parameter.option, parameter.name, most=many, secret=parameter.secret, choices=parameter.choices
-        )
+        many = _MOST_VALUES if parameter.name in LISTS else 1
+        return Option(parameter.option, parameter.name, most=many, secret=parameter.secret, choices=parameter.choices)
     found = foreign(kind, key)
     return None if found is None else Option(found.name, least=0, most=_MOST_VALUES)
