@@ -76,14 +76,14 @@ class Session:
     def run(self, line: str) -> Answer:
         """Run a line: whatever it holds, the last line of the answer is `` Done`` or begins with ``ERROR:``."""
         try:
-            told, closes = self._run(line)
+            told, closes = self.attempt(line)
         except EXPECTED as error:
             return Answer((f"ERROR: {in_one_line(error)}",), ok=False)
         if told is None:
             return Answer((), silent=True)
         return Answer((*told, DONE), closes=closes)
 
-    def _run(self, line: str) -> tuple[list[str] | None, bool]:
+    def attempt(self, line: str) -> tuple[list[str] | None, bool]:
         """What is told before `` Done``, None for a line without words. Raises what EXPECTED lists."""
         found = words(line)
         if not found:
