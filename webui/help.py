@@ -7,6 +7,8 @@ from django.urls import ResolverMatch, reverse
 SECTIONS: dict[str, tuple[str, str]] = {
     "dashboard": ("concepts", "states"),
     "settings": ("concepts", "forwarding-by-tc-or-xdp"),
+    "cli": ("nscli", ""),
+    "cli-import": ("nscli", "import-and-export"),
     "explain": ("concepts", "which-server-and-why"),
     "triangle": ("concepts", "diagram"),
     "packet-path": ("concepts", "packet-path"),
@@ -33,6 +35,7 @@ KINDS: dict[str, tuple[str, str]] = {
 WITHOUT = frozenset(
     {
         *("docs", "docs-page", "login", "logout", "healthz", "watch-flows", "send-test", "probe-result"),
+        *("cli-complete", "cli-export"),
         *("metrics", "export", "statistics-json", "director-statistics-json"),
         *("bind-monitor", "unbind-monitor", "bind-service", "set-weight", "unbind-service", "enable", "disable"),
     }

@@ -7,6 +7,7 @@ from webui.forms import LoginForm
 from webui.views import (
     bindings,
     bulk,
+    cli,
     docs,
     errors,
     explaining,
@@ -41,6 +42,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("services/<int:pk>/monitors/<int:monitor_pk>/unbind/", bindings.unbind_monitor, name="unbind-monitor"),
     path("docs/", docs.index, name="docs"),
     path("docs/<slug:name>/", docs.page, name="docs-page"),
+    path("cli/", cli.console, name="cli"),
+    path("cli/complete/", cli.completion, name="cli-complete"),
+    path("cli/import/", cli.importing, name="cli-import"),
+    path("cli/ns.conf", cli.export, name="cli-export"),
     path("explain/", explaining.explain, name="explain"),
     path("vservers/<int:pk>/diagram/", visuals.triangle, name="triangle"),
     path("vservers/<int:pk>/path/", visuals.packet, name="packet-path"),
