@@ -74,9 +74,9 @@ def _words(found: list[Word], partial: str, length: int, commands: Commands) -> 
         if len(fitting) != 1:
             return []
         key = (*key, fitting[0])
-    return [
-        Completion(one, length) for one in commands.following(key) if one.lower().startswith(partial.lower())
-    ][:MOST]
+    return [Completion(one, length) for one in commands.following(key) if one.lower().startswith(partial.lower())][
+        :MOST
+    ]
 
 
 Offer = tuple[str, str]

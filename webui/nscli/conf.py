@@ -16,8 +16,10 @@ from webui.actions.errors import ConflictError, NotFoundError, PermissionRefused
 from webui.nscli.errors import CliError
 from webui.nscli.families import family
 from webui.nscli.grammar import Parsed
+from webui.nscli.groups import Groups
 from webui.nscli.lexer import logical_lines, words
 from webui.nscli.masking import masked
+from webui.nscli.ranges import expanded
 from webui.nscli.relevance import irrelevant, why_left_out
 from webui.nscli.session import Session, commands
 from webui.nscli.told import in_one_line
@@ -81,11 +83,12 @@ def import_configuration(
     report = Report(netscaler=foreign)
     session = Session(actor, netscaler=foreign)
     lines = list(_commands_of(text))
+    groups = Groups()
     left_out = irrelevant(_parsed(session, lines)) if foreign else {}
     denied: list[str] = []
     with transaction.atomic():
         for number, line in lines:
-            report.lines.append(_run(session, number, line, left_out, denied))
+            report.lines.append(_run(session, groups, number, line, left_out, denied))
         report.done = apply and (skip_refused or not report.counts[REFUSED])
         if not report.done:
             transaction.set_rollback(True)
@@ -108,18 +111,40 @@ def _parsed(session: Session, lines: list[tuple[int, str]]) -> Iterator[Parsed]:
             continue  # told when it is its turn
 
 
-def _run(session: Session, number: int, line: str, left_out: dict[tuple[str, str], str], denied: list[str]) -> Line:
+def _run(  # noqa: PLR0913 - what one line needs of the whole
+    session: Session,
+    groups: Groups,
+    number: int,
+    line: str,
+    left_out: dict[tuple[str, str], str],
+    denied: list[str],
+) -> Line:
     shown = masked(" ".join(line.split("\n")).strip())
     try:
         if why := _why_ignored(session, line, left_out):
             return Line(number, shown, IGNORED, why)
         with transaction.atomic():
-            told, _closes = session.attempt(line)
+            told = _told(session, groups, line)
     except _LINE_ERRORS as error:
+        groups.undo()
         if isinstance(error, PermissionRefused):
             denied.append(line)
         return Line(number, shown, REFUSED, in_one_line(error))
-    return Line(number, shown, APPLIED, "; ".join(one.removeprefix("Warning: ") for one in told or ()))
+    return Line(number, shown, APPLIED, "; ".join(one.removeprefix("Warning: ") for one in told))
+
+
+def _told(session: Session, groups: Groups, line: str) -> list[str]:
+    """Run a line; one about a service group as the lines that it stands for."""
+    lines: list[str] = []
+    notes: list[str] = []
+    for step in expanded(words(line)):
+        found = groups.expand(commands().parse(step))
+        if found is None:
+            return session.attempt(line)[0] or []
+        lines += found
+        notes += [note for one in found for note in session.attempt(one)[0] or ()]
+    said = f"as {'; '.join(lines)}" if lines else "nothing to do yet: it has no member"
+    return [*dict.fromkeys(notes), said]
 
 
 def _why_ignored(session: Session, line: str, left_out: dict[tuple[str, str], str]) -> str:

@@ -180,4 +180,6 @@ def _digest(match: re.Match[str]) -> str:
         return match[0]
     names = [name for name in secrets if plain(name) == plain(match[1])]
     value = secrets[names[0]] if names else ""
-    return f"-{match[1]} sealed:{salted_hmac('webui.nscli.export', value, algorithm='sha256').hexdigest()[:12]} -encrypted"
+    return (
+        f"-{match[1]} sealed:{salted_hmac('webui.nscli.export', value, algorithm='sha256').hexdigest()[:12]} -encrypted"
+    )

@@ -32,7 +32,9 @@ FAMILIES: Final[dict[tuple[str, ...], str]] = {
         ((w,) for w in "interface channel vlan vrid vrid6 route route6 arp nd6 bridgetable bridgegroup vxlan".split()),
         _NETWORK,
     ),
-    **dict.fromkeys(((w,) for w in "ha cluster node rnat rnat6 inat netprofile ipset lacp nat64 nat".split()), _NETWORK),
+    **dict.fromkeys(
+        ((w,) for w in "ha cluster node rnat rnat6 inat netprofile ipset lacp nat64 nat".split()), _NETWORK
+    ),
     **dict.fromkeys(((w,) for w in "iptunnel l2param l3param ipv6 ptp netbridge rsskeytype".split()), _NETWORK),
     **dict.fromkeys(((w,) for w in "router ospf bgp rip vpath mapdomain mapbmr lsn".split()), _NETWORK),
     ("snmp",): "SNMP of the machine is the operating system's; figures are at /metrics",

@@ -12,7 +12,9 @@ from webui.nscli.options import SECRETS
 
 HIDDEN: Final = "•••"
 # Beside our own, what other parts of a NetScaler configuration call theirs.
-_SUSPECT: Final = re.compile(r"pass(word|wd|phrase|crypt)|secret|community|(rad|shared|psk|private|auth)key|token|secureargs")
+_SUSPECT: Final = re.compile(
+    r"pass(word|wd|phrase|crypt)|secret|community|(rad|shared|psk|private|auth)key|token|secureargs"
+)
 _URLS: Final = frozenset({"url"})  # whose query may hold a token
 # Commands whose arguments by position are secret after so many words.
 _POSITIONS: Final = {("add", "system", "user"): 4, ("set", "system", "user"): 4, ("set", "aaa", "user"): 4} | {
@@ -35,9 +37,7 @@ def masked(line: str) -> str:
     hidden = _hidden(found)
     if not hidden and not _has_url(found):
         return line
-    return line_of(
-        Word(HIDDEN) if index in hidden else _without_query(found, index) for index in range(len(found))
-    )
+    return line_of(Word(HIDDEN) if index in hidden else _without_query(found, index) for index in range(len(found)))
 
 
 def has_secret(line: str) -> bool:

@@ -33,9 +33,7 @@ def irrelevant(lines: Iterable[Parsed]) -> dict[tuple[str, str], str]:
     uses = _Uses()
     for parsed in lines:
         _note(parsed, uses)
-    out = {
-        ("vserver", name): NOT_DSR.format(mode) for name, mode in uses.modes.items() if mode not in {"MAC"}
-    }
+    out = {("vserver", name): NOT_DSR.format(mode) for name, mode in uses.modes.items() if mode not in {"MAC"}}
     users: dict[tuple[str, str], set[bool]] = defaultdict(set)
     for vserver, services in uses.of_vserver.items():
         if vserver in uses.modes:

@@ -124,4 +124,3 @@ class Session:
         if not found:
             raise CliError("The line is empty")
         return commands().parse(found)
-

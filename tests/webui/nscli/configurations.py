@@ -35,13 +35,13 @@ FREE = st.text(st.characters(exclude_characters="\0\r\n", exclude_categories=["C
 NAMES = st.from_regex(r"\A[A-Za-z_][A-Za-z0-9_#. :@=-]{0,12}[A-Za-z0-9_#.:@=-]\Z")
 # Of parameters that are checked, values that pass.
 PARAMETERS: dict[str, list[Any]] = {
-    "http_request": ["HEAD /", "GET /health?a=\"b\"", "OPTIONS *"],
+    "http_request": ["HEAD /", 'GET /health?a="b"', "OPTIONS *"],
     "resp_code": ["200", "200-299, 302"],
     "trofs_code": [0, 503],
     "trofs_string": ["", "maintenance now"],
     "custom_headers": ["", "Host: a.example\nX-Two: “2”", "A: b\\r\\nC: d"],
     "send": ["GET /", "HEAD /x y"[:7]],
-    "recv": ["", "all is \"well\"", "/o.k/"],
+    "recv": ["", 'all is "well"', "/o.k/"],
     "site_path": ["/Citrix/XenApp/", "/x"],
     "query": ["example.org", "a.example."],
     "ip_address": ["", "192.0.2.1, 192.0.2.2"],
@@ -157,7 +157,9 @@ def fill(draw: st.DrawFn, kinds: list[str]) -> None:
         )
         for number in range(draw(st.integers(1, 3)))
     ]
-    checks = [_monitor(draw, kind, f"{name}{index}") for index, (kind, name) in enumerate(zip(kinds, names, strict=False))]
+    checks = [
+        _monitor(draw, kind, f"{name}{index}") for index, (kind, name) in enumerate(zip(kinds, names, strict=False))
+    ]
     offered = [_service(draw, draw(st.sampled_from(machines)), name) for name in names[: draw(st.integers(0, 4))]]
     virtual = [_vserver(draw, number, names[number]) for number in range(draw(st.integers(0, 3)))]
     for service in filter(None, offered):
@@ -202,9 +204,7 @@ def _service(draw: st.DrawFn, server: Server, name: str) -> Service | None:
         "service_type": draw(st.sampled_from(["ANY", "TCP", "UDP"])),
         "port": draw(st.sampled_from(["*", 80, 443])),
     }
-    found: Service | None = make(
-        lambda v: services.create(SYSTEM, v), place | own_values(draw, "service"), place
-    )
+    found: Service | None = make(lambda v: services.create(SYSTEM, v), place | own_values(draw, "service"), place)
     return found
 
 

@@ -35,7 +35,9 @@ class Command(BaseCommand):
         parser.add_argument("words", nargs="*", metavar="FILE", help="files; or: import FILE, export [FILE], batch …")
         parser.add_argument("-c", dest="lines", action="append", default=[], metavar="LINE", help="run this line")
         parser.add_argument("-k", "--keep-going", action="store_true", help="go on after an error")
-        parser.add_argument("--user", default="", metavar="NAME", help="with the permissions of this user of the console")
+        parser.add_argument(
+            "--user", default="", metavar="NAME", help="with the permissions of this user of the console"
+        )
         parser.add_argument("--apply", action="store_true", help="import: do it")
         parser.add_argument("--skip-refused", action="store_true", help="import: apply the other lines all the same")
         parser.add_argument(

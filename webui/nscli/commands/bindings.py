@@ -37,8 +37,11 @@ def entries() -> Iterator[Entry]:
     policy = (POLICY, PRIORITY, GOTO, FLOW_TYPE)
     yield Entry(
         Command(
-            ("bind", "service"), (service,), (MONITOR_NAME, MON_STATE, WEIGHT, PASSIVE, *policy),
-            configures=True, about="Bind a monitor, or change its weight or state there.",
+            ("bind", "service"),
+            (service,),
+            (MONITOR_NAME, MON_STATE, WEIGHT, PASSIVE, *policy),
+            configures=True,
+            about="Bind a monitor, or change its weight or state there.",
         ),
         _bind_monitor,
     )
@@ -151,9 +154,11 @@ def _number(text: str) -> int:
 def _set_state(state: str) -> Any:
     def run(context: Context, parsed: Parsed) -> None:
         service, name = find(Service, parsed.one("serviceName")), parsed.one("monitorName")
-        names = [find(Monitor, name).name] if name else [
-            one.monitor.name for one in service.monitor_bindings.select_related("monitor")
-        ]
+        names = (
+            [find(Monitor, name).name]
+            if name
+            else [one.monitor.name for one in service.monitor_bindings.select_related("monitor")]
+        )
         require(context.actor, Service, "change", service.name)  # before the transaction: it is written to stay
         with transaction.atomic():
             for one in names:
@@ -168,4 +173,3 @@ def set_weight(context: Context, parsed: Parsed) -> None:
         raise CliError("-weight with a service is set alone: give other options on a line of their own")
     vserver, service = find(VServer, parsed.one("name")), find(Service, parsed.one("serviceName"))
     vservers.set_weight(context.actor, vserver, service, _number(parsed.value("weight")))
-

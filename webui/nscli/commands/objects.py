@@ -53,12 +53,18 @@ def entries() -> Iterator[Entry]:
     for kind in ENTITY:
         yield from _of(kind)
     ns_param = Command(
-        ("set", "ns", "param"), (), OWN["installation"], partial(more, "installation"), configures=True,
+        ("set", "ns", "param"),
+        (),
+        OWN["installation"],
+        partial(more, "installation"),
+        configures=True,
         about="Settings that every director follows.",
     )
     yield Entry(ns_param, _set_param)
     yield Entry(
-        Command(("unset", "ns", "param"), (), OWN["installation"], unset=True, configures=True, about="Their defaults."),
+        Command(
+            ("unset", "ns", "param"), (), OWN["installation"], unset=True, configures=True, about="Their defaults."
+        ),
         _unset_param,
     )
 

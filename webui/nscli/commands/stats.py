@@ -144,8 +144,7 @@ def _bytes(world: World, kind: str, pk: int) -> int | None:
     found = [
         counted["bytes"]
         for row in world.counters
-        if not is_stale(row.taken_at, world.now)
-        and "bytes" in (counted := row.payload.get(kind, {}).get(str(pk), {}))
+        if not is_stale(row.taken_at, world.now) and "bytes" in (counted := row.payload.get(kind, {}).get(str(pk), {}))
     ]
     return sum(found) if found else None
 

@@ -63,9 +63,7 @@ def entries() -> Iterator[Entry]:
         Option("ignoreDeviceSpecific", most=0, least=0),
     )
     for words in spellings(("diff", "ns", "config")):
-        configs = tuple(
-            Argument(one, required=False, choices=("ns.conf", "running")) for one in ("config1", "config2")
-        )
+        configs = tuple(Argument(one, required=False, choices=("ns.conf", "running")) for one in ("config1", "config2"))
         yield Entry(Command(words, configs, flags, about="What differs between saved and running."), _diff)
     yield Entry(Command(("help",), (Argument("command", required=False, many=True),), about="Commands, or one."), _help)
     outfile = Option("outfile", about="File for what the commands tell.")
