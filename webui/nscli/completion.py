@@ -26,19 +26,28 @@ class Completion:
     about: str = ""
 
 
-def complete(line: str, commands: Commands, names: Names, more: More = lambda _kind, _type: ()) -> list[Completion]:
-    """Ways to go on after ``line``, sorted; none inside of a quotation that is not finished."""
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What completion offers: commands, names of objects, and options of their types."""
+
+    commands: Commands
+    names: Names
+    more: More = lambda _kind, _type: ()
+
+
+def complete(line: str, source: Source) -> list[Completion]:
+    """Ways to go on after ``line``; of a quotation that is not finished, names alone."""
     try:
         found = words(line)
     except CliError:
-        return _unfinished(line, commands, names, more)
+        return _unfinished(line, source)
     partial = found.pop() if found and line[-1:] not in {" ", "\t"} else Word("")
     if not partial.bare:
         return []
-    return _offered(found, partial.text, len(partial.text), commands, names, more)
+    return _offered(found, partial.text, len(partial.text), source)
 
 
-def _unfinished(line: str, commands: Commands, names: Names, more: More) -> list[Completion]:
+def _unfinished(line: str, source: Source) -> list[Completion]:
     """Within a quotation: names that have spaces."""
     start = line.rfind('"')
     if start <= 0:
@@ -47,19 +56,17 @@ def _unfinished(line: str, commands: Commands, names: Names, more: More) -> list
         found = words(line[:start])
     except CliError:
         return []
-    return _offered(found, line[start + 1 :], len(line) - start, commands, names, more)
+    return _offered(found, line[start + 1 :], len(line) - start, source)
 
 
-def _offered(
-    found: list[Word], partial: str, length: int, commands: Commands, names: Names, more: More
-) -> list[Completion]:
+def _offered(found: list[Word], partial: str, length: int, source: Source) -> list[Completion]:
     try:
-        command, used = commands.find(found)
+        command, used = source.commands.find(found)
     except CliError:
-        return _words(found, partial, length, commands)
-    if not used or (len(found) == used and partial and _words(found, partial, length, commands)):
-        return _words(found, partial, length, commands)
-    options, values = _arguments(command, found[used:], names, more, option=partial.startswith("-"))
+        return _words(found, partial, length, source.commands)
+    if not used or (len(found) == used and partial and _words(found, partial, length, source.commands)):
+        return _words(found, partial, length, source.commands)
+    options, values = _arguments(command, found[used:], source, option=partial.startswith("-"))
     low = partial.lower()
     matching = [(text, about) for text, about in (*values, *options) if text.lower().startswith(low)]
     return [Completion(text if text[0] == "-" else quoted(text), length, about) for text, about in matching[:MOST]]
@@ -82,15 +89,13 @@ def _words(found: list[Word], partial: str, length: int, commands: Commands) -> 
 Offer = tuple[str, str]
 
 
-def _arguments(
-    command: Command, given: list[Word], names: Names, more: More, *, option: bool
-) -> tuple[list[Offer], list[Offer]]:
+def _arguments(command: Command, given: list[Word], source: Source, *, option: bool) -> tuple[list[Offer], list[Offer]]:
     """Options that may follow, and values that may."""
     positional: list[str] = []
     used: set[str] = set()
     under: Option | None = None
     taken = 0
-    typed = list(_of_type(command, given, more))
+    typed = list(_of_type(command, given, source.more))
     by_key = command.by_key | {one.key: one for one in typed}
     for word in given:
         if word.option:
@@ -102,13 +107,13 @@ def _arguments(
             under = None
             positional.append(word.text)
     if under is not None and not command.unset and taken < under.least:
-        return [], [(text, under.about) for text in _values_of(under, names)]
+        return [], [(text, under.about) for text in _values_of(under, source.names)]
     values: list[Offer] = []
     if under is not None and under.unit and taken == 1:
         values += [(unit, "") for unit in UNITS]
     argument = _next(command, len(positional))
     if argument is not None and not option:
-        values += [(text, argument.name) for text in (argument.choices or tuple(names(argument.offers)))]
+        values += [(text, argument.name) for text in (argument.choices or tuple(source.names(argument.offers)))]
     free = [one for one in by_key.values() if one.key not in used]
     return sorted((f"-{one.name}", one.about) for one in free), values
 

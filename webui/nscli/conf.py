@@ -80,20 +80,18 @@ def import_configuration(
     if len(text) > MOST_CHARACTERS:
         raise CliError(f"The file has {len(text)} characters; at most {MOST_CHARACTERS} are allowed")
     foreign = _NETSCALER.match(text) is not None if netscaler is None else netscaler
-    report = Report(netscaler=foreign)
-    session = Session(actor, netscaler=foreign)
+    run = _Run(Session(actor, netscaler=foreign))
     lines = list(_commands_of(text))
-    groups = Groups()
-    left_out = irrelevant(_parsed(session, lines)) if foreign else {}
-    denied: list[str] = []
+    report = Report(netscaler=foreign)
+    if foreign:
+        run.left_out = irrelevant(_parsed(run.session, lines))
     with transaction.atomic():
-        for number, line in lines:
-            report.lines.append(_run(session, groups, number, line, left_out, denied))
+        report.lines = [run.outcome(number, line) for number, line in lines]
         report.done = apply and (skip_refused or not report.counts[REFUSED])
         if not report.done:
             transaction.set_rollback(True)
-    if apply and denied:
-        session.run(denied[0])  # once more and alone: the audit keeps an attempt that was taken back with the rest
+    if apply and run.denied:
+        run.session.run(run.denied)  # once more and alone: the audit keeps an attempt that was taken back with the rest
     return report
 
 
@@ -111,56 +109,57 @@ def _parsed(session: Session, lines: list[tuple[int, str]]) -> Iterator[Parsed]:
             continue  # told when it is its turn
 
 
-def _run(  # noqa: PLR0913 - what one line needs of the whole
-    session: Session,
-    groups: Groups,
-    number: int,
-    line: str,
-    left_out: dict[tuple[str, str], str],
-    denied: list[str],
-) -> Line:
-    shown = masked(" ".join(line.split("\n")).strip())
-    try:
-        if why := _why_ignored(session, line, left_out):
-            return Line(number, shown, IGNORED, why)
-        with transaction.atomic():
-            told = _told(session, groups, line)
-    except _LINE_ERRORS as error:
-        groups.undo()
-        if isinstance(error, PermissionRefused):
-            denied.append(line)
-        return Line(number, shown, REFUSED, in_one_line(error))
-    return Line(number, shown, APPLIED, "; ".join(one.removeprefix("Warning: ") for one in told))
+@dataclass
+class _Run:
+    """What the lines of one file know of each other."""
 
+    session: Session
+    groups: Groups = field(default_factory=Groups)
+    left_out: dict[tuple[str, str], str] = field(default_factory=dict)
+    denied: str = ""  # the first line that the actor may not run
 
-def _told(session: Session, groups: Groups, line: str) -> list[str]:
-    """Run a line; one about a service group as the lines that it stands for."""
-    lines: list[str] = []
-    notes: list[str] = []
-    for step in expanded(words(line)):
-        found = groups.expand(commands().parse(step))
-        if found is None:
-            return session.attempt(line)[0] or []
-        lines += found
-        notes += [note for one in found for note in session.attempt(one)[0] or ()]
-    said = f"as {'; '.join(lines)}" if lines else "nothing to do yet: it has no member"
-    return [*dict.fromkeys(notes), said]
+    def outcome(self, number: int, line: str) -> Line:
+        """Run a line, or pass it over."""
+        shown = masked(" ".join(line.split("\n")).strip())
+        try:
+            if why := self._why_ignored(line):
+                return Line(number, shown, IGNORED, why)
+            with transaction.atomic():
+                told = self._told(line)
+        except _LINE_ERRORS as error:
+            self.groups.undo()
+            if isinstance(error, PermissionRefused):
+                self.denied = self.denied or line
+            return Line(number, shown, REFUSED, in_one_line(error))
+        return Line(number, shown, APPLIED, "; ".join(one.removeprefix("Warning: ") for one in told))
 
+    def _told(self, line: str) -> list[str]:
+        """Run a line; one about a service group as the lines that it stands for."""
+        lines: list[str] = []
+        notes: list[str] = []
+        for step in expanded(words(line)):
+            found = self.groups.expand(commands().parse(step))
+            if found is None:
+                return self.session.attempt(line)[0] or []
+            lines += found
+            notes += [note for one in found for note in self.session.attempt(one)[0] or ()]
+        said = f"as {'; '.join(lines)}" if lines else "nothing to do yet: it has no member"
+        return [*dict.fromkeys(notes), said]
 
-def _why_ignored(session: Session, line: str, left_out: dict[tuple[str, str], str]) -> str:
-    """Why a line is passed over; empty for one to run. Raises CliError for what is no command at all."""
-    found = words(line)
-    try:
-        command, _used = commands().find(found)
-    except CliError:
-        known = family([word.text for word in found])
-        if known is None:
-            raise
-        return f"{known[0]}: {known[1]}"
-    if not command.configures:
-        if command.words[0] in {"batch", "source"}:
-            raise CliError(f"{command.words[0]} runs another file: import that one too")
-        return "it changes nothing"
-    if command.words[:3] == ("set", "ns", "param") and session.netscaler:
-        return "ns param: it tunes NetScaler itself"
-    return why_left_out(session.parse(line), left_out) if left_out else ""
+    def _why_ignored(self, line: str) -> str:
+        """Why a line is passed over; empty for one to run. Raises CliError for what is no command at all."""
+        found = words(line)
+        try:
+            command, _used = commands().find(found)
+        except CliError:
+            known = family([word.text for word in found])
+            if known is None:
+                raise
+            return f"{known[0]}: {known[1]}"
+        if not command.configures:
+            if command.words[0] in {"batch", "source"}:
+                raise CliError(f"{command.words[0]} runs another file: import that one too")
+            return "it changes nothing"
+        if command.words[-1] == "param" and self.session.netscaler:
+            return "ns param: it tunes NetScaler itself"
+        return why_left_out(self.session.parse(line), self.left_out) if self.left_out else ""

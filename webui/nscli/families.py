@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-VERBS: Final = frozenset(
+_VERBS: Final = (
     "add set unset rm bind unbind enable disable link unlink apply create update sync join rename import restore "
-    "switch clear reset save renumber install".split()
+    "switch clear reset save renumber install"
 )
+VERBS: Final = frozenset(_VERBS.split())
 _NETWORK: Final = "addresses, interfaces and routes are those of the operating system"
 _USERS: Final = "accounts and roles of the console are made in the console"
 _PROXY: Final = "it is about connections that end at the balancer; with direct server return they end at the server"
@@ -18,58 +19,37 @@ _OTHER: Final = "it is another part of NetScaler than load balancing"
 _TUNING: Final = "it tunes NetScaler itself"
 _GLOBAL_LB: Final = "it sets NetScaler's own load balancing in general; what matters is set for each object here"
 
+
+def _each(why: str, words: str, under: str = "") -> dict[tuple[str, ...], str]:
+    """The same reason for several words, all of them behind another one where there is one."""
+    return {((under, word) if under else (word,)): why for word in words.split()}
+
+
 # By the words behind the verb, in lower case; the longest that fits tells why.
 FAMILIES: Final[dict[tuple[str, ...], str]] = {
-    **{("ns", word): _NETWORK for word in "ip ip6 pbr pbr6 pbrs pbrs6 hostname trafficdomain arp nd6 rnat".split()},
-    **{("ns", word): _TUNING for word in "config tcpprofile httpprofile tcpparam httpparam timer diameter".split()},
-    ("ns",): _TUNING,
-    ("ns", "acl"): "packets are filtered by the operating system",
-    ("ns", "acls"): "packets are filtered by the operating system",
-    ("ns", "simpleacl"): "packets are filtered by the operating system",
-    ("ns", "ratecontrol"): "SYNs are limited for each virtual server (-synRate, -sourceSynRate)",
-    ("ns", "encryptionparams"): "secrets are encrypted by the key of this installation",
-    **dict.fromkeys(
-        ((w,) for w in "interface channel vlan vrid vrid6 route route6 arp nd6 bridgetable bridgegroup vxlan".split()),
-        _NETWORK,
-    ),
-    **dict.fromkeys(
-        ((w,) for w in "ha cluster node rnat rnat6 inat netprofile ipset lacp nat64 nat".split()), _NETWORK
-    ),
-    **dict.fromkeys(((w,) for w in "iptunnel l2param l3param ipv6 ptp netbridge rsskeytype".split()), _NETWORK),
-    **dict.fromkeys(((w,) for w in "router ospf bgp rip vpath mapdomain mapbmr lsn".split()), _NETWORK),
-    ("snmp",): "SNMP of the machine is the operating system's; figures are at /metrics",
-    ("system",): _USERS,
-    ("system", "parameter"): _TUNING,
-    ("system", "backup"): _TUNING,
-    ("aaa",): _USERS,
-    ("authentication",): _USERS,
-    ("authorization",): _USERS,
-    ("tm",): _USERS,
-    ("ssl",): _PROXY,
-    ("tcp",): _PROXY,
-    ("audit",): _LOGGING,
-    ("appflow",): _LOGGING,
-    ("analytics",): _LOGGING,
-    **dict.fromkeys(
-        (
-            (w,)
-            for w in "responder rewrite policy cs cmp cache transform filter appfw appqoe spillover stringmap feo "
-            "ci ica videooptimization urlfiltering bot contentinspection subscriber sc pq dos patset".split()
-        ),
-        _CONTENT,
-    ),
-    **dict.fromkeys(((w,) for w in "vpn gslb adm dns dnsprofile ntp rdp smpp wi wf autoscale db".split()), _OTHER),
-    **dict.fromkeys(((w,) for w in "cloud callhome utility rise app nstrace cr kafkacluster mqtt".split()), _OTHER),
-    **{("lb", w): _GLOBAL_LB for w in "parameter sipparameters profile wlm group metrictable route route6".split()},
-    ("lb", "action"): _CONTENT,
-    ("lb", "policy"): _CONTENT,
-    ("lb", "policylabel"): _CONTENT,
-    ("lb", "metrictable"): "load figures are for the method CUSTOMLOAD, which is not available",
-    ("locationfile",): _OTHER,
-    ("location",): _OTHER,
-    ("locationparameter",): _OTHER,
-    ("feature",): _TUNING,
-    ("server", "parameter"): _TUNING,
+    **_each(_TUNING, "ns feature"),
+    **_each(_TUNING, "config tcpprofile httpprofile tcpparam httpparam timer diameter", "ns"),
+    **_each(_NETWORK, "ip ip6 pbr pbr6 pbrs pbrs6 hostname trafficdomain arp nd6 rnat", "ns"),
+    **_each("packets are filtered by the operating system", "acl acls acl6 acls6 simpleacl simpleacl6", "ns"),
+    **_each("SYNs are limited for each virtual server (-synRate, -sourceSynRate)", "ratecontrol", "ns"),
+    **_each("secrets are encrypted by the key of this installation", "encryptionparams", "ns"),
+    **_each(_NETWORK, "interface channel vlan vrid vrid6 route route6 arp nd6 bridgetable bridgegroup vxlan"),
+    **_each(_NETWORK, "ha cluster node rnat rnat6 inat netprofile ipset lacp nat64 nat"),
+    **_each(_NETWORK, "iptunnel l2param l3param ipv6 ptp netbridge rsskeytype"),
+    **_each(_NETWORK, "router ospf bgp rip vpath mapdomain mapbmr lsn"),
+    **_each("SNMP of the machine is the operating system's; figures are at /metrics", "snmp"),
+    **_each(_USERS, "system aaa authentication authorization tm"),
+    **_each(_TUNING, "parameter backup", "system"),
+    **_each(_PROXY, "ssl tcp"),
+    **_each(_LOGGING, "audit appflow analytics"),
+    **_each(_CONTENT, "responder rewrite policy cs cmp cache transform filter appfw appqoe spillover stringmap feo"),
+    **_each(_CONTENT, "ci ica videooptimization urlfiltering bot contentinspection subscriber sc pq dos patset"),
+    **_each(_OTHER, "vpn gslb adm dns dnsprofile ntp rdp smpp wi wf autoscale db"),
+    **_each(_OTHER, "cloud callhome utility rise app nstrace cr kafkacluster mqtt"),
+    **_each(_OTHER, "locationfile location locationparameter"),
+    **_each(_GLOBAL_LB, "parameter sipparameters profile wlm group route route6", "lb"),
+    **_each(_CONTENT, "action policy policylabel", "lb"),
+    **_each("load figures are for the method CUSTOMLOAD, which is not available", "metrictable", "lb"),
 }
 
 

@@ -1,8 +1,8 @@
 r"""From a line to its words and back; pure.
 
 NetScaler's quoting: ``"…"`` with ``\"`` and ``\\``, ``'…'`` and ``q{…}`` (also ``q(…)``, ``q<…>``, ``q/…/``, ``q|…|``,
-``q~…~``, ``q!…!``) as they stand. Other backslashes stand for themselves, so ``"GET /\r\n"`` reaches a monitor as it was
-typed. Our own is ``\u{a}`` within ``"…"``: the character of that hexadecimal number, such as a line's end.
+``q~…~``, ``q!…!``) as they stand. Other backslashes stand for themselves, so ``"GET /\r\n"`` reaches a monitor as it
+was typed. Our own is ``\u{a}`` within ``"…"``: the character of that hexadecimal number, such as a line's end.
 """
 
 from __future__ import annotations

@@ -17,8 +17,11 @@ _SUSPECT: Final = re.compile(
 )
 _URLS: Final = frozenset({"url"})  # whose query may hold a token
 # Commands whose arguments by position are secret after so many words.
-_POSITIONS: Final = {("add", "system", "user"): 4, ("set", "system", "user"): 4, ("set", "aaa", "user"): 4} | {
-    ("add", "aaa", "user"): 4
+_POSITIONS: Final[dict[tuple[str, ...], int]] = {
+    ("add", "system", "user"): 4,
+    ("set", "system", "user"): 4,
+    ("add", "aaa", "user"): 4,
+    ("set", "aaa", "user"): 4,
 }
 
 

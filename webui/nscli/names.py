@@ -8,7 +8,7 @@ from typing import Any, Final
 from monitors.registry import KINDS as MONITOR_KINDS
 from webui.events.kinds import KINDS as TARGET_KINDS
 from webui.models import EventTarget, Monitor, Server, Service, VServer
-from webui.nscli.completion import Completion, complete
+from webui.nscli.completion import Completion, Source, complete
 from webui.nscli.grammar import Option
 from webui.nscli.options import more
 from webui.nscli.session import commands
@@ -34,7 +34,7 @@ def completions(line: str) -> list[Completion]:
         begun = model.objects.filter(name__istartswith=last.lstrip('"').replace("\0", ""))
         return list(begun.order_by("name").values_list("name", flat=True)[:MOST])
 
-    return complete(line, commands(), names, options_of)
+    return complete(line, Source(commands(), names, options_of))
 
 
 def options_of(kind: str, wanted: str) -> Iterable[Option]:

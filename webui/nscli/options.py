@@ -210,7 +210,8 @@ def foreign(kind: str, key: str) -> Foreign | None:
 
 def parameters(kind: str) -> dict[str, Parameter]:
     """Parameters of all kinds of monitors (or targets) by name in lower case without hyphens and underscores."""
-    kinds: Mapping[str, Any] = {"monitor": MONITOR_KINDS, "eventtarget": TARGET_KINDS}.get(kind, {})
+    every: dict[str, dict[str, Any]] = {"monitor": {**MONITOR_KINDS}, "eventtarget": {**TARGET_KINDS}}
+    kinds = every.get(kind, {})
     return {name: one for each in kinds.values() for name, one in each.by_plain_name.items()}
 
 

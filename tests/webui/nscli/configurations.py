@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -29,6 +30,7 @@ from webui.models import (
 from webui.models.sealed import opened
 from webui.nscli.options import OWN
 
+Draw = Callable[..., Any]  # hypothesis' own, be it from a composite strategy or from data()
 FREE = st.text(st.characters(exclude_characters="\0\r\n", exclude_categories=["Cs"]), min_size=1, max_size=30).map(
     lambda text: text.strip() or "x"
 )
@@ -98,7 +100,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
-def own_values(draw: st.DrawFn, kind: str, without: frozenset[str] = frozenset()) -> dict[str, Any]:
+def own_values(draw: Draw, kind: str, without: frozenset[str] = frozenset()) -> dict[str, Any]:
     """Values for some of an object's options."""
     found: dict[str, Any] = {}
     for option in OWN[kind]:
@@ -113,7 +115,7 @@ def own_values(draw: st.DrawFn, kind: str, without: frozenset[str] = frozenset()
     return found
 
 
-def parameter_values(draw: st.DrawFn, parameters: tuple[Parameter, ...]) -> dict[str, Any]:
+def parameter_values(draw: Draw, parameters: tuple[Parameter, ...]) -> dict[str, Any]:
     """Values for a kind's parameters."""
     found: dict[str, Any] = {}
     for one in parameters:
@@ -143,7 +145,7 @@ def make(action: Any, *attempts: dict[str, Any]) -> Any:
     return None
 
 
-def fill(draw: st.DrawFn, kinds: list[str]) -> None:
+def fill(draw: Draw, kinds: list[str]) -> None:
     """Make a configuration, with monitors of these kinds."""
     settings = own_values(draw, "installation")
     if settings:
@@ -158,12 +160,20 @@ def fill(draw: st.DrawFn, kinds: list[str]) -> None:
         for number in range(draw(st.integers(1, 3)))
     ]
     checks = [
-        _monitor(draw, kind, f"{name}{index}") for index, (kind, name) in enumerate(zip(kinds, names, strict=False))
+        make_monitor(draw, kind, f"{name}{index}") for index, (kind, name) in enumerate(zip(kinds, names, strict=False))
     ]
     offered = [_service(draw, draw(st.sampled_from(machines)), name) for name in names[: draw(st.integers(0, 4))]]
     virtual = [_vserver(draw, number, names[number]) for number in range(draw(st.integers(0, 3)))]
-    for service in filter(None, offered):
-        for monitor in draw(st.lists(st.sampled_from(list(filter(None, checks)) or [None]), max_size=2, unique=True)):
+    _bind(draw, [one for one in offered if one], [one for one in checks if one])
+    _serve(draw, [one for one in virtual if one], [one for one in offered if one], [one for one in checks if one])
+    for number, name in enumerate(TARGETS):
+        values = {"name": f"{names[number]} t", "target_type": name} | parameter_values(draw, TARGETS[name].parameters)
+        make(lambda v: eventtargets.create(SYSTEM, v), values | own_values(draw, "eventtarget"), values)
+
+
+def _bind(draw: Draw, offered: list[Service], checks: list[Monitor]) -> None:
+    for service in offered:
+        for monitor in draw(st.lists(st.sampled_from([*checks, None]), max_size=2, unique=True)):
             weight, state = draw(st.integers(1, 100)), draw(st.sampled_from(["ENABLED", "DISABLED"]))
             make(lambda _v: monitor and services.bind_monitor(SYSTEM, service, monitor, weight, state), {})  # noqa: B023
         if draw(st.booleans()):
@@ -171,23 +181,22 @@ def fill(draw: st.DrawFn, kinds: list[str]) -> None:
             make(lambda _v: services.bind_monitor(SYSTEM, service, stand_in, 7), {})  # noqa: B023
             if draw(st.booleans()):
                 services.set_monitor_binding(SYSTEM, service, stand_in, weight=3)
-    for vserver in filter(None, virtual):
-        others = [one for one in virtual if one is not None]
-        backup = draw(st.sampled_from(others))
+
+
+def _serve(draw: Draw, virtual: list[VServer], offered: list[Service], checks: list[Monitor]) -> None:
+    for vserver in virtual:
+        backup = draw(st.sampled_from(virtual))
         make(lambda _v: vservers.update(SYSTEM, vserver, {"backup_vserver": backup}), {})  # noqa: B023
-        for service in filter(None, offered):
+        for service in offered:
             weight = draw(st.integers(1, 100))
             make(lambda _v: vservers.bind_service(SYSTEM, vserver, service, weight), {})  # noqa: B023
         vserver.refresh_from_db()
-        for monitor in filter(None, checks):
+        for monitor in checks:
             if draw(st.booleans()):
                 make(lambda _v: monitors.update(SYSTEM, monitor, {"dest_ip": vserver.address}), {})  # noqa: B023
-    for number, name in enumerate(TARGETS):
-        values = {"name": f"{names[number]} t", "target_type": name} | parameter_values(draw, TARGETS[name].parameters)
-        make(lambda v: eventtargets.create(SYSTEM, v), values | own_values(draw, "eventtarget"), values)
 
 
-def _monitor(draw: st.DrawFn, kind: str, name: str) -> Monitor | None:
+def make_monitor(draw: Draw, kind: str, name: str) -> Monitor | None:
     values = {"name": name, "monitor_type": kind} | parameter_values(draw, KINDS[kind].parameters)
     own = own_values(draw, "monitor", frozenset({"dest_ip", "resp_timeout_unit", "deviation_unit"}))
     bare = {"name": name, "monitor_type": kind}
@@ -197,7 +206,7 @@ def _monitor(draw: st.DrawFn, kind: str, name: str) -> Monitor | None:
     return found
 
 
-def _service(draw: st.DrawFn, server: Server, name: str) -> Service | None:
+def _service(draw: Draw, server: Server, name: str) -> Service | None:
     place = {
         "name": f"s{name}",
         "server": server,
@@ -208,7 +217,7 @@ def _service(draw: st.DrawFn, server: Server, name: str) -> Service | None:
     return found
 
 
-def _vserver(draw: st.DrawFn, number: int, name: str) -> VServer | None:
+def _vserver(draw: Draw, number: int, name: str) -> VServer | None:
     place = {
         "name": name,
         "service_type": draw(st.sampled_from(["ANY", "TCP", "UDP"])),
@@ -232,8 +241,8 @@ def state() -> dict[str, Any]:
         found[f"{bound.service.name} – {bound.monitor.name}"] = (bound.weight, bound.state)
     for binding in VServerServiceBinding.objects.all():
         found[f"{binding.vserver.name} = {binding.service.name}"] = binding.weight
-    row = Installation.objects.get(pk=1)
-    return found | {"installation": (row.ttl_rule, row.forwarding_mode)}
+    settings = Installation.objects.get(pk=1)
+    return found | {"installation": (settings.ttl_rule, settings.forwarding_mode)}
 
 
 def _values(row: models.Model) -> dict[str, Any]:

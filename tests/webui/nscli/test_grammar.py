@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from monitors.registry import KINDS
 from webui.nscli.errors import CliError
 from webui.nscli.grammar import Argument, Command, Commands, Option, Parsed, as_line
 from webui.nscli.lexer import Word, line_of, logical_lines, quoted, words
@@ -156,7 +157,7 @@ def test_a_command_is_refused_twice_over() -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("add service web[1-3] srv[1-3] ANY 80", ["add service web1 srv1 ANY 80"] + ["add service web2 srv2 ANY 80"]),
+        ("add service web[1-3] srv[1-3] ANY 80", ["add service web1 srv1 ANY 80", "add service web2 srv2 ANY 80"]),
         ("rm server s[08-11]", ["rm server s08", "rm server s09", "rm server s10"]),
         ("add server a[1-2] 10.0.[1-2].1", ["add server a1 10.0.1.1", "add server a2 10.0.2.1"]),
         ('rm server "s[1-3]"', ['rm server "s[1-3]"']),
@@ -208,8 +209,6 @@ def test_no_secret_is_left_in_a_masked_line(option: str, secret: str, after: str
 
 
 def test_a_parameter_of_one_name_is_secret_in_all_kinds_or_in_none() -> None:
-    from monitors.registry import KINDS
-
     secret = {one.name: one.secret for kind in KINDS.values() for one in kind.parameters}
     for kind in KINDS.values():
         for one in kind.parameters:

@@ -81,9 +81,9 @@ def test_an_import_is_shown_line_by_line_before_it_is_applied(owner: Client) -> 
     page = owner.post(reverse("cli-import"), {"text": text, "do": "apply"}).content.decode()
     assert "the applied lines are in the running configuration" in page
     assert Server.objects.get().name == "a"
-    page = owner.post(reverse("cli-import"), {"text": text, "do": "apply"})
-    assert page.status_code == 422
-    assert 'state-no">refused' in page.content.decode()
+    again = owner.post(reverse("cli-import"), {"text": text, "do": "apply"})
+    assert again.status_code == 422
+    assert 'state-no">refused' in again.content.decode()
     assert owner.post(reverse("cli-import"), {"text": text, "do": "apply", "skip": "on"}).status_code == 200
 
 

@@ -43,7 +43,7 @@ def test_every_configuration_comes_back_from_its_export(data: st.DataObject, kin
 @settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_monitors_of_every_kind_come_back(kind: str, data: st.DataObject) -> None:
     with transaction.atomic():
-        monitor = configurations._monitor(data.draw, kind, "m")
+        monitor = configurations.make_monitor(data.draw, kind, "m")
         assert monitor is not None, f"no example of a {kind} monitor passes its rules"
         before, text = configurations.state(), document()
         configurations.wipe()

@@ -104,7 +104,8 @@ def bind_monitor(context: Context, service: Service, monitor: Monitor, parsed: P
         )
         return
     values: dict[str, Any] = {"weight": _number(weight)} if weight else {}
-    services.bind_monitor(context.actor, service, monitor, **values, **({"state": state} if state else {}))
+    values |= {"state": state} if state else {}
+    services.bind_monitor(context.actor, service, monitor, **values)
 
 
 def _unbind_monitor(context: Context, parsed: Parsed) -> None:

@@ -9,8 +9,8 @@ from typing import Any, Final
 from monitors.registry import KINDS as MONITOR_KINDS
 from webui.actions.base import find
 from webui.choices import AdminState, LbMethod, State
-from webui.events.webhook import without_query
 from webui.events.kinds import KINDS as TARGET_KINDS
+from webui.events.webhook import without_query
 from webui.models import EventTarget, HealthState, Installation, Monitor, Server, Service, VServer
 from webui.models.fields import port_text
 from webui.nscli.commands.naming import spellings
@@ -97,7 +97,7 @@ def _service(world: World, row: Service, *, full: bool) -> Iterator[str]:
             f"State: {verdict.state}",
             *_since(_last_change(world, row), world.now),
             f"Server Name: {row.server.name}",
-            f"Server ID : {row.hash_id if row.hash_id is not None else 'None'}\tMonitor Threshold : {row.mon_threshold}",
+            f"Server ID : {row.hash_id or 'None'}\tMonitor Threshold : {row.mon_threshold}",
             "Max Conn: 0\tMax Req: 0\tMax Bandwidth: 0 kbits",
             f"Use Source IP: {_yes(row.usip)}",
             "Client Keepalive(CKA): NO",

@@ -135,8 +135,8 @@ def _diff(context: Context, parsed: Parsed) -> Iterator[str]:
     if parsed.value("outtype", "cli").lower() != "cli":
         raise CliError(f"Invalid argument value [-outtype] “{parsed.value('outtype')}”: cli is the only one")
     names = [parsed.one("config1") or "ns.conf", parsed.one("config2") or "running"]
-    texts = [comparable(_text_of(context, name)).splitlines() for name in names]
-    found = list(difflib.unified_diff(*texts, fromfile=names[0], tofile=names[1], lineterm="", n=0))
+    old, new = (comparable(_text_of(context, name)).splitlines() for name in names)
+    found = list(difflib.unified_diff(old, new, fromfile=names[0], tofile=names[1], lineterm="", n=0))
     yield from found or ["The configurations do not differ."]
 
 
