@@ -6,6 +6,9 @@ from django.urls import ResolverMatch, reverse
 
 SECTIONS: dict[str, tuple[str, str]] = {
     "dashboard": ("concepts", "states"),
+    "revisions": ("revisions", ""),
+    "compare-revisions": ("revisions", "comparing"),
+    "rollback": ("revisions", "rolling-back"),
     "settings": ("concepts", "forwarding-by-tc-or-xdp"),
     "cli": ("nscli", ""),
     "cli-import": ("nscli", "import-and-export"),
@@ -38,6 +41,7 @@ WITHOUT = frozenset(
         *("cli-complete", "cli-export"),
         *("metrics", "export", "statistics-json", "director-statistics-json"),
         *("bind-monitor", "unbind-monitor", "bind-service", "set-weight", "unbind-service", "enable", "disable"),
+        *("save-configuration", "begin-trial", "confirm-trial", "end-trial"),
     }
 )
 

@@ -24,6 +24,7 @@ from webui.choices import (
     WhenDown,
 )
 from webui.events.kinds import KINDS as TARGET_KINDS
+from webui.models.monitor import TIMES
 from webui.nscli.grammar import Option
 from webui.options import NEUTRAL, REFUSED, squashed
 
@@ -77,6 +78,9 @@ MONITOR: Final = (
     Option("interval", "interval", unit=True, about="Time between checks, with SEC, MSEC or MIN."),
     Option("resptimeout", "resp_timeout", unit=True, about="Time to wait for an answer."),
     Option("resptimeoutThresh", "resp_timeout_thresh", about="Per cent of it that is noted as an alert."),
+    Option(
+        "retryInterval", "retry_interval", unit=True, about="Time between checks that confirm a change; 0: interval."
+    ),
     Option("retries", "retries", about="Failed checks that make it DOWN."),
     Option("failureRetries", "failure_retries", about="Failures among the last retries that make it DOWN."),
     Option("successRetries", "success_retries", about="Successes in a row that make it UP."),
@@ -91,7 +95,7 @@ MONITOR: Final = (
     Option("reverse", "reverse", choices=YES_NO, about="Success makes it DOWN."),
     STATE,
 )
-UNIT_OPTIONS: Final = {"deviation": "units1", "down_time": "units2", "interval": "units3", "resp_timeout": "units4"}
+UNIT_OPTIONS: Final = {name: option for name, (_label, _longest, option) in TIMES.items()}
 UNITS: Final = tuple(
     Option(option, f"{of}_unit", choices=("SEC", "MSEC", "MIN")) for of, option in UNIT_OPTIONS.items()
 )

@@ -1,42 +1,64 @@
-"""The saved configuration: what was running when somebody last said ``save ns config``."""
+"""The saved configuration: what ran at the revision that somebody last marked by ``save ns config``, or on a page."""
 
 from __future__ import annotations
 
-from django.utils import timezone
+from typing import Final
 
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from webui.actions import revisions
 from webui.actions.base import Actor
-from webui.actions.errors import PermissionRefused
-from webui.models import Installation, SavedConfiguration
-from webui.nscli.export import comparable, configuration
+from webui.actions.errors import NotFoundError, PermissionRefused
+from webui.nscli.errors import CliError
+from webui.nscli.export import configuration
+from webui.revisions import difference, standing
 
-SAVE = "webui.add_savedconfiguration"
-READ = "webui.view_savedconfiguration"
-
-
-def mark_saved(actor: Actor) -> SavedConfiguration:
-    """Keep the running configuration as the saved one. Raises PermissionRefused."""
-    require(actor, SAVE, "save the configuration")
-    return SavedConfiguration.objects.create(
-        revision=revision(), text=configuration(), at=timezone.now(), actor_name=actor.name[:150]
-    )
+READ: Final = "webui.view_installation"
 
 
-def saved() -> SavedConfiguration | None:
-    """The configuration saved last; None when none was."""
-    return SavedConfiguration.objects.order_by("-pk").first()
+def mark_saved(actor: Actor) -> int:
+    """Mark the running configuration as the saved one; returns its revision. Raises PermissionRefused."""
+    return revisions.save(actor)
 
 
-def revision() -> int:
-    """Revision of the running configuration."""
-    return Installation.objects.values_list("revision", flat=True).get(pk=1)
+def saved() -> str | None:
+    """The saved configuration as commands; None when none was saved.
+
+    It is brought back in a transaction that is taken back again. Raises CliError when that cannot be.
+    """
+    now = standing()
+    if now.saved is None or now.is_saved:
+        return None if now.saved is None else configuration()
+    try:
+        with transaction.atomic():
+            _go_to(now.saved)
+            text = configuration()
+            transaction.set_rollback(True)
+    except (NotFoundError, ValidationError) as error:
+        why = " ".join(error.messages) if isinstance(error, ValidationError) else str(error.args[0])
+        raise CliError(f"The saved configuration cannot be told any more: {why}") from error
+    return text
+
+
+def _go_to(revision: int) -> None:
+    try:
+        revisions.rollback(Actor.system("saved configuration"), revision)
+    except ValidationError:
+        # Changes that were undone by others leave revisions that do not differ.
+        if not differs_from(revision):
+            return
+        raise
+
+
+def differs_from(revision: int) -> bool:
+    """Whether what runs is another configuration than that of a revision."""
+    return bool(difference(standing().revision, revision))
 
 
 def differs() -> bool:
-    """Whether the running configuration is another than the saved one (an empty one while none was saved)."""
-    last = saved()
-    if last is not None and last.revision == revision():
-        return False
-    return comparable(last.text if last else "") != comparable(configuration())
+    """Whether anything was changed since the configuration was last saved."""
+    return not standing().is_saved
 
 
 def require(actor: Actor, permission: str, deed: str) -> None:

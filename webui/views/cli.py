@@ -32,7 +32,7 @@ def actor_of(request: HttpRequest) -> Actor:
 @require_http_methods(["GET", "HEAD", "POST"])
 def console(request: HttpRequest) -> HttpResponse:
     """A line and its answer; the script of the page asks for them as JSON and keeps the earlier ones."""
-    context: dict[str, Any] = {"longest": LONGEST, "differs": saved.differs()}
+    context: dict[str, Any] = {"longest": LONGEST}
     if request.method == "POST":
         line = request.POST.get("line", "")
         answer = Session(actor_of(request)).run(line)

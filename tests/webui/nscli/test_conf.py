@@ -11,8 +11,7 @@ from tests import factories
 from tests.factories import SYSTEM
 from webui.actions.base import Actor
 from webui.choices import Interface
-from webui.models import AuditEntry, Server, Service, VServer
-from webui.nscli import saved
+from webui.models import AuditEntry, Installation, Server, Service, VServer
 from webui.nscli.conf import Report, import_configuration
 from webui.nscli.errors import CliError
 from webui.nscli.families import FAMILIES, family
@@ -84,7 +83,7 @@ def test_a_dry_run_tells_the_same_and_changes_nothing() -> None:
     dry = import_configuration(SYSTEM, REAL)
     assert not Server.objects.exists()
     assert not AuditEntry.objects.exists()
-    assert saved.revision() == 0
+    assert Installation.objects.get().revision == 0
     assert not dry.done
     assert dry.summary == "12 applied, 17 ignored, 0 refused: nothing was changed."
     assert import_configuration(SYSTEM, REAL, apply=True).lines == dry.lines
@@ -97,7 +96,7 @@ def test_one_refused_line_leaves_everything_as_it_was(line: str) -> None:
     text = f"add server a 10.0.0.1\n{line}\nadd server c 10.0.0.3\n"
     report = import_configuration(SYSTEM, text, apply=True)
     assert outcomes(report) == ["applied", "refused", "applied"]
-    assert (report.done, Server.objects.count(), saved.revision()) == (False, 0, 0)
+    assert (report.done, Server.objects.count(), Installation.objects.get().revision) == (False, 0, 0)
     skipped = import_configuration(SYSTEM, text, apply=True, skip_refused=True)
     assert skipped.done
     assert set(Server.objects.values_list("name", flat=True)) == {"a", "c"}
@@ -175,5 +174,5 @@ def test_whatever_a_file_holds_a_dry_run_reports_every_line_and_changes_nothing(
     report = import_configuration(SYSTEM, text, skip_refused=skip, netscaler=netscaler)
     assert all(one.outcome in {"applied", "ignored", "refused"} for one in report.lines)
     assert all(one.why for one in report.lines if one.outcome != "applied")
-    assert saved.revision() == 0
+    assert Installation.objects.get().revision == 0
     assert not Server.objects.exists()

@@ -13,6 +13,7 @@ from webui.events.kinds import KINDS as TARGET_KINDS
 from webui.events.webhook import without_query
 from webui.models import EventTarget, HealthState, Installation, Monitor, Server, Service, VServer
 from webui.models.fields import port_text
+from webui.models.monitor import TIMES
 from webui.nscli.commands.naming import spellings
 from webui.nscli.context import Context, Entry
 from webui.nscli.grammar import Argument, Command, Option, Parsed
@@ -248,11 +249,12 @@ def _monitor(row: Monitor, *, full: bool) -> Iterator[str]:
     if not full:
         return
     yield "Standard parameters:"
-    times = {one: f"{getattr(row, one)} {getattr(row, f'{one}_unit').lower()}" for one in _TIMES}
+    times = {one: f"{getattr(row, one)} {getattr(row, f'{one}_unit').lower()}" for one in TIMES}
     pairs = [
         ("Interval", times["interval"]),
         ("Retries", row.retries),
         ("Response timeout", times["resp_timeout"]),
+        ("Retry interval", times["retry_interval"]),
         ("Down time", times["down_time"]),
         ("Reverse", _yes(row.reverse)),
         ("Transparent", _yes(row.transparent)),
@@ -271,9 +273,6 @@ def _monitor(row: Monitor, *, full: bool) -> Iterator[str]:
     if kind is not None and kind.parameters:
         yield "Special parameters:"
         yield from _parameters(row, kind)
-
-
-_TIMES: Final = ("interval", "resp_timeout", "down_time", "deviation")
 
 
 def _parameters(row: Monitor | EventTarget, kind: Any) -> Iterator[str]:

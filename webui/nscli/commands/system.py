@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
-from webui.models import AuditEntry
+from webui.models import ConfigurationRevision
 from webui.nscli import saved
 from webui.nscli.commands.naming import spellings
 from webui.nscli.context import Context, Entry, Handler
@@ -17,6 +17,7 @@ from webui.nscli.export import comparable, configuration, document
 from webui.nscli.grammar import Argument, Command, Option, Parsed
 from webui.nscli.layout import stamp, table
 from webui.nscli.lexer import logical_lines
+from webui.revisions import standing
 
 FEATURES: Final = {"lb": "LB", "loadbalancing": "LB"}
 MODES: Final = {"mbf": "MBF", "macbasedforwarding": "MBF", "usip": "USIP", "usesourceip": "USIP"}
@@ -104,14 +105,16 @@ def _save(context: Context, _parsed: Parsed) -> None:
 
 
 def _config(_context: Context, _parsed: Parsed) -> Iterator[str]:
-    last = saved.saved()
-    changed = AuditEntry.objects.exclude(revision=None).values_list("at", flat=True).first()
+    now = standing()
+    changed = ConfigurationRevision.objects.values_list("at", flat=True).first()
     yield f"Last Config Changed Time: {stamp(changed) if changed else 'never'}"
-    yield f"Last Config Saved Time: {stamp(last.at) if last else 'never'}"
-    if last:
-        yield f"Saved Revision: {last.revision}, by {last.actor_name}"
-    yield f"Running Revision: {saved.revision()}"
-    yield f"Config Changed since Last Save: {'TRUE' if saved.differs() else 'FALSE'}"
+    yield f"Last Config Saved Time: {stamp(now.saved_at) if now.saved_at else 'never'}"
+    if now.saved is not None:
+        yield f"Saved Revision: {now.saved}, by {now.saved_by}"
+    yield f"Running Revision: {now.revision}"
+    yield f"Config Changed since Last Save: {'FALSE' if now.is_saved else 'TRUE'}"
+    if now.until is not None:
+        yield f"Trial by {now.trial_by}: back to revision {now.back_to} at {stamp(now.until)} unless confirmed"
 
 
 def _running_config(context: Context, parsed: Parsed) -> list[str]:
@@ -123,11 +126,10 @@ def _running_config(context: Context, parsed: Parsed) -> list[str]:
 
 def _saved_config(context: Context, _parsed: Parsed) -> list[str]:
     saved.require(context.actor, saved.READ, "read the configuration as text")
-    last = saved.saved()
-    if last is None:
+    text, now = saved.saved(), standing()
+    if text is None or now.saved_at is None:
         raise CliError("No such resource: no configuration was saved yet (save ns config)")
-    head = f"# Last modified by `save config` of {last.actor_name}, {stamp(last.at)}"
-    return [head, *last.text.splitlines()]
+    return [f"# Last modified by `save config` of {now.saved_by}, {stamp(now.saved_at)}", *text.splitlines()]
 
 
 def _diff(context: Context, parsed: Parsed) -> Iterator[str]:
@@ -144,8 +146,7 @@ def _text_of(context: Context, name: str) -> str:
     if name.lower() in {"running", "runningconfig", "ns.runningconfig"}:
         return configuration()
     if name.lower() in {"saved", "savedconfig", "ns.conf"}:
-        last = saved.saved()
-        return last.text if last else ""
+        return saved.saved() or ""
     return "\n".join(line for _number, line in logical_lines(read(context, name)) if not line.startswith("#"))
 
 
