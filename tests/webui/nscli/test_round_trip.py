@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.conf import settings as settings_module
 from django.db import models, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,8 +16,10 @@ from webui.actions.values import NOT_VALUES
 from webui.models import Monitor, ServiceMonitorBinding, VServerServiceBinding
 from webui.nscli.conf import import_configuration
 from webui.nscli.export import comparable, configuration, document
+from webui.nscli.options import FOREIGN, OWN
 from webui.nscli.session import commands
 from webui.nscli.values import MODELS, reachable
+from webui.options import REFUSED
 
 pytestmark = pytest.mark.django_db
 
@@ -92,3 +95,16 @@ def test_secrets_leave_the_installation_sealed_only() -> None:
     assert refused[0].why.startswith("[-password] was encrypted by another installation (or another SECRET_KEY)")
     assert "•••" in refused[0].line
     assert not report.done
+
+
+def test_every_option_is_documented() -> None:
+    text = (settings_module.BASE_DIR / "docs" / "nscli.md").read_text()
+    missing = [f"{kind} -{one.name}" for kind, own in OWN.items() for one in own if f"`-{one.name}`" not in text]
+    missing += [
+        f"{kind} -{one.name}"
+        for kind, found in FOREIGN.items()
+        for one in found.values()
+        if f"`-{one.name}`" not in text
+    ]
+    missing += [one for one in REFUSED if f"`-{one}`" not in text]
+    assert missing == []
