@@ -86,6 +86,12 @@ RULES = (
         ("django", "celery", "redis", "monitors", "webui.events", *CONSOLE),
         "figures are made without rows",
     ),
+    Rule(
+        tuple(f"webui.nscli.{name}" for name in ("lexer", "ranges", "grammar", "completion", "families", "layout")),
+        ("django", "webui.models", "webui.actions", "monitors"),
+        "the grammar of the command line is text alone",
+    ),
+    Rule(("webui.nscli",), ("dataplane", "channels", *RUNNING_CHECKS), "commands read rows and call actions"),
     Rule(("webui.preview",), ("dataplane.apply", "dataplane.kernel"), "a preview applies nothing"),
     Rule(
         ("webui.explained", "webui.packet_path", "webui.diagram"),

@@ -11,6 +11,8 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "compare-revisions": ("revisions", "comparing"),
     "rollback": ("revisions", "rolling-back"),
     "settings": ("concepts", "forwarding-by-tc-or-xdp"),
+    "cli": ("nscli", ""),
+    "cli-import": ("nscli", "import-and-export"),
     "explain": ("concepts", "which-server-and-why"),
     "triangle": ("concepts", "diagram"),
     "packet-path": ("concepts", "packet-path"),
@@ -41,6 +43,7 @@ WITHOUT = frozenset(
     {
         *("docs", "docs-page", "login", "logout", "healthz", "watch-flows", "send-test", "probe-result"),
         *("metrics", "export", "statistics-json", "director-statistics-json", "audit-export"),
+        *("cli-complete", "cli-export"),
         *("bind-monitor", "unbind-monitor", "bind-service", "set-weight", "unbind-service", "enable", "disable"),
         *("save-configuration", "begin-trial", "confirm-trial", "end-trial"),
     }

@@ -32,7 +32,8 @@ class Actor:
     """Who asks for a change, from where. Use :meth:`system` for commands that run on the host itself.
 
     ``command`` is what was typed on the command line, or method and path of the API. ``correlation`` ties all audit
-    entries of one request or command together: make one actor for each.
+    entries of one request or command together: make one actor for each. ``operator`` is the name of a user of the
+    operating system, who runs the command line on the host: whoever can do that can do everything anyway.
     """
 
     user: User | AnonymousUser | None
@@ -40,6 +41,7 @@ class Actor:
     source_address: str | None = None
     command: str = ""
     correlation: str = field(default_factory=auditing.new_correlation, compare=False)
+    operator: str = ""
 
     @classmethod
     def system(cls, name: str) -> Actor:
@@ -50,13 +52,13 @@ class Actor:
     def name(self) -> str:
         """Name for the audit: the user's, or the command's."""
         if self.user is None:
-            return self.command
+            return self.operator or self.command
         return self.user.get_username() or "anonymous"
 
     def may(self, permission: str) -> bool:
         """Whether the actor has a permission such as ``webui.add_server``."""
         if self.user is None:
-            return self.interface == Interface.SYSTEM
+            return self.interface == Interface.SYSTEM or bool(self.operator)
         return self.user.has_perm(permission)
 
 
