@@ -21,6 +21,8 @@ class Rates(TypedDict):
     flows: int | None  # remembered; None where no flows are kept
     dropped: int | None  # packets; of virtual servers only
     dropped_per_second: float | None
+    new_flows: int | None  # that began; None where nobody counts them
+    new_flows_per_second: float | None
 
 
 class VServerRow(Rates):

@@ -86,6 +86,7 @@ class Table:
 TRAFFIC = (
     Column("packets_per_second", "Packets/s", "rate"),
     Column("bits_per_second", "Bits/s", "bits"),
+    Column("new_flows_per_second", "New flows/s", "rate"),
     Column("packets", "Packets", "count"),
     Column("flows", "Flows", "count"),
 )
@@ -220,8 +221,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("state", "State at this VIP", "state", note="state_reason"),
         Column("endpoint", "Address:port", "code"),
         Column("weight", "Weight", "count"),
-        *TRAFFIC[:2],
-        TRAFFIC[3],
+        *(column for column in TRAFFIC if column.name != "packets"),
     ),
     "service_vservers": (
         Column("name", "Virtual server", link="url"),
