@@ -226,7 +226,7 @@ def _add_new_flows(
     config_ids: Mapping[int, int],
     seconds: float,
 ) -> None:
-    """Flows that began. Where packets came and never a flow, nobody counts them: they are not TCP, and not remembered."""
+    """Flows that began. Where packets came and never a flow nobody counts them: neither TCP nor remembered."""
     for kernel_id, config_id in config_ids.items():
         begun, entry = now.get(kernel_id), payload[str(config_id)]
         if begun is None or (begun == 0 and entry["packets"]):

@@ -61,6 +61,7 @@ class DirectorEvent(AppendOnly):
     text = models.CharField(max_length=255)
     kind = models.CharField(max_length=16, choices=EventKind, default=EventKind.DIRECTOR)
     raised = models.BooleanField(null=True, help_text="Of an alarm: whether it began; null for what is none.")
+    key = models.CharField(max_length=64, blank=True, help_text="Of an alarm: which one, as in Alarm.")
 
     objects = AppendOnlyQuerySet.as_manager()
 
