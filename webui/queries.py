@@ -13,7 +13,7 @@ from webui.choices import PROBED, STATE_ORDER
 from webui.deeds import deed, difference
 from webui.event_rows import target_problems, target_rows
 from webui.guards import guard_problems
-from webui.models import AuditEntry, DirectorEvent, HealthTransition, Installation, Service, Sparklines
+from webui.models import AuditEntry, HealthTransition, Installation, Service, Sparklines
 from webui.payloads import (
     ChangeRow,
     CountersRow,
