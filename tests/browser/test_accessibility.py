@@ -13,7 +13,7 @@ from tests.browser import seed
 from tests.browser.conftest import ROOT, Apply, log_in
 from tests.browser.test_console import _target
 from webui.documents import FOLDER
-from webui.models import Monitor, Server, Service, VServer
+from webui.models import Installation, Monitor, Server, Service, VServer
 from webui.views.kinds import KINDS
 
 pytestmark = pytest.mark.browser
@@ -25,6 +25,7 @@ NO_PAGES = {
     *("healthz", "metrics", "logout", "export", "statistics-json", "director-statistics-json"),
     *("bind-monitor", "unbind-monitor", "bind-service", "set-weight", "unbind-service", "send-test", "watch-flows"),
     *("enable", "disable", "probe-result"),
+    *("save-configuration", "begin-trial", "confirm-trial", "end-trial"),
 }
 # Pages that a worker makes, or that a POST leads to; each is made of parts that stand on the others
 MADE_BY_OTHERS = {"preview", "bulk-result"}
@@ -45,7 +46,7 @@ def _addresses(target: int) -> Iterator[tuple[str, str]]:
         "monitors": Monitor.objects.values_list("pk", flat=True)[0],
         "eventtargets": target,
     }
-    for name in ("dashboard", "director-statistics", "settings", "docs", "explain"):
+    for name in ("dashboard", "director-statistics", "settings", "docs", "explain", "api-docs", "revisions"):
         yield name, reverse(name)
     for page in sorted(FOLDER.glob("*.md")):
         yield "docs-page", reverse("docs-page", args=[page.stem])
@@ -63,6 +64,9 @@ def _addresses(target: int) -> Iterator[tuple[str, str]]:
         yield "bulk", reverse("bulk", args=[KINDS[kind]]) + f"?do=disable&pk={pk}"
         for name in ("detail", "edit", "rename", "delete", "disable-after", "statistics"):
             yield name, reverse(name, args=[KINDS[kind], pk])
+    newest = Installation.objects.values_list("revision", flat=True).get()
+    yield "compare-revisions", reverse("compare-revisions") + f"?from={newest - 1}&to={newest}"
+    yield "rollback", reverse("rollback", args=[newest - 1])
     yield "404", "/nothing/"
 
 
