@@ -65,7 +65,7 @@ def _addresses(target: int) -> Iterator[tuple[str, str]]:
         for name in ("detail", "edit", "rename", "delete", "disable-after", "statistics"):
             yield name, reverse(name, args=[KINDS[kind], pk])
     newest = Installation.objects.values_list("revision", flat=True).get()
-    yield "compare-revisions", reverse("compare-revisions") + f"?from={newest - 1}&to={newest}"
+    yield "compare-revisions", reverse("compare-revisions") + f"?old={newest - 1}&new={newest}"
     yield "rollback", reverse("rollback", args=[newest - 1])
     yield "404", "/nothing/"
 
