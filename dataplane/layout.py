@@ -7,6 +7,7 @@ everything else is little endian. Packing raises ValueError and names the field 
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv6Address, ip_address
 
@@ -84,6 +85,7 @@ _VSERVER_DROPS = struct.Struct(f"<{len(_DROP_REASONS)}Q")
 _PACKET_FRAGMENT = 1 << 1
 
 COUNTER_SIZE = _COUNTER.size
+BEGUN_SIZE = 8
 SAMPLED_SIZE = _SAMPLED.size
 EVENT_SIZE = _EVENT.size
 VSERVER_DROPS_SIZE = _VSERVER_DROPS.size
@@ -394,6 +396,13 @@ def sum_counters(data: bytes) -> Count:
         packets += of_cpu[0]
         octets += of_cpu[1]
     return Count(packets, octets)
+
+
+def sum_begun(data: bytes, cpus: int) -> list[int]:
+    """By index: the sum of the 8 bytes of each CPU. ``data`` has the values of a whole map, one after the other."""
+    numbers = array("Q", data)
+    of_cpus = [numbers[cpu::cpus] for cpu in range(cpus)]
+    return [sum(one) for one in zip(*of_cpus, strict=True)]
 
 
 def sum_drops(data: bytes) -> dict[Reason, int]:

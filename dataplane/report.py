@@ -148,6 +148,12 @@ class Rates:
         same = [number for number, row in vservers.items() if known.get("vservers", {}).get(number) == row]
         dropped = {number: before.drops.get(number, {}) for number in same} if before else {}
         _add_drops(payload["vservers"], counters.drops, dropped, vservers, seconds)
+        for kind, rows, begun, old in (
+            ("vservers", vservers, counters.vserver_flows, before.vserver_flows if before else {}),
+            ("services", services, counters.service_flows, before.service_flows if before else {}),
+        ):
+            kept = {number: old[number] for number in old if known.get(kind, {}).get(number) == rows.get(number)}
+            _add_new_flows(payload[kind], begun, kept, rows, seconds)
         for (vserver, service), number in (flows or {}).items():
             for kind, row in (("vservers", vserver), ("services", service)):
                 entry = payload[kind].setdefault(str(row), {})
@@ -211,6 +217,24 @@ def _add_drops(
         entry |= {"dropped": total, "dropped_per_second": _per_second(total, old, seconds)}
         if drops:
             entry["drops"] = {reason.name: packets for reason, packets in drops.items()}
+
+
+def _add_new_flows(
+    payload: dict[str, dict[str, Any]],
+    now: Mapping[int, int],
+    before: Mapping[int, int],
+    config_ids: Mapping[int, int],
+    seconds: float,
+) -> None:
+    """Flows that began. Where packets came and never a flow nobody counts them: neither TCP nor remembered."""
+    for kernel_id, config_id in config_ids.items():
+        begun, entry = now.get(kernel_id), payload[str(config_id)]
+        if begun is None or (begun == 0 and entry["packets"]):
+            continue
+        entry |= {
+            "new_flows": begun,
+            "new_flows_per_second": _per_second(begun, before.get(kernel_id), seconds),
+        }
 
 
 def _per_second(value: int, before: int | None, seconds: float) -> float:

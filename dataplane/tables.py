@@ -347,3 +347,5 @@ class Counters:
     services: dict[int, Count]
     reasons: dict[Reason, Count]
     drops: dict[int, dict[Reason, int]] = field(default_factory=dict)  # packets, by vserver; only what is not zero
+    vserver_flows: dict[int, int] = field(default_factory=dict)  # flows that began
+    service_flows: dict[int, int] = field(default_factory=dict)

@@ -21,6 +21,8 @@ class Rates(TypedDict):
     flows: int | None  # remembered; None where no flows are kept
     dropped: int | None  # packets; of virtual servers only
     dropped_per_second: float | None
+    new_flows: int | None  # that began; None where nobody counts them
+    new_flows_per_second: float | None
 
 
 class VServerRow(Rates):
@@ -104,7 +106,9 @@ class DirectorRow(TypedDict):
     director: str
     state: str
     state_reason: str
-    revision: str
+    revision: str  # applied
+    revision_note: str  # whether it is the current one
+    applied_at: str | None
     mode: str
     mode_reason: str
     mode_refused: str
@@ -167,15 +171,6 @@ class TransitionRow(TypedDict):
     reason: str
 
 
-class EventRow(TypedDict):
-    """Something that a director noticed by itself."""
-
-    key: str
-    at: str
-    director: str
-    text: str
-
-
 class ChangeRow(TypedDict):
     """An audit entry; ``note`` is what changed, or why it was refused."""
 
@@ -185,6 +180,38 @@ class ChangeRow(TypedDict):
     what: str
     url: str
     note: str
+
+
+class RecentRow(TypedDict):
+    """One change of the last hour; ``state`` is a new State, or CHANGED, REFUSED, NOTICED, ALARM, OVER."""
+
+    key: str
+    at: str
+    state: str
+    what: str
+    url: str
+    note: str
+    who: str
+
+
+class ChecksRow(TypedDict):
+    """A worker with the checks that it runs; ``state`` is RUNNING, STALE, SILENT or ERROR.
+
+    ``fresh`` have a result in time, ``stale`` have not, ``waiting`` are too new to have had one. ``per_second`` is how
+    often the fresh ones are made.
+    """
+
+    key: str
+    worker: str
+    state: str
+    state_reason: str
+    renewed_at: str | None
+    total: int
+    fresh: int
+    stale: int
+    waiting: int
+    oldest_at: str | None
+    per_second: float
 
 
 class CountersRow(TypedDict):
@@ -206,9 +233,8 @@ class Overview(TypedDict):
     monitors: list[MonitorRow]
     directors: list[DirectorRow]
     reasons: list[ReasonRow]
-    transitions: list[TransitionRow]
-    events: list[EventRow]
-    changes: list[ChangeRow]
+    recent: list[RecentRow]
+    checks: list[ChecksRow]
     counters: list[CountersRow]
 
 

@@ -7,20 +7,21 @@ from typing import Any
 
 from django.db import connection
 
-from webui.choices import PROBED, STATE_ORDER, AuditVerb
+from webui.actions.base import INSTALLATION
+from webui.check_workers import checks_rows
+from webui.choices import PROBED, STATE_ORDER
+from webui.deeds import deed, difference
 from webui.event_rows import target_problems, target_rows
-from webui.events.webhook import without_query
 from webui.guards import guard_problems
-from webui.models import AuditEntry, DirectorEvent, HealthTransition, Service, Sparklines
-from webui.models.fields import MODELS_IN_WORDS
+from webui.models import AuditEntry, HealthTransition, Installation, Service, Sparklines
 from webui.payloads import (
     ChangeRow,
     CountersRow,
-    EventRow,
     Overview,
     TransitionRow,
 )
 from webui.problems import problems, worst_first
+from webui.recent import recent_rows
 from webui.rows import director_row, monitor_row, reason_rows, server_row, service_row, url_of, vserver_row
 from webui.templatetags.halfpipe import figure
 from webui.watch import alarm_problems
@@ -52,14 +53,6 @@ def transition_rows(service: Service | None = None, limit: int = LATEST) -> list
     ]
 
 
-def event_rows(limit: int = LATEST) -> list[EventRow]:
-    """What directors noticed by themselves, newest first."""
-    return [
-        EventRow(key=str(row.pk), at=row.at.isoformat(), director=row.director, text=row.text)
-        for row in DirectorEvent.objects.all()[:limit]
-    ]
-
-
 def change_rows(kind: str = "", object_id: int | None = None, limit: int = LATEST) -> list[ChangeRow]:
     """Latest audit entries, newest first; of one object when ``kind`` (model name) is given."""
     # Logins are no changes, and what someone typed as a name may have been a password.
@@ -71,59 +64,26 @@ def change_rows(kind: str = "", object_id: int | None = None, limit: int = LATES
             key=str(row.pk),
             at=row.at.isoformat(),
             who=f"{row.actor_name or 'system'} ({row.get_interface_display()})",
-            what=_deed(row),
+            what=deed(row),
             url="",
-            note=" – ".join(filter(None, (_difference(row), row.reason))),
+            note=" – ".join(filter(None, (difference(row), row.reason))),
         )
         for row in found[:limit]
     ]
 
 
-def _deed(entry: AuditEntry) -> str:
-    """What was done, in words: “bound service web1 to vserver web”."""
-    verb, about = entry.get_verb_display(), f"{MODELS_IN_WORDS.get(entry.kind, entry.kind)} {entry.object_name}"
-    joint = {str(AuditVerb.BIND): "to", str(AuditVerb.UNBIND): "from"}.get(entry.verb)
-    bound: dict[str, Any] = entry.after or entry.before or {}
-    for kind in ("service", "monitor"):
-        if joint and kind in bound:
-            return f"{verb} {kind} {bound[kind]} {joint} {about}"
-    return f"{verb} {about}".strip()
-
-
-def _difference(entry: AuditEntry) -> str:
-    """Which fields changed, or how it was bound, in words."""
-    if entry.verb == PROBED:
-        probed: dict[str, Any] = entry.after or {}
-        if "preview" in probed:
-            return f"preview for {probed['preview']}"
-        return f"{probed.get('service')} at {probed.get('vip')}"
-    if entry.verb == AuditVerb.BIND:
-        bound: dict[str, Any] = entry.after or {}
-        return ", ".join(f"{name} {value}" for name, value in bound.items() if name not in {"service", "monitor"})
-    if not isinstance(entry.before, dict) or not isinstance(entry.after, dict):
-        return ""
-    before: dict[str, Any] = entry.before
-    return ", ".join(
-        f"{name}: {_shown(entry, name, before.get(name))} → {_shown(entry, name, value)}"
-        for name, value in entry.after.items()
-        if before.get(name) != value and name not in {"version", "updated_at", "created_at"}
-    )
-
-
-def _shown(entry: AuditEntry, name: str, value: Any) -> Any:
-    return without_query(str(value)) if (entry.kind, name) == ("eventtarget", "url") else value
-
-
 def overview() -> Overview:
-    """Everything the dashboard shows; seventeen queries."""
+    """Everything the dashboard shows; nineteen queries."""
     world = load_world()
+    revision = Installation.objects.values_list("revision", flat=True).get(pk=INSTALLATION)
     sparks = spark_lines(world.now)
     vservers = by_state([vserver_row(world, row) for row in world.vservers.values()])
     for row in vservers:
         row["spark"] = sparks.get(row["key"], "")
     services = by_state([service_row(world, row) for row in world.services.values()])
     servers = [server_row(world, row) for row in world.servers.values()]
-    directors = [director_row(status, world.now) for status in world.directors]
+    servers.sort(key=lambda row: (row["eligible"] != "NO" or row["state"] != "ENABLED", row["name"].casefold()))
+    directors = [director_row(status, world.now, revision) for status in world.directors]
     unbound = {str(pk) for pk in world.services if not world.bindings_of_service[pk]}
     return Overview(
         now=world.now.isoformat(),
@@ -141,9 +101,8 @@ def overview() -> Overview:
         monitors=[monitor_row(world, row) for row in world.monitors.values()],
         directors=directors,
         reasons=reason_rows(world),
-        transitions=transition_rows(),
-        events=event_rows(),
-        changes=change_rows(),
+        recent=recent_rows(world),
+        checks=checks_rows(world),
         counters=[
             CountersRow(director=row.director, taken_at=row.taken_at.isoformat(), payload=row.payload)
             for row in world.counters

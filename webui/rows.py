@@ -210,8 +210,9 @@ def modes_in_words(interfaces: list[dict[str, Any]], *, refused: bool = False) -
     )
 
 
-def director_row(status: DataplaneStatus, now: datetime) -> DirectorRow:
-    """What a director reports about itself, and whether it still does."""
+def director_row(status: DataplaneStatus, now: datetime, current: int) -> DirectorRow:
+    """What a director reports about itself, and whether it still does; ``current`` is the latest revision."""
+    newest = max(status.wanted_revision, current)
     if is_stale(status.heartbeat_at, now):
         state, reason = "STALE", "it no longer reports; what it forwards is not known"
     elif status.last_error:
@@ -225,7 +226,9 @@ def director_row(status: DataplaneStatus, now: datetime) -> DirectorRow:
         director=status.director,
         state=state,
         state_reason=reason,
-        revision=f"{status.applied_revision} of {status.wanted_revision}",
+        revision=str(status.applied_revision),
+        revision_note="the current one" if status.applied_revision >= newest else f"the current one is {newest}",
+        applied_at=iso(status.applied_at),
         mode=status.mode,
         mode_reason=modes_in_words(status.interfaces),
         mode_refused=modes_in_words(status.interfaces, refused=True),

@@ -33,10 +33,11 @@ class Measure:
 PACKETS: Final = Measure("packets", "Packets/s", peak="peak_packets")
 BITS: Final = Measure("bits", "Bits/s", "bit", "peak_bits")
 FLOWS: Final = Measure("flows", "Flows")
+NEW_FLOWS: Final = Measure("new_flows", "New flows/s")
 DROPPED: Final = Measure("dropped", "Dropped packets/s")
 MEASURES: Final = {
-    VSERVERS: (PACKETS, BITS, FLOWS, DROPPED),
-    SERVICES: (PACKETS, BITS, FLOWS),
+    VSERVERS: (PACKETS, BITS, NEW_FLOWS, FLOWS, DROPPED),
+    SERVICES: (PACKETS, BITS, NEW_FLOWS, FLOWS),
     REASONS: (PACKETS,),
 }
 LABEL_EVERY: Final = {"1h": 900, "24h": 6 * 3600, "30d": 7 * 86400}  # seconds
@@ -100,8 +101,9 @@ def statistics(kind: str, key: str, span: Span, director: str = "", now: datetim
     charts = [
         _chart(measure.name, measure.label, measure, found, rates)
         for measure in MEASURES[kind]
-        # Flows are counted where some are kept, and nowhere else.
-        if measure is not FLOWS or any(rate is not None and rate.flows is not None for rate in rates)
+        # Flows are counted where some are kept, new ones where they are kept or TCP, and nowhere else.
+        if measure not in {FLOWS, NEW_FLOWS}
+        or any(rate is not None and getattr(rate, measure.name) is not None for rate in rates)
     ]
     return _panel(span, director, list(found.directors), charts)
 

@@ -7,7 +7,7 @@ know the same formats.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from django import forms
@@ -80,12 +80,14 @@ class Table:
     bind: BindForm | None = None
     with_actions: bool = field(default=False)
     more: Link | None = None
+    begin: Link | None = None  # what to do while there is no row
     selectable: bool = False  # whether rows have a box to tick, of the form "bulk"
 
 
 TRAFFIC = (
     Column("packets_per_second", "Packets/s", "rate"),
     Column("bits_per_second", "Bits/s", "bits"),
+    Column("new_flows_per_second", "New flows/s", "rate"),
     Column("packets", "Packets", "count"),
     Column("flows", "Flows", "count"),
 )
@@ -98,6 +100,11 @@ DROPPED = (
 
 # Of a service that is going out of service.
 LEAVES_AT = Column("leaves_at", "Out of service", "until")
+
+# What fits on one line of the dashboard; the rest is on each one's page.
+GLANCE = frozenset(
+    {"name", "state", "endpoint", "services", "packets_per_second", "bits_per_second", "new_flows_per_second"}
+)
 
 # The last hour; on the dashboard alone, as the lists are not told of it.
 SPARK = Column("spark", "Last hour", "spark", sortable=False)
@@ -152,9 +159,10 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "directors": (
         Column("director", "Director"),
         Column("state", "State", "state", note="state_reason"),
-        Column("heartbeat_at", "Heartbeat", "age"),
-        Column("revision", "Revision applied"),
+        Column("revision", "Revision applied", note="revision_note"),
+        Column("applied_at", "Since", "time"),
         Column("mode", "Mode", note="mode_reason"),
+        Column("heartbeat_at", "Heartbeat", "age"),
         Column("round", "Last round"),
         Column("drift", "Repairs", "count"),
         Column("last_error", "Last error"),
@@ -181,15 +189,27 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("monitor", "Monitor"),
         Column("reason", "Reason"),
     ),
-    "events": (
-        Column("at", "When", "time"),
-        Column("director", "Noticed by"),
-        Column("text", "What"),
-    ),
     "changes": (
         Column("at", "When", "time"),
         Column("who", "Who"),
         Column("what", "What", note="note"),
+    ),
+    "recent": (
+        Column("at", "When", "time"),
+        Column("what", "What", link="url", note="note"),
+        Column("state", "State", "state"),
+        Column("who", "By"),
+    ),
+    "checks": (
+        Column("worker", "Worker"),
+        Column("state", "State", "state", note="state_reason"),
+        Column("total", "Checks", "count"),
+        Column("fresh", "Fresh", "count"),
+        Column("stale", "Stale", "count"),
+        Column("waiting", "Not checked yet", "count"),
+        Column("oldest_at", "Oldest result", "time"),
+        Column("per_second", "Checks/s", "rate"),
+        Column("renewed_at", "Last sign of life", "time"),
     ),
     "health": (
         Column("vip", "VIP", "code"),
@@ -220,8 +240,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("state", "State at this VIP", "state", note="state_reason"),
         Column("endpoint", "Address:port", "code"),
         Column("weight", "Weight", "count"),
-        *TRAFFIC[:2],
-        TRAFFIC[3],
+        *(column for column in TRAFFIC if column.name != "packets"),
     ),
     "service_vservers": (
         Column("name", "Virtual server", link="url"),
@@ -232,6 +251,13 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
 }
 
 
-def live_list(source: str, caption: str, rows: Sequence[Any], empty: str) -> Table:
+def live_list(source: str, caption: str, rows: Sequence[Any], empty: str, begin: Link | None = None) -> Table:
     """A table of the dashboard, whose rows come and go with the snapshot."""
-    return Table(source, caption, COLUMNS[source], rows, empty, source=source, live="list")
+    return Table(source, caption, COLUMNS[source], rows, empty, source=source, live="list", begin=begin)
+
+
+def at_a_glance(rows: Sequence[Any], begin: Link | None) -> Table:
+    """Virtual servers as the dashboard shows them."""
+    columns = [column for column in COLUMNS["vservers"] if column.name in GLANCE]
+    table = live_list("vservers", "Virtual servers", rows, "No virtual server yet.", begin)
+    return replace(table, columns=(*columns, DROPPED[0], SPARK))

@@ -107,7 +107,7 @@ def _raise(key: str, text: str, who: str, now: datetime) -> DirectorEvent | None
     try:
         with transaction.atomic():
             Alarm.objects.create(key=key, raised_at=now, text=text[:255])
-            return _event(f"Alarm: {text}", who, now, raised=True)
+            return _event(key, f"Alarm: {text}", who, now, raised=True)
     except IntegrityError:  # another watcher was first
         return None
 
@@ -115,8 +115,9 @@ def _raise(key: str, text: str, who: str, now: datetime) -> DirectorEvent | None
 def _clear(key: str, text: str, who: str, now: datetime) -> DirectorEvent | None:
     with transaction.atomic():
         deleted, _by_model = Alarm.objects.filter(key=key).delete()
-        return _event(f"Over: {text}", who, now, raised=False) if deleted else None
+        return _event(key, f"Over: {text}", who, now, raised=False) if deleted else None
 
 
-def _event(text: str, who: str, now: datetime, *, raised: bool) -> DirectorEvent:
-    return DirectorEvent.objects.create(at=now, director=who, text=text[:255], kind=EventKind.ALARM, raised=raised)
+def _event(key: str, text: str, who: str, now: datetime, *, raised: bool) -> DirectorEvent:
+    kind = EventKind.ALARM
+    return DirectorEvent.objects.create(at=now, director=who, text=text[:255], kind=kind, raised=raised, key=key)

@@ -186,6 +186,8 @@ class World:
             flows=_total(found, "flows"),
             dropped=_total(found, "dropped"),
             dropped_per_second=_total(found, "dropped_per_second"),
+            new_flows=_total(found, "new_flows"),
+            new_flows_per_second=_total(found, "new_flows_per_second"),
         )
 
     def drops(self, vserver: int) -> dict[str, int]:

@@ -17,6 +17,20 @@ static __always_inline void count(void *map, __u32 index, const struct counter *
 	}
 }
 
+/* Count a flow that began, of a frame that was forwarded: one that is remembered from now on, or, where nobody keeps
+ * flows, a TCP connection (a SYN without ACK). Not static: the verifier looks at it once. */
+__noinline int note_flow(__u32 vserver_id, __u32 index)
+{
+	__u64 *begun = bpf_map_lookup_elem(&vserver_begun, &vserver_id);
+
+	if (begun)
+		(*begun)++;
+	begun = bpf_map_lookup_elem(&service_begun, &index);
+	if (begun)
+		(*begun)++;
+	return 0;
+}
+
 /* One buffer may stand for several frames that the kernel merged (GRO); each had headers of its own. */
 static __always_inline struct counter frames(context_t *ctx, const struct packet *packet)
 {

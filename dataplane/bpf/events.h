@@ -11,12 +11,6 @@
 #include "maps.h"
 #include "parse.h"
 
-#define TCP_FLAGS_OFFSET 13
-#define TCP_FIN 0x01
-#define TCP_SYN 0x02
-#define TCP_RST 0x04
-#define TCP_ACK 0x10
-
 /* What choose() says besides the service's index. Neither: nobody keeps flows. */
 #define CHOSEN_NEW (1 << 16)		/* the packet begins a flow that is remembered */
 #define CHOSEN_OLD (1 << 17)		/* it belongs to one that was */
@@ -124,10 +118,7 @@ static __always_inline int describe(context_t *ctx, struct event *event)
 	event->port = packet.key.port;
 	event->protocol = packet.key.protocol;
 	event->flags = packet.flags;
-	event->tcp_flags = 0;
-	if (packet.key.protocol == IPPROTO_TCP && packet.flags & PACKET_PORTS &&
-	    load_bytes(ctx, packet.transport + TCP_FLAGS_OFFSET, &event->tcp_flags, 1))
-		event->tcp_flags = 0;
+	event->tcp_flags = packet.tcp;
 	return 1;
 }
 

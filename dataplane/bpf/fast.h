@@ -70,6 +70,7 @@ static __always_inline int forward_plain_ipv4(context_t *ctx)
 	struct service_value *service;
 	struct recent *recent;
 	struct ring *ring;
+	int done, begins = 0;
 	void *inner;
 
 	/* While somebody listens to samples, see events.h, frames go the way where they are told of */
@@ -104,8 +105,18 @@ static __always_inline int forward_plain_ipv4(context_t *ctx)
 		if (!index)
 			return UNDECIDED;
 		service = bpf_map_lookup_elem(&services, &index);
+		if (ip->protocol == IPPROTO_TCP) {
+			__u8 *tcp = (__u8 *)ports + TCP_FLAGS_OFFSET;
+
+			if ((void *)(tcp + 1) > data_end)
+				return UNDECIDED;
+			begins = (*tcp & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+		}
 	}
-	return send_to(ctx, data, recent->settings, vserver_id, index, service, &seen, 1);
+	done = send_to(ctx, data, recent->settings, vserver_id, index, service, &seen, 1);
+	if (begins && done != verdict(REASON_DROP_TABLE))
+		note_flow(vserver_id, index);
+	return done;
 }
 
 #endif

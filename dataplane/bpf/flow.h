@@ -155,21 +155,17 @@ static __always_inline int needs_first_fragment(const struct vserver_value *vser
 }
 
 /* Service index, or the negative of the reason why there is none. With CHOSEN_NEW or CHOSEN_OLD. */
-static __always_inline __s32 choose(context_t *ctx, const struct packet *packet,
-				    const struct vserver_value *vserver, const struct ring *ring, int ipv4)
+static __always_inline __s32 choose(const struct packet *packet, const struct vserver_value *vserver,
+				    const struct ring *ring, int ipv4)
 {
-	struct chooser c = {.vserver = vserver, .now = bpf_ktime_get_coarse_ns()};
+	struct chooser c = {.vserver = vserver, .now = bpf_ktime_get_coarse_ns(), .tcp = packet->tcp};
 	__u32 zero = 0, id = vserver->vserver_id, flags = vserver->flags, index = 0, slot;
 	__u8 family = ipv4 ? 0 : FLOW_IPV6;
 	struct flow_key session = {}, persistence = {};
 	struct service_value *service;
 	struct settings *setting;
 	int hashed, persisted = 0;
-	__u8 tcp;
 
-	if (packet->key.protocol == IPPROTO_TCP && packet->flags & PACKET_PORTS && !(packet->flags & PACKET_QUOTED) &&
-	    !load_bytes(ctx, packet->transport + TCP_FLAGS_OFFSET, &tcp, 1))
-		c.tcp = tcp;
 	if (flags) {
 		c.policy = bpf_map_lookup_elem(&policies, &id);
 		if (!c.policy || !c.policy->config_id)
@@ -232,16 +228,14 @@ static __always_inline __s32 choose(context_t *ctx, const struct packet *packet,
 
 /* Global functions: the verifier looks at them once and by themselves, not anew for each state that a call is made in.
  * Their pointers may be anything then, so that they must be tested, and all they point to must have been written. */
-__noinline __s32 choose_ipv4(context_t *ctx, const struct packet *packet, const struct vserver_value *vserver,
-			     const struct ring *ring)
+__noinline __s32 choose_ipv4(const struct packet *packet, const struct vserver_value *vserver, const struct ring *ring)
 {
-	return packet && vserver && ring ? choose(ctx, packet, vserver, ring, 1) : -REASON_DROP_TABLE;
+	return packet && vserver && ring ? choose(packet, vserver, ring, 1) : -REASON_DROP_TABLE;
 }
 
-__noinline __s32 choose_ipv6(context_t *ctx, const struct packet *packet, const struct vserver_value *vserver,
-			     const struct ring *ring)
+__noinline __s32 choose_ipv6(const struct packet *packet, const struct vserver_value *vserver, const struct ring *ring)
 {
-	return packet && vserver && ring ? choose(ctx, packet, vserver, ring, 0) : -REASON_DROP_TABLE;
+	return packet && vserver && ring ? choose(packet, vserver, ring, 0) : -REASON_DROP_TABLE;
 }
 
 #endif

@@ -20,6 +20,12 @@
 #include "probe.h"
 #endif
 
+/* Does this packet begin a flow? choose() has said so, or nobody keeps flows and it is a SYN. */
+static __always_inline int begins_flow(const struct packet *packet, __u32 known)
+{
+	return known & CHOSEN_NEW || (!(known & CHOSEN_OLD) && (packet->tcp & (TCP_SYN | TCP_ACK)) == TCP_SYN);
+}
+
 /* To this service, if the frame holds what it must; `known`: what choose() says of its flow. */
 static __always_inline int send_packet(context_t *ctx, const struct packet *packet, const struct settings *setting,
 				       __u32 vserver_id, __u32 index, __u32 known, int ipv4)
@@ -34,6 +40,8 @@ static __always_inline int send_packet(context_t *ctx, const struct packet *pack
 	if (setting->sampled)
 		note_arrival(data);
 	done = send_to(ctx, data, setting->flags, vserver_id, index, service, &seen, ipv4);
+	if (begins_flow(packet, known) && done != verdict(REASON_DROP_TABLE))
+		note_flow(vserver_id, index);
 	if (setting->sampled && service && done != verdict(REASON_DROP_TABLE))
 		tell(ctx, vserver_id, service->config_id, REASON_FORWARDED, known);
 	return done;
@@ -56,7 +64,7 @@ static __always_inline int forward(context_t *ctx, const struct packet *packet,
 	if (!ring)
 		return finish_for(ctx, vserver_id, REASON_DROP_TABLE);
 	if (vserver->flags || packet->flags & PACKET_FRAGMENT) {
-		chosen = ipv4 ? choose_ipv4(ctx, packet, vserver, ring) : choose_ipv6(ctx, packet, vserver, ring);
+		chosen = ipv4 ? choose_ipv4(packet, vserver, ring) : choose_ipv6(packet, vserver, ring);
 		if (chosen == -REASON_DROP_NO_SERVICE)
 			return finish_for(ctx, vserver_id, no_service(ctx, packet, vserver_id, ipv4));
 		if (chosen <= 0)

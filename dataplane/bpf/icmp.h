@@ -107,6 +107,7 @@ static __always_inline enum reason read_quotation(struct __sk_buff *skb, struct 
 	__u8 first[8];
 
 	packet->flags = PACKET_QUOTED;
+	packet->tcp = 0;
 	if (ipv4) {
 		if (offset + sizeof(ip) > packet->end || bpf_skb_load_bytes(skb, offset, &ip, sizeof(ip)))
 			return REASON_DROP_QUOTATION;

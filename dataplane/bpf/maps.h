@@ -269,6 +269,22 @@ struct {
 	__type(value, struct counter);
 } service_stats SEC(".maps");
 
+/* Flows that began, by vserver_id and by service index: see note_flow() in count.h. Apart from the counters of frames, as
+ * few frames begin one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_VSERVERS);
+	__type(key, __u32);
+	__type(value, __u64);
+} vserver_begun SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_SERVICES);
+	__type(key, __u32);
+	__type(value, __u64);
+} service_begun SEC(".maps");
+
 /* Every frame seen, by enum reason. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -25,6 +25,12 @@
 #define IPV4_TTL 22
 #define IPV6_HOP_LIMIT 21
 
+#define TCP_FLAGS_OFFSET 13
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+
 #ifndef IPPROTO_UDPLITE
 #define IPPROTO_UDPLITE 136
 #endif
@@ -45,7 +51,8 @@ struct packet {
 	__u32 flags;			/* enum packet_flag */
 	__u32 fragment_id;		/* network order; fragments only */
 	__be16 source_port;
-	__u16 zero;
+	__u8 tcp;			/* flags of the TCP header; 0 for others, for later fragments and quoted packets */
+	__u8 zero;
 };
 
 static __always_inline void set_ipv4(struct address *address, __be32 ipv4)
@@ -71,6 +78,19 @@ static __always_inline int protocol_has_ports(__u8 protocol)
 	       protocol == IPPROTO_UDPLITE || protocol == IPPROTO_DCCP;
 }
 
+/* `direct` is where the transport header begins, if it can be read without a helper. */
+static __always_inline void parse_tcp_flags(context_t *ctx, struct packet *packet, const void *direct)
+{
+	void *data_end = (void *)(long)ctx->data_end;
+
+	if (packet->key.protocol != IPPROTO_TCP || packet->transport + TCP_FLAGS_OFFSET + 1 > packet->end)
+		return;
+	if (direct && direct + TCP_FLAGS_OFFSET + 1 <= data_end)
+		packet->tcp = *((const __u8 *)direct + TCP_FLAGS_OFFSET);
+	else if (load_bytes(ctx, packet->transport + TCP_FLAGS_OFFSET, &packet->tcp, 1))
+		packet->tcp = 0;
+}
+
 static __always_inline void parse_ports(context_t *ctx, struct packet *packet)
 {
 	void *data_end = (void *)(long)ctx->data_end;
@@ -87,9 +107,11 @@ static __always_inline void parse_ports(context_t *ctx, struct packet *packet)
 	if (packet->transport == sizeof(struct ethhdr) + sizeof(struct iphdr) && (void *)(direct + 2) <= data_end) {
 		packet->source_port = direct[0];
 		packet->key.port = direct[1];
+		parse_tcp_flags(ctx, packet, direct);
 	} else if (!load_bytes(ctx, packet->transport, ports, sizeof(ports))) {
 		packet->source_port = ports[0];
 		packet->key.port = ports[1];
+		parse_tcp_flags(ctx, packet, 0);
 	} else {
 		packet->flags |= PACKET_BROKEN;
 		return;
@@ -108,6 +130,7 @@ static __always_inline int parse_ipv4(context_t *ctx, struct packet *packet)
 	packet->key.protocol = 0;
 	packet->key.zero = 0;
 	packet->source_port = 0;
+	packet->tcp = 0;
 	packet->zero = 0;
 	packet->flags = 0;
 	packet->transport = 0;
@@ -207,6 +230,7 @@ static __always_inline int parse_ipv6(context_t *ctx, struct packet *packet)
 	packet->key.port = 0;
 	packet->key.zero = 0;
 	packet->source_port = 0;
+	packet->tcp = 0;
 	packet->zero = 0;
 	packet->flags = 0;
 	packet->transport = header;
@@ -238,6 +262,7 @@ static __always_inline int parse_ipv6(context_t *ctx, struct packet *packet)
 		packet->source_port = direct[0];
 		packet->key.port = direct[1];
 		packet->flags = PACKET_PORTS;
+		parse_tcp_flags(ctx, packet, direct);
 		return 1;
 	}
 	walk_extensions(ctx, packet);

@@ -228,16 +228,20 @@ class Map:
             for i in range(len(keys) // key_size)
         ]
 
-    def dump(self) -> tuple[bytes, bytes]:
-        """All keys, and all values in the same order, in one call to the kernel (BPF_MAP_LOOKUP_BATCH)."""
+    def dump(self, size: int | None = None) -> tuple[bytes, bytes]:
+        """All keys, and all values in the same order, in one call to the kernel (BPF_MAP_LOOKUP_BATCH).
+
+        ``size``: as in :meth:`lookup`.
+        """
+        size = size or self.value_size
         keys = c.create_string_buffer(self.key_size * self.max_entries)
-        values = c.create_string_buffer(self.value_size * self.max_entries)
+        values = c.create_string_buffer(size * self.max_entries)
         position = c.create_string_buffer(max(self.key_size, 4))
         count = c.c_uint32(self.max_entries)
         result = lib.bpf_map_lookup_batch(self.fd, None, position, keys, values, c.byref(count), None)
         if result != -ENOENT:  # the way the kernel says: that was all
             _check(result, f"reading {self.name}")
-        return keys.raw[: count.value * self.key_size], values.raw[: count.value * self.value_size]
+        return keys.raw[: count.value * self.key_size], values.raw[: count.value * size]
 
     def _check_size(self, what: str, data: bytes, size: int) -> None:
         # ctypes hands on a bare pointer: the kernel would read past the end

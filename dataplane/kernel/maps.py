@@ -22,6 +22,8 @@ FLOWS = "flows"
 EMBRYOS = "embryos"
 VSERVER_DROPS = "vserver_drops"
 VSERVER_ROWS = "vserver_rows"
+VSERVER_BEGUN = "vserver_begun"
+SERVICE_BEGUN = "service_begun"
 _SETTINGS_KEY = bytes(4)
 
 _PACK: dict[Table, tuple[Callable[[Any], bytes], Callable[[Any], bytes]]] = {
@@ -60,6 +62,7 @@ class KernelMaps:
         self._cpus = possible_cpus()
         self._stat_size = layout.COUNTER_SIZE * self._cpus
         self._drops_size = layout.VSERVER_DROPS_SIZE * self._cpus
+        self._begun_size = layout.BEGUN_SIZE * self._cpus
         self._old_vservers = True  # whether a frame on its way may have found a vserver that is no more as it was
         # The process before us may have been killed between a change and its new generation
         self._new_generation()
@@ -156,7 +159,14 @@ class KernelMaps:
             {number: self._count(SERVICE_STATS, number) for number in services},
             self.reasons(),
             {number: found for number in vservers if (found := self.drops(number))},
+            self._begun(VSERVER_BEGUN, vservers),
+            self._begun(SERVICE_BEGUN, services),
         )
+
+    def _begun(self, name: str, numbers: Collection[int]) -> dict[int, int]:
+        """Flows that began, of these ids: all in one call, as there may be ten thousand."""
+        found = layout.sum_begun(self._maps[name].dump(self._begun_size)[1], self._cpus)
+        return {number: found[number] for number in numbers}
 
     def flows(self) -> dict[tuple[int, int], int]:
         """How many flows have not timed out, by vserver's row and kernel id of the service. Raises OSError."""
@@ -192,5 +202,8 @@ class KernelMaps:
         for name, ids in ((VSERVER_STATS, vservers), (SERVICE_STATS, services)):
             for number in ids:
                 self._maps[name].update(layout.pack_id(number), zero, self._stat_size)
+        for name, ids in ((VSERVER_BEGUN, vservers), (SERVICE_BEGUN, services)):
+            for number in ids:
+                self._maps[name].update(layout.pack_id(number), bytes(self._begun_size), self._begun_size)
         for number in vservers:
             self._maps[VSERVER_DROPS].update(layout.pack_id(number), bytes(self._drops_size), self._drops_size)

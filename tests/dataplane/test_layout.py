@@ -82,6 +82,12 @@ def named(types: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
 
 
 @needs_compiler
+@given(st.lists(st.lists(st.integers(0, 2**32), min_size=3, max_size=3), max_size=5))
+def test_flows_that_began_are_summed_over_the_cpus(by_index: list[list[int]]) -> None:
+    data = b"".join(struct.pack("<3Q", *of_cpus) for of_cpus in by_index)
+    assert layout.sum_begun(data, 3) == [sum(of_cpus) for of_cpus in by_index]
+
+
 @pytest.mark.parametrize("name", layout.SIZES)
 def test_sizes_and_offsets_are_the_compilers(types: list[dict[str, Any]], name: str) -> None:
     struct = named(types, "STRUCT", name)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
@@ -65,6 +67,26 @@ def test_flows_are_summed_by_row_of_vserver_and_service() -> None:
     assert {row: entry["flows"] for row, entry in payload["vservers"].items()} == {"5": 7, "6": 2}
     assert {row: entry["flows"] for row, entry in payload["services"].items()} == {"7": 5, "8": 4}
     assert "flows" not in report.Rates().payload(counters(1), tables(), 100.0)["services"]["7"]
+
+
+def test_flows_that_began_have_a_rate_where_somebody_counts_them() -> None:
+    def begun(vserver: int, service: int, packets: int = 10) -> Counters:
+        return replace(counters(packets), vserver_flows={1: vserver}, service_flows={3: service})
+
+    def of(payload: dict[str, Any], kind: str, row: str) -> tuple[Any, Any]:
+        return payload[kind][row].get("new_flows"), payload[kind][row].get("new_flows_per_second")
+
+    rates = report.Rates()
+    first = rates.payload(begun(4, 4), tables(), 100.0)
+    assert (of(first, "vservers", "5"), of(first, "services", "7")) == ((4, 0.0), (4, 0.0))
+    second = rates.payload(begun(10, 6), tables(), 102.0)
+    assert (of(second, "vservers", "5"), of(second, "services", "7")) == ((10, 3.0), (6, 1.0))
+    passed_on = rates.payload(begun(20, 9), tables(vserver_row=6), 103.0)
+    assert (of(passed_on, "vservers", "6"), of(passed_on, "services", "7")) == ((20, 0.0), (9, 3.0))
+    uncounted = rates.payload(begun(0, 0), tables(vserver_row=6), 104.0)
+    assert (of(uncounted, "vservers", "6"), of(uncounted, "services", "7")) == ((None, None), (None, None))
+    idle = rates.payload(begun(0, 0, packets=0), tables(vserver_row=6), 105.0)
+    assert of(idle, "vservers", "6") == (0, 0.0)
 
 
 def test_the_moment_at_which_a_guard_moved_is_kept_until_it_moves_again() -> None:

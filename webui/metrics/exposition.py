@@ -135,12 +135,16 @@ class Collected(Collector):
                 f"halfpipe_{kind}_bytes", "Bytes of whole frames forwarded, without FCS.", labels=labels
             )
             flows = GaugeMetricFamily(f"halfpipe_{kind}_flows", "Flows remembered, where some are.", labels=labels)
+            begun = CounterMetricFamily(
+                f"halfpipe_{kind}_new_flows", "Flows that began: remembered ones, and TCP connections.", labels=labels
+            )
             for row in self._reporting():
                 for key, entry in row.payload.get(f"{kind}s", {}).items():
                     self._add(packets, names.get(key), row.director, entry.get("packets"))
                     self._add(size, names.get(key), row.director, entry.get("bytes"))
                     self._add(flows, names.get(key), row.director, entry.get("flows"))
-            yield from (packets, size, flows)
+                    self._add(begun, names.get(key), row.director, entry.get("new_flows"))
+            yield from (packets, size, flows, begun)
         yield self._drops()
         yield self._outcomes()
 

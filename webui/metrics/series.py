@@ -26,7 +26,8 @@ class Point(NamedTuple):
 
     Packets and bytes (of whole frames) were forwarded, ``dropped`` packets were not; ``reasons`` count packets alone.
     ``flow_ms`` is remembered flows times milliseconds, over the ``flow_known_ms`` in which they were known. Peaks are
-    the most in a second between any two readings, of packets and of bits.
+    the most in a second between any two readings, of packets and of bits. ``new_flows`` began within the
+    ``new_flow_ms`` in which they were counted.
     """
 
     ms: int = 0
@@ -37,12 +38,14 @@ class Point(NamedTuple):
     flow_known_ms: int = 0
     peak_packets: int = 0
     peak_bits: int = 0
+    new_flows: int = 0
+    new_flow_ms: int = 0
 
 
 NOTHING: Final = Point()
 Points = dict[str, Point]  # by row, or by the name of the reason
 Flows = dict[str, dict[str, int]]  # kind → row → flows
-Reading = dict[str, dict[str, list[int]]]  # kind → row → packets, bytes, dropped
+Reading = dict[str, dict[str, list[int]]]  # kind → row → packets, bytes, dropped and, where it is counted, new flows
 
 
 def merge(one: Point, other: Point) -> Point:
@@ -56,6 +59,8 @@ def merge(one: Point, other: Point) -> Point:
         one.flow_known_ms + other.flow_known_ms,
         max(one.peak_packets, other.peak_packets),
         max(one.peak_bits, other.peak_bits),
+        one.new_flows + other.new_flows,
+        one.new_flow_ms + other.new_flow_ms,
     )
 
 
@@ -81,6 +86,7 @@ def reading(payload: Mapping[str, Any]) -> Reading:
     return {
         kind: {
             key: [entry["packets"], entry.get("bytes", 0), entry.get("dropped", 0)]
+            + ([entry["new_flows"]] if "new_flows" in entry else [])
             for key, entry in payload.get(kind, {}).items()
             if "packets" in entry  # a row that is only just compiled has flows and no counter
         }
@@ -102,7 +108,8 @@ def between(
     """Points of the ``ms`` milliseconds between two readings, by kind.
 
     What was not there before has no point: what its counter held when it came is nobody's. Nor has an object one of
-    whose counters went back: it began anew in between, and what it counted before and after is not known.
+    whose counters went back: it began anew in between, and what it counted before and after is not known. New flows
+    are known where both readings have them.
     ValueError if no time has passed.
     """
     if ms <= 0:
@@ -110,17 +117,19 @@ def between(
         raise ValueError(msg)
     return {
         kind: {
-            key: _point([new - old for new, old in zip(now, then, strict=True)], ms, known_flows.get(kind, {}).get(key))
+            key: _point(
+                [new - old for new, old in zip(now, then, strict=False)], ms, known_flows.get(kind, {}).get(key)
+            )
             for key, now in after.get(kind, {}).items()
             if (then := before.get(kind, {}).get(key)) is not None
-            and all(new >= old for new, old in zip(now, then, strict=True))
+            and all(new >= old for new, old in zip(now, then, strict=False))
         }
         for kind in KINDS
     }
 
 
 def _point(counted: list[int], ms: int, flows_now: int | None) -> Point:
-    packets, size, dropped = counted
+    packets, size, dropped, *begun = counted
     return Point(
         ms=ms,
         packets=packets,
@@ -130,6 +139,8 @@ def _point(counted: list[int], ms: int, flows_now: int | None) -> Point:
         flow_known_ms=0 if flows_now is None else ms,
         peak_packets=round(packets * 1000 / ms),
         peak_bits=round(size * 8000 / ms),
+        new_flows=sum(begun),
+        new_flow_ms=ms if begun else 0,
     )
 
 
@@ -192,7 +203,7 @@ def _unpacked(data: bytes) -> Any:
 
 
 class Rate(NamedTuple):
-    """A point's figures: packets and bits per second, flows (None where unknown), and the peaks."""
+    """A point's figures: packets, bits and new flows per second, flows (both None where unknown), and the peaks."""
 
     packets: float
     bits: float
@@ -200,6 +211,7 @@ class Rate(NamedTuple):
     flows: float | None
     peak_packets: float
     peak_bits: float
+    new_flows: float | None = None
 
 
 def rate(point: Point) -> Rate | None:
@@ -213,6 +225,7 @@ def rate(point: Point) -> Rate | None:
         flows=point.flow_ms / point.flow_known_ms if point.flow_known_ms else None,
         peak_packets=point.peak_packets,
         peak_bits=point.peak_bits,
+        new_flows=point.new_flows * 1000 / point.new_flow_ms if point.new_flow_ms else None,
     )
 
 
@@ -222,6 +235,7 @@ def together(rates: Iterable[Rate | None]) -> Rate | None:
     if not found:
         return None
     known = [one.flows for one in found if one.flows is not None]
+    begun = [one.new_flows for one in found if one.new_flows is not None]
     return Rate(
         packets=sum(one.packets for one in found),
         bits=sum(one.bits for one in found),
@@ -229,4 +243,5 @@ def together(rates: Iterable[Rate | None]) -> Rate | None:
         flows=sum(known) if known else None,
         peak_packets=sum(one.peak_packets for one in found),
         peak_bits=sum(one.peak_bits for one in found),
+        new_flows=sum(begun) if begun else None,
     )

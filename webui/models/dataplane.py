@@ -40,8 +40,9 @@ class DirectorCounters(models.Model):
     """Latest counters of a director, one row each, rewritten every second.
 
     ``payload``: {"vservers": {row id: {"packets", "bytes", "packets_per_second", "bits_per_second", "dropped",
-    "dropped_per_second", "drops": {reason: packets}}}, "services": … without drops, "reasons": {name: {"packets",
-    "packets_per_second"}}}. Dropped are packets too; "drops" is missing when there are none.
+    "dropped_per_second", "drops": {reason: packets}, "new_flows", "new_flows_per_second"}}, "services": … without
+    drops, "reasons": {name: {"packets", "packets_per_second"}}}. Dropped are packets too; "drops" is missing when there
+    are none, and new flows where nobody counts them.
     """
 
     director = models.CharField(max_length=64, unique=True)
@@ -60,6 +61,7 @@ class DirectorEvent(AppendOnly):
     text = models.CharField(max_length=255)
     kind = models.CharField(max_length=16, choices=EventKind, default=EventKind.DIRECTOR)
     raised = models.BooleanField(null=True, help_text="Of an alarm: whether it began; null for what is none.")
+    key = models.CharField(max_length=64, blank=True, help_text="Of an alarm: which one, as in Alarm.")
 
     objects = AppendOnlyQuerySet.as_manager()
 

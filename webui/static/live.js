@@ -31,7 +31,7 @@ function say(state, text) {
 
 // Sum over the directors that still report, as World.rates does.
 function rates(kind, key) {
-  const sum = { packets: null, packets_per_second: null, bits_per_second: null, flows: null };
+  const sum = { packets: null, packets_per_second: null, bits_per_second: null, flows: null, new_flows: null, new_flows_per_second: null };
   if (kind === "vservers") Object.assign(sum, { dropped: null, dropped_per_second: null });
   for (const { takenAt, payload } of counters.values()) {
     if (serverNow() - takenAt > STALE_AFTER_MS) continue;

@@ -1,4 +1,5 @@
-// What small help a page needs: the cursor goes to the errors; "/" goes to the search box; boxes are ticked together.
+// What small help a page needs: the cursor goes to the errors; "/" goes to the search box; boxes are ticked together;
+// the navigation folds away on narrow screens; what takes longer than a moment says so.
 "use strict";
 
 document.getElementById("error-summary")?.focus();
@@ -38,3 +39,36 @@ document.addEventListener("change", (event) => {
 document.addEventListener("htmx:afterSwap", countSelected);
 new MutationObserver(countSelected).observe(document.getElementById("main") ?? document.body, { childList: true, subtree: true });
 countSelected();
+
+const menu = document.getElementById("menu");
+if (menu) {
+  menu.hidden = false;
+  const fold = (open) => menu.setAttribute("aria-expanded", String(open));
+  menu.addEventListener("click", () => fold(menu.getAttribute("aria-expanded") !== "true"));
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || menu.getAttribute("aria-expanded") !== "true") return;
+    fold(false);
+    menu.focus();
+  });
+}
+
+// Requests of htmx, and pages that were asked for by a form. Polling tells for itself how far it is.
+const BUSY_AFTER_MS = 700;
+const busy = document.getElementById("busy");
+const pending = new Map();
+function begin(key) {
+  pending.set(key, setTimeout(() => { busy.textContent = "Working …"; }, BUSY_AFTER_MS));
+}
+function end(key) {
+  clearTimeout(pending.get(key));
+  pending.delete(key);
+  if (pending.size === 0) busy.textContent = "";
+}
+document.addEventListener("htmx:beforeRequest", (event) => begin(event.detail.xhr));
+for (const name of ["htmx:afterRequest", "htmx:sendAbort", "htmx:timeout"]) {
+  document.addEventListener(name, (event) => end(event.detail.xhr));
+}
+addEventListener("submit", (event) => {
+  if (!event.defaultPrevented) begin("page");
+});
+addEventListener("pageshow", () => end("page"));

@@ -17,7 +17,7 @@ from webui.actions import installation
 from webui.actions.base import INSTALLATION
 from webui.forms import SettingsForm
 from webui.models import Installation
-from webui.tables import COLUMNS, SPARK, Link, Table, live_list
+from webui.tables import COLUMNS, Link, Table, at_a_glance, live_list
 from webui.views.change import actor_of, attempt
 
 
@@ -25,17 +25,30 @@ from webui.views.change import actor_of, attempt
 def dashboard(request: HttpRequest) -> HttpResponse:
     """Problems first; then everything that an operator looks at, kept up to date over the websocket."""
     seen = queries.overview()
+
+    def add(kind: str, model: str, name: str = "") -> Link | None:
+        may = request.user.has_perm(f"webui.add_{model}")
+        return Link(f"Add {name or model}", reverse("add", args=[kind])) if may else None
+
     tables = [
-        replace(
-            live_list("vservers", "Virtual servers", seen["vservers"], "No virtual server yet."),
-            columns=(*COLUMNS["vservers"], SPARK),
+        at_a_glance(seen["vservers"], add("vservers", "vserver", "virtual server")),
+        live_list("recent", "What changed in the last hour", seen["recent"], "Nothing changed in the last hour."),
+        live_list(
+            "directors",
+            "Directors",
+            seen["directors"],
+            "No director has reported yet: nothing is forwarded until a dataplane worker runs.",
+            Link("How the parts work together", reverse("docs-page", args=["concepts"])),
         ),
-        live_list("services", "Services", seen["services"], "No service yet."),
-        live_list("servers", "Servers", seen["servers"], "No server yet."),
-        live_list("directors", "Directors", seen["directors"], "No director has reported yet."),
-        live_list("transitions", "Latest changes of state", seen["transitions"], "No state has changed yet."),
-        live_list("events", "Latest alarms and events of directors", seen["events"], "Nothing was noticed yet."),
-        live_list("changes", "Latest changes of configuration", seen["changes"], "Nothing was changed yet."),
+        live_list(
+            "checks",
+            "Health checks",
+            seen["checks"],
+            "Nothing is checked: that begins when a service with a monitor is bound to a virtual server.",
+            Link("About monitors", reverse("docs-page", args=["monitors"])),
+        ),
+        live_list("services", "Services", seen["services"], "No service yet.", add("services", "service")),
+        live_list("servers", "Servers", seen["servers"], "No server yet.", add("servers", "server")),
         replace(
             live_list("reasons", "Packets by outcome", seen["reasons"], "No director has counted packets yet."),
             more=Link("Packets by outcome over time", reverse("director-statistics")),
