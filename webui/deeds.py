@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from webui.choices import PROBED, AuditVerb
 from webui.events.webhook import without_query
 from webui.models import AuditEntry
 from webui.models.fields import MODELS_IN_WORDS
+
+
+# What the audit records besides changes and refused attempts.
+NO_CHANGES: Final = (PROBED, AuditVerb.CALL, AuditVerb.APPLY, AuditVerb.ARCHIVE)
 
 
 def deed(entry: AuditEntry) -> str:

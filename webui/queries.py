@@ -9,8 +9,8 @@ from django.db import connection
 
 from webui.actions.base import INSTALLATION
 from webui.check_workers import checks_rows
-from webui.choices import PROBED, STATE_ORDER
-from webui.deeds import deed, difference
+from webui.choices import STATE_ORDER
+from webui.deeds import NO_CHANGES, deed, difference
 from webui.event_rows import target_problems, target_rows
 from webui.guards import guard_problems
 from webui.models import AuditEntry, HealthTransition, Installation, Service, Sparklines
@@ -27,8 +27,6 @@ from webui.templatetags.halfpipe import figure
 from webui.watch import alarm_problems
 from webui.world import load_world
 
-# What the audit records besides changes and refused attempts.
-NO_CHANGES = (PROBED, AuditVerb.CALL, AuditVerb.APPLY, AuditVerb.ARCHIVE)
 LATEST = 12  # rows of "latest" tables
 # Made anew each minute; older ones would tell of another hour.
 SPARKS_LAST = timedelta(minutes=5)

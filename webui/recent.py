@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from django.urls import reverse
 
-from webui.choices import PROBED, AuditVerb, EventKind
-from webui.deeds import deed, difference
+from webui.choices import AuditVerb, EventKind
+from webui.deeds import NO_CHANGES, deed, difference
 from webui.models import AuditEntry, DirectorEvent, HealthTransition
 from webui.payloads import RecentRow
 from webui.rows import url_of
@@ -42,10 +42,9 @@ def _configuration(world: World, since: datetime) -> Iterator[tuple[datetime, Re
         "vserver": world.vservers,
         "monitor": world.monitors,
     }
-    # Logins are no changes, nor are attempts
-    for entry in AuditEntry.objects.exclude(kind="user").exclude(verb=PROBED)[:MOST]:
-        if entry.at < since:
-            continue
+    # Logins are no changes, nor are attempts and calls, of which there may be many: so by their time, not their number.
+    changes = AuditEntry.objects.filter(at__gte=since).exclude(kind="user").exclude(verb__in=NO_CHANGES)
+    for entry in changes.order_by("-at", "-id")[:MOST]:
         url = reverse("settings") if entry.kind == "installation" else ""
         if entry.object_id in there.get(entry.kind, {}):  # and not deleted since
             url = url_of(f"{entry.kind}s", entry.object_id)

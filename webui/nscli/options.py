@@ -104,6 +104,7 @@ TARGET: Final = (
     Option("alerts", "alerts", choices=YES_NO, about="Alerts of monitors."),
     Option("alarms", "alarms", choices=YES_NO, about="Checks that stall, fail-open."),
     Option("directorEvents", "director_events", choices=YES_NO, about="What directors notice."),
+    Option("audit", "audit", choices=YES_NO, about="Entries of the audit."),
     Option("giveUpHours", "give_up_hours", about="An event that cannot be sent for so long is dropped."),
     STATE,
     COMMENT,

@@ -246,10 +246,11 @@ class TestPermissions:
         ):
             before = AuditEntry.objects.count()
             assert error(session, line).startswith("Not authorized to execute this command: outsider may not ")
-            assert AuditEntry.objects.count() == before + 1
-            entry = AuditEntry.objects.first()
-            assert entry is not None
-            assert (entry.verb, entry.interface, entry.source_address) == ("refuse", "cli", "192.0.2.7")
+            assert AuditEntry.objects.count() == before + 2
+            call, attempt = AuditEntry.objects.all()[:2]
+            assert (call.verb, call.outcome, call.command) == ("call", "refused", line)
+            assert (attempt.verb, attempt.interface, attempt.source_address) == ("refuse", "cli", "192.0.2.7")
+            assert attempt.correlation == call.correlation
         assert session.run("show server").ok
         for line in ("save ns config", "show ns runningConfig", "show ns ns.conf", "diff ns config"):
             assert error(session, line).startswith("Not authorized to execute this command")
