@@ -8,6 +8,8 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "dashboard": ("concepts", "states"),
     "settings": ("concepts", "forwarding-by-tc-or-xdp"),
     "explain": ("concepts", "which-server-and-why"),
+    "new-service": ("howto", "put-a-service-behind-a-vip"),
+    "verify": ("howto", "find-out-why-a-server-does-not-answer"),
     "triangle": ("concepts", "diagram"),
     "packet-path": ("concepts", "packet-path"),
     "flows": ("concepts", "live-flows-and-drops"),

@@ -19,6 +19,7 @@ from webui.views import (
     probing,
     statistics,
     visuals,
+    wizard,
 )
 from webui.views.kinds import KindConverter
 
@@ -41,6 +42,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("services/<int:pk>/monitors/<int:monitor_pk>/unbind/", bindings.unbind_monitor, name="unbind-monitor"),
     path("docs/", docs.index, name="docs"),
     path("docs/<slug:name>/", docs.page, name="docs-page"),
+    path("new/", wizard.new_service, name="new-service"),
+    path("vservers/<int:pk>/verify/", wizard.verify, name="verify"),
     path("explain/", explaining.explain, name="explain"),
     path("vservers/<int:pk>/diagram/", visuals.triangle, name="triangle"),
     path("vservers/<int:pk>/path/", visuals.packet, name="packet-path"),
