@@ -11,7 +11,7 @@ from webui.choices import PROBED, STATE_ORDER, AuditVerb
 from webui.event_rows import target_problems, target_rows
 from webui.events.webhook import without_query
 from webui.guards import guard_problems
-from webui.models import AuditEntry, DirectorEvent, HealthTransition, Service, Sparklines
+from webui.models import AuditEntry, DirectorEvent, HealthTransition, Sparklines
 from webui.models.fields import MODELS_IN_WORDS
 from webui.payloads import (
     ChangeRow,
@@ -31,23 +31,24 @@ LATEST = 12  # rows of "latest" tables
 SPARKS_LAST = timedelta(minutes=5)
 
 
-def transition_rows(service: Service | None = None, limit: int = LATEST) -> list[TransitionRow]:
+def transition_rows(limit: int = LATEST) -> list[TransitionRow]:
     """Latest changes of state, newest first."""
-    found = HealthTransition.objects.all() if service is None else HealthTransition.objects.filter(service=service)
-    return [
-        TransitionRow(
-            key=str(row.pk),
-            at=row.at.isoformat(),
-            service=row.service_name,
-            url=url_of("services", row.service_id),
-            vip=row.vip,
-            monitor=row.monitor_name,
-            old=row.old,
-            new=row.new,
-            reason=row.reason,
-        )
-        for row in found[:limit]
-    ]
+    return [row_of_transition(row) for row in HealthTransition.objects.all()[:limit]]
+
+
+def row_of_transition(row: HealthTransition) -> TransitionRow:
+    """A change of state as tables show it."""
+    return TransitionRow(
+        key=str(row.pk),
+        at=row.at.isoformat(),
+        service=row.service_name,
+        url=url_of("services", row.service_id),
+        vip=row.vip,
+        monitor=row.monitor_name,
+        old=row.old,
+        new=row.new,
+        reason=row.reason,
+    )
 
 
 def event_rows(limit: int = LATEST) -> list[EventRow]:

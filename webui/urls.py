@@ -18,6 +18,7 @@ from webui.views import (
     previews,
     probing,
     statistics,
+    tabs,
     visuals,
     wizard,
 )
@@ -64,6 +65,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("<kind:kind>/bulk/<uuid:token>/", bulk.result, name="bulk-result"),
     path("<kind:kind>/add/", objects.object_add, name="add"),
     path("<kind:kind>/<int:pk>/", objects.object_detail, name="detail"),
+    path("<kind:kind>/<int:pk>/bindings/", objects.object_bindings, name="bindings"),
+    path("<kind:kind>/<int:pk>/history/", tabs.history, name="history"),
+    path("<kind:kind>/<int:pk>/audit/", tabs.audit, name="object-audit"),
     path("<kind:kind>/<int:pk>/statistics/", statistics.of_object, name="statistics"),
     path("<kind:kind>/<int:pk>/statistics.json", statistics.of_object_json, name="statistics-json"),
     path("<kind:kind>/<int:pk>/edit/", objects.object_edit, name="edit"),

@@ -171,7 +171,7 @@ def test_a_vip_of_ipv6_has_its_own_commands(owner: Client) -> None:
         (HTTP | {"monitor-interval": "1", "monitor-resp_timeout": "5000"}, "monitor-resp_timeout", "interval"),
         (HTTP | {"monitor-resp_code": "nonsense"}, "monitor-resp_code", "nonsense"),
         (
-            HTTP | {"port": "*", "monitor": "new:TCP", "monitor-shown": "TCP"},
+            TCP | {"port": "*"},
             "monitor-dest_port",
             "has no port to connect to",
         ),

@@ -1,7 +1,22 @@
 // What small help a page needs: the cursor goes to the errors; "/" goes to the search box; boxes are ticked together.
 "use strict";
 
-document.getElementById("error-summary")?.focus();
+(document.getElementById("error-summary") ?? document.querySelector("[data-focus]"))?.focus();
+
+// Commands to copy; where the clipboard is out of reach (plain http), they are selected instead.
+for (const button of document.querySelectorAll("[data-copy]")) {
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    const text = document.getElementById(button.dataset.copy);
+    try {
+      await navigator.clipboard.writeText(text.textContent);
+      button.firstChild.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(text);
+      button.firstChild.textContent = "Selected";
+    }
+  });
+}
 
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input, textarea, select, [contenteditable]");

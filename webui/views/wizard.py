@@ -111,8 +111,7 @@ def plan(made: Made, form: Wizard) -> list[str]:
         for one in made.services
     ]
     told += [
-        f"Service {one.name} is there already: it is bound as it is, with the monitors it has."
-        for one in made.kept
+        f"Service {one.name} is there already: it is bound as it is, with the monitors it has." for one in made.kept
     ]
     return told
 
