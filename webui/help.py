@@ -39,6 +39,7 @@ WITHOUT = frozenset(
     {
         *("docs", "docs-page", "login", "logout", "healthz", "watch-flows", "send-test", "probe-result"),
         *("metrics", "export", "statistics-json", "director-statistics-json"),
+        *("validate", "validate-object", "validate-new"),
         *("bind-monitor", "unbind-monitor", "bind-service", "set-weight", "unbind-service", "enable", "disable"),
     }
 )

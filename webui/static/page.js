@@ -29,6 +29,25 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// Errors that came while a form is filled in: the control says so as it does when the server renders it.
+document.addEventListener("htmx:oobAfterSwap", (event) => {
+  const place = event.detail.target;
+  const field = place.id?.endsWith("_live") ? place.closest(".field") : null;
+  if (!field) return;
+  const errors = place.querySelector(".errorlist");
+  field.classList.toggle("has-error", Boolean(errors));
+  const id = `${place.id.slice(0, -"_live".length)}_error`;
+  for (const control of field.querySelectorAll(".control input, .control select, .control textarea")) {
+    const about = new Set((control.getAttribute("aria-describedby") ?? "").split(" ").filter(Boolean));
+    if (errors) about.add(id);
+    else about.delete(id);
+    control.setAttribute("aria-describedby", [...about].join(" "));
+    if (about.size === 0) control.removeAttribute("aria-describedby");
+    if (errors) control.setAttribute("aria-invalid", "true");
+    else control.removeAttribute("aria-invalid");
+  }
+});
+
 // Boxes of a list, which may be swapped for another one at any time.
 const boxes = () => [...document.querySelectorAll('input[type="checkbox"][form="bulk"]')];
 

@@ -12,6 +12,7 @@ from django.contrib import messages
 from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils.text import capfirst
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -210,7 +211,9 @@ def _offered(request: HttpRequest, kind: Kind, verb: str) -> None:
 
 def _render_edit(request: HttpRequest, kind: Kind, form: ObjectForm, status: int, **context: Any) -> HttpResponse:
     conflict = context.get("conflict")
-    context |= {"kind": kind, "form": form}
+    obj = context.get("obj")
+    live_url = reverse("validate-object", args=[kind, obj.pk]) if obj else reverse("validate", args=[kind])
+    context |= {"kind": kind, "form": form, "live_url": "" if form.choose_first else live_url}
     context["differences"] = _differences(form, context["obj"], conflict) if conflict else []
     return render(request, "generic/edit.html", context, status=status)
 

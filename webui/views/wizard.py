@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
 from webui import server_setup
@@ -74,7 +75,7 @@ def _page(
     if fresh:
         for one in form.forms:
             one.errors.clear()
-    context: dict[str, Any] = {"wizard": form, "status": status, "made": made}
+    context: dict[str, Any] = {"wizard": form, "made": made, "live_url": reverse("validate-new")}
     if made is not None:
         context |= {"plan": plan(made, form), "setups": setups(made.vserver, _servers(made, form))}
     return render(request, "wizard.html", context, status=status)
