@@ -162,6 +162,7 @@ class NewMonitorForm(MonitorForm):
         own = {one.name for one in self.kind.parameters} if self.kind else set()
         for name in [one for one in self.fields if one not in MAIN | own]:
             del self.fields[name]
+        self.fields["name"].label = "Name of the monitor"
         self.fields["name"].required = False
         self.fields["name"].help_text = "Empty: that of the virtual server with the kind."
 
