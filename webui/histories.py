@@ -15,12 +15,11 @@ from django.db.models import Count, Model, QuerySet
 from django.utils import timezone
 
 from webui import freshness
-from webui.choices import PROBED, AuditVerb, State
+from webui.choices import AuditVerb, State
 from webui.events.webhook import without_query
 from webui.metrics.read import SPANS
 from webui.models import AuditEntry, HealthState, HealthTransition, Monitor, Service
-from webui.models.fields import MODELS_IN_WORDS
-from webui.queries import row_of_transition
+from webui.queries import deed, row_of_transition
 from webui.rows import url_of
 from webui.tables import Column
 from webui.templatetags.halfpipe import NOTHING, absolute
@@ -111,8 +110,7 @@ def entry(row: AuditEntry) -> Entry:
         moment=absolute(row.at.isoformat()),
         who=row.actor_name or "system",
         where=" from ".join(filter(None, (row.get_interface_display(), row.source_address or ""))),
-        what=f"{row.verb if row.verb == PROBED else row.get_verb_display()} "
-        f"{MODELS_IN_WORDS.get(row.kind, row.kind)} {row.object_name}",
+        what=deed(row),
         revision=row.revision,
         reason=row.reason,
         fields=[FieldChange(name, _text(row, name, before), _text(row, name, after)) for name in names],

@@ -70,7 +70,7 @@ def change_rows(kind: str = "", object_id: int | None = None, limit: int = LATES
             key=str(row.pk),
             at=row.at.isoformat(),
             who=f"{row.actor_name or 'system'} ({row.get_interface_display()})",
-            what=_deed(row),
+            what=deed(row),
             url="",
             note=" – ".join(filter(None, (_difference(row), row.reason))),
         )
@@ -78,7 +78,7 @@ def change_rows(kind: str = "", object_id: int | None = None, limit: int = LATES
     ]
 
 
-def _deed(entry: AuditEntry) -> str:
+def deed(entry: AuditEntry) -> str:
     """What was done, in words: “bound service web1 to vserver web”."""
     verb, about = entry.get_verb_display(), f"{MODELS_IN_WORDS.get(entry.kind, entry.kind)} {entry.object_name}"
     joint = {str(AuditVerb.BIND): "to", str(AuditVerb.UNBIND): "from"}.get(entry.verb)

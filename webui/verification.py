@@ -234,8 +234,7 @@ def check_advice(response: str, vip: str, server: Server, port: int, answers_pin
         return (
             missing,
             f"Or a firewall on the server drops packets to {vip}: rules often name {server.address} alone.",
-            f"Or the reply takes another way: the server answers from {vip} to the director's address, so strict "
-            "reverse path filters and stateful firewalls between them must let that pass.",
+            "Or the server has no route back to the director's address on that segment.",
         )
     if "reset" in said:
         return ("Something took the connection and broke it off: look at the log of the service on the server.",)

@@ -52,7 +52,7 @@ class EndpointForm(ObjectForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not self.is_bound:
-            self.initial |= {"service_type": "TCP", "port": "80"}
+            self.initial.update({"service_type": "TCP", "port": "80"})
 
 
 class ServersForm(ErrorsFromActions, forms.Form):
