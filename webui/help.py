@@ -6,6 +6,10 @@ from django.urls import ResolverMatch, reverse
 
 SECTIONS: dict[str, tuple[str, str]] = {
     "dashboard": ("concepts", "states"),
+    "api-docs": ("api", ""),
+    "revisions": ("revisions", ""),
+    "compare-revisions": ("revisions", "comparing"),
+    "rollback": ("revisions", "rolling-back"),
     "settings": ("concepts", "forwarding-by-tc-or-xdp"),
     "explain": ("concepts", "which-server-and-why"),
     "new-service": ("howto", "put-a-service-behind-a-vip"),
@@ -41,6 +45,7 @@ WITHOUT = frozenset(
         *("metrics", "export", "statistics-json", "director-statistics-json"),
         *("validate", "validate-object", "validate-new"),
         *("bind-monitor", "unbind-monitor", "bind-service", "set-weight", "unbind-service", "enable", "disable"),
+        *("save-configuration", "begin-trial", "confirm-trial", "end-trial"),
     }
 )
 
