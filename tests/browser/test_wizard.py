@@ -182,7 +182,9 @@ def test_wizard_and_tabs_are_accessible_and_fit(
     operator: Page, browser: Browser, apply: Apply, console_url: str, scheme: Any
 ) -> None:
     apply(seed.incident)
-    pks = apply(lambda: {"vservers": VServer.objects.get(name="vserver_DSR").pk, "servers": Server.objects.earliest("pk").pk})
+    pks = apply(
+        lambda: {"vservers": VServer.objects.get(name="vserver_DSR").pk, "servers": Server.objects.earliest("pk").pk}
+    )
     addresses = ["/new/", f"/vservers/{pks['vservers']}/verify/"]
     parts = ("", "bindings/", "statistics/", "history/", "audit/")
     addresses += [f"/{kind}/{pk}/{part}" for kind, pk in pks.items() for part in parts]
