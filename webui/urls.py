@@ -7,6 +7,7 @@ from webui.api import app as api
 from webui.forms import LoginForm
 from webui.views import (
     api_docs,
+    audit,
     bindings,
     bulk,
     docs,
@@ -50,6 +51,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("new/", wizard.new_service, name="new-service"),
     path("new/validate/", validating.validate_new, name="validate-new"),
     path("vservers/<int:pk>/verify/", wizard.verify, name="verify"),
+    path("audit/", audit.review, name="audit"),
+    path("audit/chain/", audit.chained, name="audit-chain"),
+    path("audit/export/<slug:name>/", audit.download, name="audit-export"),
+    path("audit/<int:number>/", audit.entry, name="audit-entry"),
     path("explain/", explaining.explain, name="explain"),
     path("vservers/<int:pk>/diagram/", visuals.triangle, name="triangle"),
     path("vservers/<int:pk>/path/", visuals.packet, name="packet-path"),
