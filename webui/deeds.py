@@ -9,7 +9,6 @@ from webui.events.webhook import without_query
 from webui.models import AuditEntry
 from webui.models.fields import MODELS_IN_WORDS
 
-
 # What the audit records besides changes and refused attempts.
 NO_CHANGES: Final = (PROBED, AuditVerb.CALL, AuditVerb.APPLY, AuditVerb.ARCHIVE)
 

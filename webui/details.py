@@ -1,4 +1,4 @@
-"""Reads for the detail pages: state, facts, tables of what belongs to it. Constant query counts."""
+"""Reads for two tabs of the detail pages: overview (state, facts, checks) and bindings. Constant query counts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from webui.effective import is_leaving
 from webui.event_rows import target_row
 from webui.facts import facts_of, parameter_facts
 from webui.models import EventDelivery, EventTarget, Monitor, ProbeTarget, Server, Service, VServer
-from webui.queries import change_rows, transition_rows
 from webui.rows import drop_rows, monitor_row, server_row, service_row, vserver_row
 from webui.tables import COLUMNS, DROPPED, LEAVES_AT, Action, Column, Table
 from webui.world import World, load_world, row_of
@@ -24,15 +23,14 @@ from webui.world import World, load_world, row_of
 
 @dataclass(frozen=True)
 class Detail:
-    """One object's page. ``row`` is the object as lists show it; ``facts`` are (label, value)."""
+    """One tab of an object's page. ``row`` is the object as lists show it; ``facts`` are (label, value)."""
 
     row: dict[str, Any]
     summary: tuple[Column, ...]
-    facts: list[tuple[str, str]]
-    tables: list[Table]
     disabled: bool
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
     leaving: bool = False
-    history: Table | None = None
     built_in: bool = False
     buttons: list[Action] = field(default_factory=list)
     links: list[Action] = field(default_factory=list)
@@ -41,19 +39,17 @@ class Detail:
 
 
 def detail(kind: str, pk: int) -> Detail:
-    """Everything about one object; fourteen queries at most. Raises ObjectDoesNotExist."""
-    world = load_world()
-    found = BUILD[kind](world, pk)
-    changes = Table(
-        "changes", "Latest changes", COLUMNS["changes"], change_rows(kind[:-1], pk), "No change is recorded."
-    )
-    return replace(found, history=changes)
+    """The overview of one object; thirteen queries at most. Raises ObjectDoesNotExist."""
+    return OVERVIEW[kind](load_world(), pk)
+
+
+def bindings(kind: str, pk: int) -> Detail:
+    """What the object is bound to, in as many queries. Raises ObjectDoesNotExist, KeyError for a kind without."""
+    return BINDINGS[kind](load_world(), pk)
 
 
 def _server(world: World, pk: int) -> Detail:
     server: Server = row_of(world.servers, pk)
-    row = server_row(world, server)
-    services = [service_row(world, one) for one in world.services_of[pk]]
     targets = [
         {"vip": target.vip, "address": target.address, "command": f"ping -c 3 {target.address}"}
         for target in ProbeTarget.objects.filter(server_id=pk)
@@ -63,53 +59,63 @@ def _server(world: World, pk: int) -> Detail:
         Column("address", "Probe address", "code"),
         Column("command", "On the director", "code"),
     )
+    table = Table("targets", "Probe addresses", addresses, targets, "No VIP is checked on this server.")
+    return replace(_server_head(world, server), facts=facts_of(server), tables=[table])
+
+
+def _server_head(world: World, server: Server) -> Detail:
+    row = server_row(world, server)
     return Detail(
         row=dict(row),
         summary=COLUMNS["servers"][1:],
-        facts=facts_of(server),
         disabled=server.state == AdminState.DISABLED,
         leaving=is_leaving(server, world.now),
-        tables=[
-            Table("services", "Services", COLUMNS["services"], services, "No service yet.", "services", "patch"),
-            Table("targets", "Probe addresses", addresses, targets, "No VIP is checked on this server."),
-        ],
         warnings=[f"No path: {row['path']}"] if row["eligible"] == "NO" else [],
     )
 
 
+def _server_bindings(world: World, pk: int) -> Detail:
+    server: Server = row_of(world.servers, pk)
+    services = [service_row(world, one) for one in world.services_of[pk]]
+    table = Table("services", "Services", COLUMNS["services"], services, "No service yet.", "services", "patch")
+    return replace(_server_head(world, server), tables=[table])
+
+
 def _service(world: World, pk: int) -> Detail:
     service: Service = row_of(world.services, pk)
-    row = service_row(world, service)
     checks = [health_row(world, binding, vip) for vip in world.vips(service) for binding in world.monitors_of[pk]]
+    nothing = _no_checks(bound=bool(world.bindings_of_service[pk]))
+    table = Table("health", "Health checks", _columns("health", drop="service"), checks, nothing)
+    return replace(_service_head(world, service), facts=facts_of(service), tables=[table])
+
+
+def _service_head(world: World, service: Service) -> Detail:
+    row = service_row(world, service)
+    leaving = row["state"] in {State.GOING_OUT, State.DOWN_GOING_OUT}
+    return Detail(
+        row=dict(row),
+        summary=(*COLUMNS["services"][1:], *([LEAVES_AT] if leaving else [])),
+        disabled=service.state == AdminState.DISABLED,
+        leaving=is_leaving(service, world.now),
+        warnings=[f"No path to {service.server.name}: {row['path']}"] if row["path"] else [],
+    )
+
+
+def _service_bindings(world: World, pk: int) -> Detail:
+    service: Service = row_of(world.services, pk)
     bound = []
     for binding in world.bindings_of_service[pk]:
         verdict = world.verdict(service, binding.vserver)
         shown = {"state": verdict.state, "state_reason": verdict.reason, "weight": binding.weight}
         bound.append(dict(vserver_row(world, binding.vserver)) | shown)
-    leaving = row["state"] in {State.GOING_OUT, State.DOWN_GOING_OUT}
-    return Detail(
-        row=dict(row),
-        summary=(*COLUMNS["services"][1:], *([LEAVES_AT] if leaving else [])),
-        facts=facts_of(service),
-        disabled=service.state == AdminState.DISABLED,
-        leaving=is_leaving(service, world.now),
-        tables=[
-            Table("health", "Health checks", _columns("health", drop="service"), checks, _no_checks(bound)),
-            _monitors_table(world, service),
-            Table("vservers", "Virtual servers", COLUMNS["service_vservers"], bound, "Bound to no virtual server."),
-            Table(
-                "transitions",
-                "Changes of state",
-                _columns("transitions", drop="service"),
-                transition_rows(service),
-                "Its state has not changed yet.",
-            ),
-        ],
-        warnings=[f"No path to {service.server.name}: {row['path']}"] if row["path"] else [],
-    )
+    tables = [
+        _monitors_table(world, service),
+        Table("vservers", "Virtual servers", COLUMNS["service_vservers"], bound, "Bound to no virtual server."),
+    ]
+    return replace(_service_head(world, service), tables=tables)
 
 
-def _no_checks(bound: list[Any]) -> str:
+def _no_checks(*, bound: bool) -> str:
     if not bound:
         return "Nothing to check: the service is bound to no virtual server."
     return "Nothing to check: no monitor is bound."
@@ -146,6 +152,35 @@ def _vserver(world: World, pk: int) -> Detail:
     vserver: VServer = row_of(world.vservers, pk)
     if vserver.backup_vserver_id:
         vserver.backup_vserver = world.vservers.get(vserver.backup_vserver_id)
+    checks = [
+        health_row(world, checked, vserver.address)
+        for binding in world.bindings_of_vserver[pk]
+        for checked in world.monitors_of[binding.service_id]
+    ]
+    tables = [
+        Table("health", "Health checks", _columns("health", drop="vip"), checks, "Nothing is checked at this VIP."),
+        Table("drops", "Dropped packets", COLUMNS["vserver_drops"], drop_rows(world, vserver), "None was dropped."),
+    ]
+    return replace(_vserver_head(world, vserver), facts=facts_of(vserver), tables=tables)
+
+
+def _vserver_head(world: World, vserver: VServer) -> Detail:
+    unchecked = [
+        binding.service.name
+        for binding in world.bindings_of_vserver[vserver.pk]
+        if not binding.service.health_monitor or not world.monitors_of[binding.service_id]
+    ]
+    return Detail(
+        row=dict(vserver_row(world, vserver)),
+        summary=(*COLUMNS["vservers"][1:], *DROPPED),
+        disabled=vserver.state == AdminState.DISABLED,
+        warnings=vserver_warnings(vserver, unchecked),
+        links=[Action("Preview a monitor …", reverse("preview-vserver", args=[vserver.pk]), vserver.name)],
+    )
+
+
+def _vserver_bindings(world: World, pk: int) -> Detail:
+    vserver: VServer = row_of(world.vservers, pk)
     rows = []
     for binding in world.bindings_of_vserver[pk]:
         verdict = world.verdict(binding.service, vserver)
@@ -162,46 +197,13 @@ def _vserver(world: World, pk: int) -> Detail:
                 ],
             }
         )
-    unchecked = [
-        binding.service.name
-        for binding in world.bindings_of_vserver[pk]
-        if not binding.service.health_monitor or not world.monitors_of[binding.service_id]
-    ]
-    checks = [
-        health_row(world, checked, vserver.address)
-        for binding in world.bindings_of_vserver[pk]
-        for checked in world.monitors_of[binding.service_id]
-    ]
-    return Detail(
-        row=dict(vserver_row(world, vserver)),
-        summary=(*COLUMNS["vservers"][1:], *DROPPED),
-        facts=facts_of(vserver),
-        disabled=vserver.state == AdminState.DISABLED,
-        tables=[
-            Table(
-                "services",
-                "Services",
-                COLUMNS["vserver_services"],
-                rows,
-                "No service is bound: clients get no answer.",
-                with_actions=True,
-            ),
-            Table("health", "Health checks", _columns("health", drop="vip"), checks, "Nothing is checked at this VIP."),
-            Table("drops", "Dropped packets", COLUMNS["vserver_drops"], drop_rows(world, vserver), "None was dropped."),
-        ],
-        warnings=vserver_warnings(vserver, unchecked),
-        links=[Action("Preview a monitor …", reverse("preview-vserver", args=[pk]), vserver.name)],
-    )
+    nothing = "No service is bound: clients get no answer."
+    table = Table("services", "Services", COLUMNS["vserver_services"], rows, nothing, with_actions=True)
+    return replace(_vserver_head(world, vserver), tables=[table])
 
 
 def _monitor(world: World, pk: int) -> Detail:
     monitor: Monitor = row_of(world.monitors, pk)
-    services = [
-        service_row(world, binding.service)
-        for bindings in world.monitors_of.values()
-        for binding in bindings
-        if binding.monitor_id == pk
-    ]
     checks = [
         health_row(world, binding, vip)
         for service_pk, bindings in world.monitors_of.items()
@@ -209,17 +211,30 @@ def _monitor(world: World, pk: int) -> Detail:
         if binding.monitor_id == pk
         for vip in world.vips(world.services[service_pk])
     ]
+    table = Table("health", "Health checks", _columns("health", drop="monitor"), checks, "It checks nothing.")
+    facts = facts_of(monitor) + parameter_facts(monitor)
+    return replace(_monitor_head(world, monitor), facts=facts, tables=[table])
+
+
+def _monitor_head(world: World, monitor: Monitor) -> Detail:
     return Detail(
         row=dict(monitor_row(world, monitor)),
         summary=COLUMNS["monitors"][1:],
-        facts=facts_of(monitor) + parameter_facts(monitor),
         disabled=monitor.state == AdminState.DISABLED,
         built_in=monitor.built_in,
-        tables=[
-            Table("health", "Health checks", _columns("health", drop="monitor"), checks, "It checks nothing."),
-            Table("services", "Services", COLUMNS["services"], services, "Bound to no service.", "services", "patch"),
-        ],
     )
+
+
+def _monitor_bindings(world: World, pk: int) -> Detail:
+    monitor: Monitor = row_of(world.monitors, pk)
+    services = [
+        service_row(world, binding.service)
+        for bindings in world.monitors_of.values()
+        for binding in bindings
+        if binding.monitor_id == pk
+    ]
+    table = Table("services", "Services", COLUMNS["services"], services, "Bound to no service.", "services", "patch")
+    return replace(_monitor_head(world, monitor), tables=[table])
 
 
 def _event_target(world: World, pk: int) -> Detail:
@@ -243,10 +258,16 @@ def _event_target(world: World, pk: int) -> Detail:
     )
 
 
-BUILD: dict[str, Callable[[World, int], Detail]] = {
+OVERVIEW: dict[str, Callable[[World, int], Detail]] = {
     "servers": _server,
     "services": _service,
     "vservers": _vserver,
     "monitors": _monitor,
     "eventtargets": _event_target,
+}
+BINDINGS: dict[str, Callable[[World, int], Detail]] = {
+    "servers": _server_bindings,
+    "services": _service_bindings,
+    "vservers": _vserver_bindings,
+    "monitors": _monitor_bindings,
 }

@@ -13,7 +13,7 @@ from webui.choices import STATE_ORDER
 from webui.deeds import NO_CHANGES, deed, difference
 from webui.event_rows import target_problems, target_rows
 from webui.guards import guard_problems
-from webui.models import AuditEntry, HealthTransition, Installation, Service, Sparklines
+from webui.models import AuditEntry, HealthTransition, Installation, Sparklines
 from webui.payloads import (
     ChangeRow,
     CountersRow,
@@ -32,23 +32,24 @@ LATEST = 12  # rows of "latest" tables
 SPARKS_LAST = timedelta(minutes=5)
 
 
-def transition_rows(service: Service | None = None, limit: int = LATEST) -> list[TransitionRow]:
+def transition_rows(limit: int = LATEST) -> list[TransitionRow]:
     """Latest changes of state, newest first."""
-    found = HealthTransition.objects.all() if service is None else HealthTransition.objects.filter(service=service)
-    return [
-        TransitionRow(
-            key=str(row.pk),
-            at=row.at.isoformat(),
-            service=row.service_name,
-            url=url_of("services", row.service_id),
-            vip=row.vip,
-            monitor=row.monitor_name,
-            old=row.old,
-            new=row.new,
-            reason=row.reason,
-        )
-        for row in found[:limit]
-    ]
+    return [row_of_transition(row) for row in HealthTransition.objects.all()[:limit]]
+
+
+def row_of_transition(row: HealthTransition) -> TransitionRow:
+    """A change of state as tables show it."""
+    return TransitionRow(
+        key=str(row.pk),
+        at=row.at.isoformat(),
+        service=row.service_name,
+        url=url_of("services", row.service_id),
+        vip=row.vip,
+        monitor=row.monitor_name,
+        old=row.old,
+        new=row.new,
+        reason=row.reason,
+    )
 
 
 def change_rows(kind: str = "", object_id: int | None = None, limit: int = LATEST) -> list[ChangeRow]:

@@ -23,7 +23,10 @@ from webui.views import (
     probing,
     revisions,
     statistics,
+    tabs,
+    validating,
     visuals,
+    wizard,
 )
 from webui.views.kinds import KindConverter
 
@@ -46,6 +49,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("services/<int:pk>/monitors/<int:monitor_pk>/unbind/", bindings.unbind_monitor, name="unbind-monitor"),
     path("docs/", docs.index, name="docs"),
     path("docs/<slug:name>/", docs.page, name="docs-page"),
+    path("new/", wizard.new_service, name="new-service"),
+    path("new/validate/", validating.validate_new, name="validate-new"),
+    path("vservers/<int:pk>/verify/", wizard.verify, name="verify"),
     path("audit/", audit.review, name="audit"),
     path("audit/chain/", audit.chained, name="audit-chain"),
     path("audit/export/<slug:name>/", audit.download, name="audit-export"),
@@ -82,7 +88,12 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("<kind:kind>/bulk/", bulk.ask, name="bulk"),
     path("<kind:kind>/bulk/<uuid:token>/", bulk.result, name="bulk-result"),
     path("<kind:kind>/add/", objects.object_add, name="add"),
+    path("<kind:kind>/validate/", validating.validate, name="validate"),
+    path("<kind:kind>/<int:pk>/validate/", validating.validate, name="validate-object"),
     path("<kind:kind>/<int:pk>/", objects.object_detail, name="detail"),
+    path("<kind:kind>/<int:pk>/bindings/", objects.object_bindings, name="bindings"),
+    path("<kind:kind>/<int:pk>/history/", tabs.history, name="history"),
+    path("<kind:kind>/<int:pk>/audit/", tabs.audit, name="object-audit"),
     path("<kind:kind>/<int:pk>/statistics/", statistics.of_object, name="statistics"),
     path("<kind:kind>/<int:pk>/statistics.json", statistics.of_object_json, name="statistics-json"),
     path("<kind:kind>/<int:pk>/edit/", objects.object_edit, name="edit"),

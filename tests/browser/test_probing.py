@@ -83,7 +83,7 @@ def test_the_exchange_is_shown_step_by_step(
     expect(operator.get_by_role("heading", name="Probe now: health")).to_be_visible()
     operator.get_by_role("button", name="Probe now").click()
     expect(operator.locator("#probe-status")).to_contain_text("passed")
-    history = operator.goto(f"{console_url}/monitors/{pk}/")
+    history = operator.goto(f"{console_url}/monitors/{pk}/audit/")
     assert history is not None
     expect(operator.locator("#part-changes")).to_contain_text("probed monitor health")
 

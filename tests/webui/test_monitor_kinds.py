@@ -366,7 +366,7 @@ def test_only_monitors_that_know_a_port_are_offered_to_a_service_of_any_port(own
     make("FTP", "has-a-default")
     make("TCP-ECV", "has-none", recv="x")
     service = factories.service()
-    answer = owner.get(reverse("detail", args=["services", service.pk]))
+    answer = owner.get(reverse("bindings", args=["services", service.pk]))
     table = next(table for table in answer.context["detail"].tables if table.name == "monitors")
     offered = [one.name for one in table.bind.form.fields["monitor"].queryset]
     assert "has-a-default" in offered

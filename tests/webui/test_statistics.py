@@ -68,7 +68,6 @@ def test_the_json_refuses_with_words(owner: Client, vserver: VServer) -> None:
     assert owner.get("/vservers/999/statistics.json").json() == {"error": "There is no virtual server with number 999."}
     server = Server.objects.get()
     assert owner.get(f"/servers/{server.pk}/statistics.json").status_code == 404
-    assert owner.get(f"/servers/{server.pk}/statistics/").status_code == 404
     assert owner.get("/vservers/999/statistics/").status_code == 404
 
 
@@ -83,7 +82,7 @@ def test_charts_ask_for_a_login(client: Client, vserver: VServer) -> None:
 
 
 def test_the_page_of_a_virtual_server_has_charts_in_words_too(owner: Client, vserver: VServer) -> None:
-    page = owner.get(f"/vservers/{vserver.pk}/").content.decode()
+    page = owner.get(f"/vservers/{vserver.pk}/statistics/").content.decode()
     assert page.count("<svg viewBox") == 4
     assert 'aria-label="Packets/s, 1 hour: now 100, on average 100, at most 100"' in page
     assert "Flows" in page
@@ -92,14 +91,23 @@ def test_the_page_of_a_virtual_server_has_charts_in_words_too(owner: Client, vse
 
 def test_a_service_that_nobody_counted_says_so(owner: Client, vserver: VServer) -> None:
     service = Service.objects.get()
-    page = owner.get(f"/services/{service.pk}/").content.decode()
+    page = owner.get(f"/services/{service.pk}/statistics/").content.decode()
     assert "No director has counted anything in this time." in page
     assert "<svg viewBox" not in page
     assert owner.get(f"/services/{service.pk}/statistics/?range=30d").status_code == 200
 
 
-def test_a_server_has_no_statistics(owner: Client, vserver: VServer) -> None:
-    assert "part-statistics" not in owner.get(f"/servers/{Server.objects.get().pk}/").content.decode()
+def test_a_server_has_the_sum_of_its_services(owner: Client, vserver: VServer) -> None:
+    server = Server.objects.get()
+    address = f"/servers/{server.pk}/statistics/"
+    assert "No director has counted anything" in owner.get(address).content.decode()
+    # Far apart, so that they are in different blocks.
+    Service.objects.create(pk=1000, name="far", server=server, service_type="TCP", port=80)
+    at = int(timezone.now().timestamp() - 30) // 10 * 10
+    for key, packets in ((str(Service.objects.get(service_type="ANY").pk), 700), ("1000", 300)):
+        ((block, points),) = series.blocks({key: Point(10_000, packets)}).items()
+        store._write("lb1", store.FINE, at, [(("services", block), points)])
+    assert 'aria-label="Packets/s, 1 hour: now 100, on average 100, at most 100"' in owner.get(address).content.decode()
 
 
 def test_the_table_has_the_same_figures(owner: Client, vserver: VServer) -> None:
@@ -120,7 +128,7 @@ def test_one_director_can_be_chosen_where_there_are_two(owner: Client, vserver: 
 
 
 def test_an_unknown_range_on_a_page_is_the_shortest(owner: Client, vserver: VServer) -> None:
-    page = owner.get(f"/vservers/{vserver.pk}/?range=%27").content.decode()
+    page = owner.get(f"/vservers/{vserver.pk}/statistics/?range=%27").content.decode()
     assert "Packets/s, 1 hour" in page
 
 
@@ -164,4 +172,4 @@ def test_points_of_a_deleted_object_disturb_nobody(owner: Client, vserver: VServ
     block = MetricBlock.objects.get(kind="vservers")
     points = series.unpack(bytes(block.data)) | {"63": Point(10_000, 5)}
     MetricBlock.objects.filter(pk=block.pk).update(data=series.pack(points))
-    assert owner.get(f"/vservers/{vserver.pk}/").status_code == 200
+    assert owner.get(f"/vservers/{vserver.pk}/statistics/").status_code == 200

@@ -66,7 +66,7 @@ def test_only_services_that_fit_are_offered(owner: Client) -> None:
     factories.service(server, name="tcp81", service_type="TCP", port=81)
     factories.service(server, name="udp80", service_type="UDP", port=80)
     fits_as_any = factories.service(factories.server(2), name="any")
-    page = owner.get(reverse("detail", args=["vservers", web.pk]))
+    page = owner.get(reverse("bindings", args=["vservers", web.pk]))
     (table,) = [table for table in page.context["detail"].tables if table.bind]
     assert set(table.bind.form.fields["service"].queryset) == {fits, fits_as_any}
 
@@ -91,7 +91,7 @@ def test_a_monitor_is_bound_and_unbound(owner: Client, service: Service) -> None
 
 
 def test_a_monitor_without_a_port_is_not_offered_to_a_service_of_any_port(owner: Client, service: Service) -> None:
-    page = owner.get(reverse("detail", args=["services", service.pk]))
+    page = owner.get(reverse("bindings", args=["services", service.pk]))
     (table,) = [table for table in page.context["detail"].tables if table.bind is not None]
     assert table.bind.nothing == "Every monitor that fits is bound already."
     given = {"monitor": Monitor.objects.get(name="tcp-default").pk, "weight": "1", "state": "ENABLED"}

@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from monitors.parameters import plain
 from monitors.registry import KINDS
 from webui.actions import checks
-from webui.actions.base import Actor, change, reload, wanted_version
+from webui.actions.base import Actor, Change, change, reload, wanted_version
 from webui.actions.values import as_json, assign, fields_of, insert, name_of, rewrite
 from webui.choices import UNIT_SYMBOL, AdminState, AuditVerb
 from webui.models import Monitor
@@ -45,9 +45,14 @@ def create(actor: Actor, values: Mapping[str, Any]) -> Monitor:
     Raises PermissionRefused, ValidationError.
     """
     with change(actor, Monitor, "add", name_of(values)) as current:
-        monitor = Monitor()
-        assign(monitor, _with_parameters(monitor, values))
-        return insert(current, monitor)
+        return create_within(current, values)
+
+
+def create_within(current: Change, values: Mapping[str, Any]) -> Monitor:
+    """Make a monitor as part of another change, whose permission was checked. Raises ValidationError."""
+    monitor = Monitor()
+    assign(monitor, _with_parameters(monitor, values))
+    return insert(current, monitor)
 
 
 def update(actor: Actor, monitor: Monitor, values: Mapping[str, Any], expected_version: int | None = None) -> Monitor:

@@ -38,13 +38,18 @@ def create(actor: Actor, values: Mapping[str, Any]) -> Service:
     if isinstance(server, str) and _existing_server(server) is None and (address := _as_address(server)):
         require(actor, Server, "add", address)  # before the transaction: a refusal is written to stay
     with change(actor, Service, "add", name_of(values)) as current:
-        service = Service()
         if isinstance(given.get("server"), str):
             given["server"] = _server(current, given["server"])
-        assign(service, given)
-        insert(current, service)
-        _bind(current, service, default_monitor(service), weight=1, state=AdminState.ENABLED)
+        service = create_within(current, given)
+        bind_within(current, service, default_monitor(service))
         return service
+
+
+def create_within(current: Change, values: Mapping[str, Any]) -> Service:
+    """Make a service, still without a monitor, as part of another change. Raises ValidationError."""
+    service = Service()
+    assign(service, values)
+    return insert(current, service)
 
 
 def _existing_server(given: str) -> Server | None:
@@ -129,7 +134,7 @@ def bind_monitor(
         row, other = reload(service), _monitor(monitor)
         stand_in = default_monitor(row)
         bound = list(row.monitor_bindings.select_related("monitor"))
-        binding = _bind(current, row, other, weight=weight, state=state)
+        binding = bind_within(current, row, other, weight=weight, state=state)
         if [one.monitor for one in bound] == [stand_in]:
             _remove(current, row, bound[0], reason=f"“{other.name}” takes its place")
         touch(row)
@@ -182,7 +187,7 @@ def unbind_monitor(actor: Actor, service: Service, monitor: Monitor | str) -> No
             raise ValidationError({"monitor": msg})
         _remove(current, row, binding)
         if last:
-            _bind(current, row, stand_in, weight=1, state=AdminState.ENABLED)
+            bind_within(current, row, stand_in)
         touch(row)
         checks.sync_checks()
 
@@ -200,7 +205,10 @@ def _binding(service: Service, monitor: Monitor) -> ServiceMonitorBinding:
     return found
 
 
-def _bind(current: Change, service: Service, monitor: Monitor, *, weight: int, state: str) -> ServiceMonitorBinding:
+def bind_within(
+    current: Change, service: Service, monitor: Monitor, *, weight: int = 1, state: str = AdminState.ENABLED
+) -> ServiceMonitorBinding:
+    """Bind as part of another change, which goes on with :func:`checks.sync_checks`. Raises ValidationError."""
     binding = ServiceMonitorBinding(service=service, monitor=monitor)
     assign(binding, {"weight": weight, "state": state})
     binding.full_clean()

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 
 from webui.actions import checks
-from webui.actions.base import Actor, NotFoundError, change, find, reload, touch, wanted_version
+from webui.actions.base import Actor, Change, NotFoundError, change, find, reload, touch, wanted_version
 from webui.actions.values import as_json, assign, insert, name_of, rewrite
 from webui.choices import AdminState, AuditVerb
 from webui.models import Service, VServer, VServerServiceBinding
@@ -18,12 +18,17 @@ from webui.models.fields import parse_ports
 def create(actor: Actor, values: Mapping[str, Any]) -> VServer:
     """Make a vserver. Raises PermissionRefused, ValidationError."""
     with change(actor, VServer, "add", name_of(values)) as current:
-        vserver = VServer()
-        assign(vserver, _converted(values))
-        insert(current, vserver)
+        vserver = create_within(current, values)
         if vserver.backup_vserver is not None:
             checks.sync_checks()
         return vserver
+
+
+def create_within(current: Change, values: Mapping[str, Any]) -> VServer:
+    """Make a vserver as part of another change, whose permission was checked. Raises ValidationError."""
+    vserver = VServer()
+    assign(vserver, _converted(values))
+    return insert(current, vserver)
 
 
 def update(actor: Actor, vserver: VServer, values: Mapping[str, Any], expected_version: int | None = None) -> VServer:
@@ -96,14 +101,20 @@ def delete(actor: Actor, vserver: VServer) -> None:
 def bind_service(actor: Actor, vserver: VServer, service: Service | str, weight: int = 1) -> VServerServiceBinding:
     """Bind a service with its weight (1 to 100). Raises PermissionRefused, NotFoundError, ValidationError."""
     with change(actor, VServer, "change", vserver.name) as current:
-        binding = VServerServiceBinding(vserver=reload(vserver), service=_service(service))
-        assign(binding, {"weight": weight})
-        binding.full_clean()
-        binding.save(force_insert=True)
-        current.record(AuditVerb.BIND, binding.vserver, after=_binding_json(binding))
+        binding = bind_within(current, reload(vserver), _service(service), weight)
         touch(binding.vserver)
         checks.sync_checks()
         return binding
+
+
+def bind_within(current: Change, vserver: VServer, service: Service, weight: int = 1) -> VServerServiceBinding:
+    """Bind as part of another change, which goes on with :func:`checks.sync_checks`. Raises ValidationError."""
+    binding = VServerServiceBinding(vserver=vserver, service=service)
+    assign(binding, {"weight": weight})
+    binding.full_clean()
+    binding.save(force_insert=True)
+    current.record(AuditVerb.BIND, vserver, after=_binding_json(binding))
+    return binding
 
 
 def set_weight(actor: Actor, vserver: VServer, service: Service | str, weight: int) -> VServerServiceBinding:

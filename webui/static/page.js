@@ -2,7 +2,22 @@
 // the navigation folds away on narrow screens; what takes longer than a moment says so.
 "use strict";
 
-document.getElementById("error-summary")?.focus();
+(document.getElementById("error-summary") ?? document.querySelector("[data-focus]"))?.focus();
+
+// Commands to copy; where the clipboard is out of reach (plain http), they are selected instead.
+for (const button of document.querySelectorAll("[data-copy]")) {
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    const text = document.getElementById(button.dataset.copy);
+    try {
+      await navigator.clipboard.writeText(text.textContent);
+      button.firstChild.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(text);
+      button.firstChild.textContent = "Selected";
+    }
+  });
+}
 
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input, textarea, select, [contenteditable]");
@@ -12,6 +27,25 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
     search.focus();
     search.select();
+  }
+});
+
+// Errors that came while a form is filled in: the control says so as it does when the server renders it.
+document.addEventListener("htmx:oobAfterSwap", (event) => {
+  const place = event.detail.target;
+  const field = place.id?.endsWith("_live") ? place.closest(".field") : null;
+  if (!field) return;
+  const errors = place.querySelector(".errorlist");
+  field.classList.toggle("has-error", Boolean(errors));
+  const id = `${place.id.slice(0, -"_live".length)}_error`;
+  for (const control of field.querySelectorAll(".control input, .control select, .control textarea")) {
+    const about = new Set((control.getAttribute("aria-describedby") ?? "").split(" ").filter(Boolean));
+    if (errors) about.add(id);
+    else about.delete(id);
+    control.setAttribute("aria-describedby", [...about].join(" "));
+    if (about.size === 0) control.removeAttribute("aria-describedby");
+    if (errors) control.setAttribute("aria-invalid", "true");
+    else control.removeAttribute("aria-invalid");
   }
 });
 

@@ -12,7 +12,7 @@ from webui.forms import BindMonitorForm, BindServiceForm, WeightForm
 from webui.models import Monitor, Service, VServer
 from webui.views.change import actor_of, attempt, attempt_button
 from webui.views.kinds import KINDS
-from webui.views.objects import render_detail
+from webui.views.objects import render_bindings
 
 
 @require_POST
@@ -31,9 +31,9 @@ def bind_monitor(request: HttpRequest, pk: int) -> HttpResponse:
         )
         if outcome.done:
             messages.success(request, f"Monitor {given['monitor']} was bound.")
-            return redirect("detail", "services", pk)
+            return redirect("bindings", "services", pk)
         status = outcome.status
-    return render_detail(request, KINDS["services"], pk, form, status)
+    return render_bindings(request, KINDS["services"], pk, form, status)
 
 
 @require_POST
@@ -45,7 +45,7 @@ def unbind_monitor(request: HttpRequest, pk: int, monitor_pk: int) -> HttpRespon
         lambda: services.unbind_monitor(actor_of(request), service, monitor),
         f"Monitor {monitor.name} was unbound from {service.name}.",
     )
-    return redirect("detail", "services", pk)
+    return redirect("bindings", "services", pk)
 
 
 @require_POST
@@ -62,9 +62,9 @@ def bind_service(request: HttpRequest, pk: int) -> HttpResponse:
         )
         if outcome.done:
             messages.success(request, f"Service {given['service']} was bound.")
-            return redirect("detail", "vservers", pk)
+            return redirect("bindings", "vservers", pk)
         status = outcome.status
-    return render_detail(request, KINDS["vservers"], pk, form, status)
+    return render_bindings(request, KINDS["vservers"], pk, form, status)
 
 
 @require_POST
@@ -80,13 +80,13 @@ def set_weight(request: HttpRequest, pk: int, service_pk: int) -> HttpResponse:
         lambda: vservers.set_weight(actor_of(request), vserver, service, weight),
         f"{service.name} has weight {weight} now.",
     )
-    return redirect("detail", "vservers", pk)
+    return redirect("bindings", "vservers", pk)
 
 
 def _refused_weight(request: HttpRequest, pk: int, name: str, why: str) -> HttpResponse:
     typed = request.POST.get("weight", "")
     messages.error(request, f"Weight “{typed}” of {name} was not set: {why}")
-    return redirect("detail", "vservers", pk)
+    return redirect("bindings", "vservers", pk)
 
 
 @require_POST
@@ -98,4 +98,4 @@ def unbind_service(request: HttpRequest, pk: int, service_pk: int) -> HttpRespon
         lambda: vservers.unbind_service(actor_of(request), vserver, service),
         f"Service {service.name} was unbound from {vserver.name}.",
     )
-    return redirect("detail", "vservers", pk)
+    return redirect("bindings", "vservers", pk)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
@@ -14,7 +14,6 @@ from webui.actions.base import Actor
 from webui.actions.errors import ConflictError, NotFoundError, PermissionRefused
 from webui.auditing import new_correlation
 from webui.choices import Interface
-from webui.forms import ErrorsFromActions
 
 
 def actor_of(request: HttpRequest) -> Actor:
@@ -37,7 +36,17 @@ class Outcome:
         return self.status == 200
 
 
-def attempt(form: ErrorsFromActions, action: Callable[[], Any]) -> Outcome:
+class TakesErrors(Protocol):
+    """A form, or several as one."""
+
+    def add_error(self, field: str | None, error: Any) -> None:
+        """Put an error at a field, or above the form."""
+
+    def take(self, error: ValidationError) -> None:
+        """Put errors of an action at their fields."""
+
+
+def attempt(form: TakesErrors, action: Callable[[], Any]) -> Outcome:
     """Run an action; its errors go onto the form, whose input stays."""
     try:
         return Outcome(action())

@@ -20,6 +20,7 @@ from webui.cells import guarded
 from webui.listing import LISTS, Filter, choices_of, columns_of, everything, listing
 from webui.tables import COLUMNS, Column, Table
 from webui.views.kinds import Kind
+from webui.views.wizard import may_make
 
 
 def asked_for(kind: Kind, request: HttpRequest) -> Asked:
@@ -35,6 +36,7 @@ def object_list(request: HttpRequest, kind: Kind) -> HttpResponse:
     asked = replace(asked, page=found.page)
     empty = f"No {kind.singular} matches." if found.total else f"No {kind.singular} yet. {kind.first}"
     may = {verb: kind.allows(request.user, verb) for verb in ("add", "change", "delete")}
+    may["make"] = may_make(request)
     table = Table(kind.slug, kind.plural, COLUMNS[kind.slug], found.rows, empty, kind.slug, "patch")
     context = {
         "kind": kind,

@@ -12,6 +12,7 @@ from django.contrib import messages
 from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils.text import capfirst
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -22,7 +23,7 @@ from webui.forms import BindMonitorForm, BindServiceForm, DisableForm, ErrorsFro
 from webui.models import EventTarget, Monitor, Server, Service, VServer
 from webui.tables import BindForm, Table
 from webui.templatetags.halfpipe import NOTHING
-from webui.views import probing, statistics
+from webui.views import probing, tabs
 from webui.views.change import Outcome, actor_of, attempt, attempt_button
 from webui.views.kinds import Kind
 from webui.world import load_world
@@ -30,39 +31,51 @@ from webui.world import load_world
 
 @require_safe
 def object_detail(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
-    """One object with all that belongs to it."""
-    return render_detail(request, kind, pk)
+    """The overview of one object."""
+    found = _detail(request, kind, pk, "detail")
+    context = {"probe": probing.panel(request, Monitor.objects.get(pk=pk)) if kind.model is Monitor else None}
+    return render(request, "generic/detail.html", _head(request, kind, pk, found, "detail") | context)
 
 
-def render_detail(
+@require_safe
+def object_bindings(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
+    """What one object is bound to, with the forms that change it."""
+    return render_bindings(request, kind, pk)
+
+
+def render_bindings(
     request: HttpRequest, kind: Kind, pk: int, form: ErrorsFromActions | None = None, status: int = 200
 ) -> HttpResponse:
-    """The page of an object; ``form`` is a binding form with errors."""
+    """The bindings of an object; ``form`` is a binding form with errors."""
+    found = _detail(request, kind, pk, "bindings")
+    context = _head(request, kind, pk, found, "bindings")
+    if not context["may"]["change"]:
+        tables = [replace(table, with_actions=False) for table in found.tables]
+    else:
+        bind = _bind_form(kind, pk, form)
+        tables = [replace(table, bind=bind) if bind and table.name == bind.table else table for table in found.tables]
+    return render(request, "generic/detail.html", context | {"detail": replace(found, tables=tables)}, status=status)
+
+
+def _detail(request: HttpRequest, kind: Kind, pk: int, tab: str) -> details.Detail:
+    """What a tab shows. Raises Http404."""
+    read = details.bindings if tab == "bindings" else details.detail
     try:
-        found = details.detail(kind.slug, pk)
+        found = read(kind.slug, pk)
     except ObjectDoesNotExist as error:
         raise Http404(f"There is no {kind.singular} with number {pk}; it may have been deleted.") from error
-    may = {verb: kind.allows(request.user, verb) and not found.built_in for verb in ("change", "delete")}
-    may["add"] = kind.allows(request.user, "add")
-    if not may["change"]:
-        found = replace(found, tables=[replace(table, with_actions=False) for table in found.tables])
-    elif (bind := _bind_form(kind, pk, form)) is not None:
-        found = replace(
-            found,
-            tables=[replace(table, bind=bind) if table.name == bind.table else table for table in found.tables],
-        )
+    except KeyError as error:
+        raise Http404(f"An {kind.singular} is bound to nothing.") from error
     if not request.user.has_perm(probing.PERMISSION):
         found = replace(found, tables=[_without_probes(table) for table in found.tables])
-    context = {
-        "kind": kind,
-        "pk": pk,
-        "probe": probing.panel(request, Monitor.objects.get(pk=pk)) if kind.model is Monitor else None,
-        "detail": found,
-        "statistics": statistics.panel(request, kind, pk),
-        "may": may,
-        "disabled_by_admin": found.disabled,
-    }
-    return render(request, "generic/detail.html", context, status=status)
+    return found
+
+
+def _head(request: HttpRequest, kind: Kind, pk: int, found: details.Detail, tab: str) -> dict[str, Any]:
+    context = tabs.head(request, kind, pk, found.row["name"], tab)
+    if found.built_in:
+        context["may"] |= {"change": False, "delete": False}
+    return context | {"detail": found, "disabled_by_admin": found.disabled}
 
 
 def _without_probes(table: Table) -> Table:
@@ -198,7 +211,9 @@ def _offered(request: HttpRequest, kind: Kind, verb: str) -> None:
 
 def _render_edit(request: HttpRequest, kind: Kind, form: ObjectForm, status: int, **context: Any) -> HttpResponse:
     conflict = context.get("conflict")
-    context |= {"kind": kind, "form": form}
+    obj = context.get("obj")
+    live_url = reverse("validate-object", args=[kind, obj.pk]) if obj else reverse("validate", args=[kind])
+    context |= {"kind": kind, "form": form, "live_url": "" if form.choose_first else live_url}
     context["differences"] = _differences(form, context["obj"], conflict) if conflict else []
     return render(request, "generic/edit.html", context, status=status)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_not_required
@@ -19,6 +20,7 @@ from webui.forms import SettingsForm
 from webui.models import Installation
 from webui.tables import COLUMNS, Link, Table, at_a_glance, live_list
 from webui.views.change import actor_of, attempt
+from webui.views.wizard import may_make
 
 
 @require_safe
@@ -55,7 +57,9 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         ),
     ]
     problems = live_list("problems", "Problems", seen["problems"], "No problem.")
-    context = {"problems": problems, "problem_count": len(seen["problems"]), "tables": tables}
+    context: dict[str, Any] = {"problems": problems, "problem_count": len(seen["problems"]), "tables": tables}
+    if not seen["vservers"]:
+        context["begin"] = may_make(request)
     return render(request, "dashboard.html", context)
 
 

@@ -18,7 +18,7 @@ from webui.rows import url_of
 from webui.tables import COLUMNS, Table
 from webui.views.change import actor_of
 from webui.views.kinds import KINDS
-from webui.views.objects import render_detail
+from webui.views.objects import render_bindings
 from webui.world import World, load_world
 
 
@@ -29,7 +29,7 @@ def of_service(request: HttpRequest, pk: int) -> HttpResponse:
     _allowed(request, "services")
     form = BindMonitorForm(request.POST, service=service)
     if not form.is_valid():
-        return render_detail(request, KINDS["services"], pk, form, 422)
+        return render_bindings(request, KINDS["services"], pk, form, 422)
     return _ask(request, service, form.cleaned_data["monitor"], form.cleaned_data["weight"])
 
 

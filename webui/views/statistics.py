@@ -5,25 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import get_object_or_404, render
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from webui import statistics
 from webui.metrics.read import DEFAULT, SPANS, Span
 from webui.metrics.series import SERVICES, VSERVERS
-from webui.statistics import Statistics
+from webui.models import Monitor, Server
+from webui.views import tabs
 from webui.views.kinds import Kind
 
 COUNTED = frozenset({VSERVERS, SERVICES})
-
-
-def panel(request: HttpRequest, kind: Kind, pk: int) -> Statistics | None:
-    """Charts of an object for its page; None for a kind that has no counters."""
-    if kind.slug not in COUNTED:
-        return None
-    return statistics.statistics(kind.slug, str(pk), _span(request), request.GET.get("director", ""))
 
 
 def _span(request: HttpRequest) -> Span:
@@ -32,16 +26,20 @@ def _span(request: HttpRequest) -> Span:
 
 @require_safe
 def of_object(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
-    """Charts and table of one virtual server or service."""
-    found = panel(request, kind, pk)
-    if found is None:
-        raise Http404(f"Nothing is counted of a {kind.singular}.")
-    obj: Any = get_object_or_404(kind.model, pk=pk)
-    context = {
+    """Charts and table of one virtual server, service or server; how the checks of a monitor answer."""
+    obj = tabs.obj_of(kind, pk, "statistics")
+    if isinstance(obj, Monitor):
+        return tabs.checks(request, kind, obj)
+    span, director = _span(request), request.GET.get("director", "")
+    if isinstance(obj, Server):
+        keys = [str(one) for one in obj.services.order_by("pk").values_list("pk", flat=True)]
+        found = statistics.together(SERVICES, keys, span, director)
+    else:
+        found = statistics.statistics(kind.slug, str(pk), span, director)
+    context = tabs.head(request, kind, pk, obj.name, "statistics") | {
         "title": f"Statistics of {obj.name}",
-        "crumbs": [(kind.plural, reverse("list", args=[kind])), (obj.name, reverse("detail", args=[kind, pk]))],
         "statistics": found,
-        "json_url": reverse("statistics-json", args=[kind, pk]),
+        "json_url": reverse("statistics-json", args=[kind, pk]) if kind.slug in COUNTED else "",
     }
     return render(request, "statistics.html", context)
 
