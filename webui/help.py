@@ -21,6 +21,14 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "preview-service": ("monitors", "preview"),
     "preview-vserver": ("monitors", "preview"),
     "preview": ("monitors", "preview"),
+    "users": ("access", "roles"),
+    "user-add": ("access", "users"),
+    "user": ("access", "users"),
+    "account": ("access", "your-account"),
+    "second-factor": ("access", "second-factor"),
+    "login-second-factor": ("access", "second-factor"),
+    "token-add": ("access", "api-tokens"),
+    "recovery-codes": ("access", "second-factor"),
 }
 KINDS: dict[str, tuple[str, str]] = {
     "servers": ("concepts", "preparing-a-server"),
@@ -33,6 +41,9 @@ KINDS: dict[str, tuple[str, str]] = {
 WITHOUT = frozenset(
     {
         *("docs", "docs-page", "login", "logout", "healthz", "watch-flows", "send-test", "probe-result"),
+        *("user-role", "user-password", "user-enable", "user-disable", "user-delete", "user-second-factor"),
+        *("user-unlock", "user-sessions-end", "user-token-revoke", "account-password", "second-factor-remove"),
+        *("token-revoke", "session-end", "sessions-end"),
         *("metrics", "export", "statistics-json", "director-statistics-json"),
         *("bind-monitor", "unbind-monitor", "bind-service", "set-weight", "unbind-service", "enable", "disable"),
     }

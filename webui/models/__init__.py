@@ -1,3 +1,4 @@
+from webui.models.access import AccessEdition, ApiToken, LoginSession, SecondFactor
 from webui.models.alarm import Alarm
 from webui.models.audit import AuditEntry, Installation
 from webui.models.dataplane import DataplaneStatus, DirectorCounters, DirectorEvent, ServerPath
@@ -11,7 +12,9 @@ from webui.models.vserver import VServer, VServerServiceBinding
 from webui.models.watch import FlowWatch
 
 __all__ = [
+    "AccessEdition",
     "Alarm",
+    "ApiToken",
     "AuditEntry",
     "CheckLease",
     "DataplaneStatus",
@@ -23,10 +26,12 @@ __all__ = [
     "HealthState",
     "HealthTransition",
     "Installation",
+    "LoginSession",
     "MetricBlock",
     "MetricCursor",
     "Monitor",
     "ProbeTarget",
+    "SecondFactor",
     "Server",
     "ServerPath",
     "Service",

@@ -67,6 +67,15 @@ class Installation(models.Model):
         "concepts.",
     )
 
+    class Meta:
+        # Of the installation as a whole, whatever object they concern.
+        permissions = [
+            ("view_status", "Can see states, figures and what happened"),
+            ("view_audit", "Can see who did what"),
+            ("export_configuration", "Can see and export the configuration as text"),
+            ("manage_users", "Can manage users, their roles and tokens"),
+        ]
+
     def __str__(self) -> str:
         return f"revision {self.revision}"
 

@@ -15,7 +15,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.text import capfirst
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from webui import consequences, departures, details
+from webui import consequences, departures, details, roles
 from webui.actions import eventtargets, renaming
 from webui.actions.errors import ConflictError
 from webui.forms import BindMonitorForm, BindServiceForm, DisableForm, ErrorsFromActions, ObjectForm, RenameForm
@@ -24,6 +24,7 @@ from webui.tables import BindForm, Table
 from webui.templatetags.halfpipe import NOTHING
 from webui.views import probing, statistics
 from webui.views.change import Outcome, actor_of, attempt, attempt_button
+from webui.views.flows import MAY_WATCH
 from webui.views.kinds import Kind
 from webui.world import load_world
 
@@ -42,8 +43,12 @@ def render_detail(
         found = details.detail(kind.slug, pk)
     except ObjectDoesNotExist as error:
         raise Http404(f"There is no {kind.singular} with number {pk}; it may have been deleted.") from error
-    may = {verb: kind.allows(request.user, verb) and not found.built_in for verb in ("change", "delete")}
+    may = {verb: kind.allows(request.user, verb) and not found.built_in for verb in ("change", "delete", "enable")}
     may["add"] = kind.allows(request.user, "add")
+    actor = actor_of(request)
+    may["watch"] = actor.may(MAY_WATCH)
+    if not actor.may(roles.VIEW_AUDIT):
+        found = replace(found, history=None)
     if not may["change"]:
         found = replace(found, tables=[replace(table, with_actions=False) for table in found.tables])
     elif (bind := _bind_form(kind, pk, form)) is not None:
@@ -51,7 +56,7 @@ def render_detail(
             found,
             tables=[replace(table, bind=bind) if table.name == bind.table else table for table in found.tables],
         )
-    if not request.user.has_perm(probing.PERMISSION):
+    if not actor.may(probing.PERMISSION):
         found = replace(found, tables=[_without_probes(table) for table in found.tables])
     context = {
         "kind": kind,
@@ -278,7 +283,7 @@ def object_disable_after(request: HttpRequest, kind: Kind, pk: int) -> HttpRespo
     """Take a server or a service out of service slowly."""
     if not kind.can_wait:
         raise Http404(f"A {kind.singular} is disabled at once.")
-    _offered(request, kind, "change")
+    _offered(request, kind, "disable")
     obj: Any = get_object_or_404(kind.model, pk=pk)
     form = DisableForm(request.POST or None)
     status = 200
