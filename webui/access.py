@@ -42,7 +42,9 @@ PAGES: Final[dict[str, Rule]] = {
     **dict.fromkeys(("bind-monitor", "unbind-monitor", "preview-service"), _SERVICE),
     **dict.fromkeys(("probe", "probe-result"), _MONITOR),
     "send-test": "webui.view_eventtarget",
-    **dict.fromkeys(("list", "export", "bulk", "bulk-result", "add", "detail", "statistics", "statistics-json"), _of_kind),
+    **dict.fromkeys(
+        ("list", "export", "bulk", "bulk-result", "add", "detail", "statistics", "statistics-json"), _of_kind
+    ),
     **dict.fromkeys(("edit", "rename", "delete", "enable", "disable-after", "disable"), _of_kind),
     **dict.fromkeys(("users", "user", "user-add", "user-role", "user-password", "user-enable"), roles.MANAGE_USERS),
     **dict.fromkeys(("user-disable", "user-delete", "user-second-factor", "user-unlock"), roles.MANAGE_USERS),

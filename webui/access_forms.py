@@ -88,7 +88,9 @@ class CodeForm(_Form):
 class TokenForm(_Form):
     """A new API token."""
 
-    name = forms.CharField(max_length=64, help_text="What it is for.", widget=forms.TextInput(attrs={"autocomplete": "off"}))
+    name = forms.CharField(
+        max_length=64, help_text="What it is for.", widget=forms.TextInput(attrs={"autocomplete": "off"})
+    )
     scope = forms.ChoiceField(help_text="The most that it may do; never more than your own role.")
     days = forms.IntegerField(label="Days until it expires", min_value=1, max_value=LONGEST_DAYS, initial=90)
 

@@ -83,7 +83,10 @@ def make_groups(apps: Any = current_apps, using: str = "default", **_signal: Any
         return
     known = permissions.objects.using(using).filter(content_type__app_label="webui")
     by_name = {f"webui.{codename}": pk for pk, codename in known.values_list("pk", "codename")}
-    found = {group.name: group for group in groups.objects.using(using).filter(name__in=TABLE).prefetch_related("permissions")}
+    found = {
+        group.name: group
+        for group in groups.objects.using(using).filter(name__in=TABLE).prefetch_related("permissions")
+    }
     for role, wanted in TABLE.items():
         group = found.get(str(role)) or groups.objects.using(using).create(name=str(role))
         has = {one.pk for one in group.permissions.all()} if str(role) in found else set()

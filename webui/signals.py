@@ -18,7 +18,6 @@ from webui.choices import AuditVerb, Interface
 from webui.editions import raise_edition
 from webui.models import AuditEntry
 
-
 LOCKED_OUT = "Locked out after too many failed logins of this name from this address."
 
 

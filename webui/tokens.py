@@ -42,9 +42,19 @@ def actor_of(raw: str, source_address: str | None, interface: str = Interface.AP
         _refuse(None, source_address, interface, "The token is unknown.")
     now = timezone.now()
     if token.revoked_at is not None:
-        _refuse(token, source_address, interface, f"The token “{token.name}” was revoked at {token.revoked_at:%Y-%m-%d %H:%M:%S} UTC.")
+        _refuse(
+            token,
+            source_address,
+            interface,
+            f"The token “{token.name}” was revoked at {token.revoked_at:%Y-%m-%d %H:%M:%S} UTC.",
+        )
     if token.expires_at <= now:
-        _refuse(token, source_address, interface, f"The token “{token.name}” expired at {token.expires_at:%Y-%m-%d %H:%M:%S} UTC.")
+        _refuse(
+            token,
+            source_address,
+            interface,
+            f"The token “{token.name}” expired at {token.expires_at:%Y-%m-%d %H:%M:%S} UTC.",
+        )
     if not token.user.is_active:
         _refuse(token, source_address, interface, f"The user of the token “{token.name}” is disabled.")
     if token.last_used_at is None or now - token.last_used_at >= USED_EVERY:

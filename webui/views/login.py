@@ -45,7 +45,9 @@ def second_factor(request: HttpRequest) -> HttpResponse:
                 verified(request, outcome.result)
                 return redirect(after)
             status = outcome.status
-    return render(request, "registration/second_factor.html", {"form": form, "next": after, "bare": True}, status=status)
+    return render(
+        request, "registration/second_factor.html", {"form": form, "next": after, "bare": True}, status=status
+    )
 
 
 def verified(request: HttpRequest, device: Any) -> None:
@@ -58,7 +60,11 @@ def verified(request: HttpRequest, device: Any) -> None:
 def locked_out(request: HttpRequest, _response: HttpResponse, credentials: dict[str, Any] | None) -> HttpResponse:
     """429: too many failed logins of a name from an address (django-axes calls it)."""
     again = free_at(str((credentials or {}).get("username") or ""), source_address(request))
-    context = {"again": again, "limit": settings.AXES_FAILURE_LIMIT, "minutes": settings.AXES_COOLOFF_TIME.seconds // 60}
+    context = {
+        "again": again,
+        "limit": settings.AXES_FAILURE_LIMIT,
+        "minutes": settings.AXES_COOLOFF_TIME.seconds // 60,
+    }
     answer = render(request, "registration/locked_out.html", context | {"bare": True}, status=429)
     answer.headers["Retry-After"] = str(max(1, int((again - timezone.now()).total_seconds())))
     return answer

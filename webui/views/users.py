@@ -26,7 +26,11 @@ from webui.views.change import actor_of, attempt, attempt_button
 def user_list(request: HttpRequest) -> HttpResponse:
     """Every user, with role and second factor. Four queries, however many there are."""
     working = Q(api_tokens__revoked_at=None, api_tokens__expires_at__gt=timezone.now())
-    rows = User.objects.prefetch_related("groups").annotate(tokens=Count("api_tokens", filter=working)).order_by("username")
+    rows = (
+        User.objects.prefetch_related("groups")
+        .annotate(tokens=Count("api_tokens", filter=working))
+        .order_by("username")
+    )
     devices = set(SecondFactor.objects.filter(confirmed=True).values_list("user", flat=True))
     listed = [{"user": row, "role": _role(row), "second_factor": row.pk in devices} for row in rows]
     return render(request, "users.html", {"rows": listed})
