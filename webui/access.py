@@ -45,7 +45,7 @@ PAGES: Final[dict[str, Rule]] = {
     **dict.fromkeys(
         ("list", "export", "bulk", "bulk-result", "add", "detail", "statistics", "statistics-json"), _of_kind
     ),
-    **dict.fromkeys(("edit", "rename", "delete", "enable", "disable-after", "disable"), _of_kind),
+    **dict.fromkeys(("edit", "rename", "delete", "enable", "disable-after", "disable", "statistics-json"), _of_kind),
     **dict.fromkeys(("users", "user", "user-add", "user-role", "user-password", "user-enable"), roles.MANAGE_USERS),
     **dict.fromkeys(("user-disable", "user-delete", "user-second-factor", "user-unlock"), roles.MANAGE_USERS),
     **dict.fromkeys(("user-token-revoke", "user-sessions-end"), roles.MANAGE_USERS),

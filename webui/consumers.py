@@ -48,7 +48,7 @@ class Shared(Generic[T]):
         self._found: T | None = None
 
     async def read_since(self, moment: float) -> T:
-        """What was read by a reading that began after ``moment`` (of ``time.monotonic``). Raises ``django.db.Error``."""
+        """What a reading found that began after ``moment`` (of ``time.monotonic``). Raises ``django.db.Error``."""
         async with self._lock:
             if self._found is None or self._read_at <= moment:
                 read_at = time.monotonic()
@@ -62,7 +62,7 @@ class SharedReads:
 
     def __init__(self) -> None:
         # Looked up when it is read: tests count and replace it.
-        self.overview: Shared[Overview] = Shared(lambda: queries.overview())
+        self.overview: Shared[Overview] = Shared(lambda: queries.overview())  # noqa: PLW0108 - as above
         self.edition: Shared[int] = Shared(editions.read)
 
 

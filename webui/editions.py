@@ -1,4 +1,4 @@
-"""The edition of users, roles and sessions: raised with each change of them, so that open websockets are asked again."""
+"""The edition of users, roles and sessions: raised with each change of them, so open websockets are asked again."""
 
 from __future__ import annotations
 

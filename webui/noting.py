@@ -9,7 +9,7 @@ from webui.actions.base import Actor, _entry
 from webui.choices import AuditVerb
 
 
-def note(
+def note(  # noqa: PLR0913 - the parts of an entry
     actor: Actor,
     verb: str,
     *,

@@ -66,7 +66,7 @@ def actor_of(raw: str, source_address: str | None, interface: str = Interface.AP
 def _refuse(token: ApiToken | None, source: str | None, interface: str, reason: str) -> NoReturn:
     """Raise TokenRefused; a flood of them leaves one entry a minute for each address and token."""
     log.warning("API token refused, from %s: %s", source, reason)
-    if cache.add(f"token-refused {source} {token.pk if token else ''}", value=True, timeout=REFUSALS_SECONDS):
+    if cache.add(f"token-refused/{source}/{token.pk if token else 0}", value=True, timeout=REFUSALS_SECONDS):
         owner = token.user if token else None
         actor = Actor(owner, interface, source, "" if owner else "unknown token")
         noting.refused(

@@ -47,7 +47,7 @@ class World:
 Call = Callable[[Any, Actor, World], Any]
 # Every public function of webui/actions that takes an actor: (who may, how it is called).
 ACTIONS: dict[str, tuple[tuple[str, ...], Call]] = {
-    "servers.create": (NETWORK, lambda do, a, w: do(a, {"name": "S9", "address": "10.77.0.99"})),
+    "servers.create": (NETWORK, lambda do, a, _w: do(a, {"name": "S9", "address": "10.77.0.99"})),
     "servers.update": (NETWORK, lambda do, a, w: do(a, w.server, {"comment": "x"})),
     "servers.enable": (OPERATORS, lambda do, a, w: do(a, w.server)),
     "servers.disable": (OPERATORS, lambda do, a, w: do(a, w.server)),
@@ -60,7 +60,7 @@ ACTIONS: dict[str, tuple[tuple[str, ...], Call]] = {
     "services.bind_monitor": (NETWORK, lambda do, a, w: do(a, w.service, w.monitor)),
     "services.set_monitor_binding": (NETWORK, lambda do, a, w: do(a, w.service, "ping-default", weight=2)),
     "services.unbind_monitor": (NETWORK, lambda do, a, w: do(a, w.service, w.monitor)),
-    "vservers.create": (NETWORK, lambda do, a, w: do(a, {"name": "v9", "address": "10.77.0.90"})),
+    "vservers.create": (NETWORK, lambda do, a, _w: do(a, {"name": "v9", "address": "10.77.0.90"})),
     "vservers.update": (NETWORK, lambda do, a, w: do(a, w.vserver, {"comment": "x"})),
     "vservers.enable": (NETWORK, lambda do, a, w: do(a, w.vserver)),
     "vservers.disable": (NETWORK, lambda do, a, w: do(a, w.vserver)),
@@ -68,14 +68,14 @@ ACTIONS: dict[str, tuple[tuple[str, ...], Call]] = {
     "vservers.bind_service": (NETWORK, lambda do, a, w: do(a, w.vserver, w.service)),
     "vservers.set_weight": (NETWORK, lambda do, a, w: do(a, w.vserver, w.service, 3)),
     "vservers.unbind_service": (NETWORK, lambda do, a, w: do(a, w.vserver, w.service)),
-    "monitors.create": (NETWORK, lambda do, a, w: do(a, {"name": "m9", "monitor_type": "PING"})),
+    "monitors.create": (NETWORK, lambda do, a, _w: do(a, {"name": "m9", "monitor_type": "PING"})),
     "monitors.update": (NETWORK, lambda do, a, w: do(a, w.monitor, {"interval": 9})),
     "monitors.enable": (NETWORK, lambda do, a, w: do(a, w.monitor)),
     "monitors.disable": (NETWORK, lambda do, a, w: do(a, w.monitor)),
     "monitors.delete": (NETWORK, lambda do, a, w: do(a, w.monitor)),
     "eventtargets.create": (
         NETWORK,
-        lambda do, a, w: do(a, {"name": "e9", "target_type": "SYSLOG", "host": "log.example"}),
+        lambda do, a, _w: do(a, {"name": "e9", "target_type": "SYSLOG", "host": "log.example"}),
     ),
     "eventtargets.update": (NETWORK, lambda do, a, w: do(a, w.target, {"host": "other.example"})),
     "eventtargets.enable": (NETWORK, lambda do, a, w: do(a, w.target)),
@@ -85,12 +85,12 @@ ACTIONS: dict[str, tuple[tuple[str, ...], Call]] = {
     "leaving.enable": (OPERATORS, lambda do, a, w: do(a, w.service)),
     "leaving.disable": (OPERATORS, lambda do, a, w: do(a, w.server)),
     "renaming.rename": (NETWORK, lambda do, a, w: do(a, w.server, "renamed")),
-    "installation.update": (NETWORK, lambda do, a, w: do(a, {"ttl_rule": True})),
+    "installation.update": (NETWORK, lambda do, a, _w: do(a, {"ttl_rule": True})),
     "flow_watch.renew": (NETWORK, lambda do, a, w: do(a, w.vserver)),
     "probing.choose": (NETWORK, lambda do, a, w: do(a, w.monitor, w.service)),
     "probing.start": (NETWORK, lambda do, a, w: do(a, w.monitor, w.service, "192.0.2.99")),
     "probing.preview_of": (NETWORK, lambda do, a, w: do(a, None, w.service, w.monitor, 1)),
-    "users.create": (SUPERUSER, lambda do, a, w: do(a, {"username": "new", "password": "", "role": ""})),
+    "users.create": (SUPERUSER, lambda do, a, _w: do(a, {"username": "new", "password": "", "role": ""})),
     "users.set_role": (SUPERUSER, lambda do, a, w: do(a, w.user, "network")),
     "users.set_password": (SUPERUSER, lambda do, a, w: do(a, w.user, "correct horse battery")),
     "users.enable": (SUPERUSER, lambda do, a, w: do(a, w.user)),
@@ -100,17 +100,17 @@ ACTIONS: dict[str, tuple[tuple[str, ...], Call]] = {
     "users.unlock": (SUPERUSER, lambda do, a, w: do(a, w.user)),
     "users.revoke_token": (SUPERUSER, lambda do, a, w: do(a, ApiToken(user=w.user, pk=0))),
     "users.end_sessions": (SUPERUSER, lambda do, a, w: do(a, w.user)),
-    "users.require": (SUPERUSER, lambda do, a, w: do(a, "look at")),
-    "account.change_password": (EVERYONE, lambda do, a, w: do(a, "wrong", "x")),
-    "account.begin_second_factor": (EVERYONE, lambda do, a, w: do(a)),
-    "account.confirm_second_factor": (EVERYONE, lambda do, a, w: do(a, "000000")),
-    "account.verify_second_factor": (EVERYONE, lambda do, a, w: do(a, "000000")),
-    "account.remove_second_factor": (EVERYONE, lambda do, a, w: do(a, "000000")),
-    "account.new_recovery_codes": (EVERYONE, lambda do, a, w: do(a, "000000")),
-    "account.make_token": (EVERYONE, lambda do, a, w: do(a, {"name": "t", "scope": "read-only", "days": 1})),
+    "users.require": (SUPERUSER, lambda do, a, _w: do(a, "look at")),
+    "account.change_password": (EVERYONE, lambda do, a, _w: do(a, "wrong", "x")),
+    "account.begin_second_factor": (EVERYONE, lambda do, a, _w: do(a)),
+    "account.confirm_second_factor": (EVERYONE, lambda do, a, _w: do(a, "000000")),
+    "account.verify_second_factor": (EVERYONE, lambda do, a, _w: do(a, "000000")),
+    "account.remove_second_factor": (EVERYONE, lambda do, a, _w: do(a, "000000")),
+    "account.new_recovery_codes": (EVERYONE, lambda do, a, _w: do(a, "000000")),
+    "account.make_token": (EVERYONE, lambda do, a, _w: do(a, {"name": "t", "scope": "read-only", "days": 1})),
     "account.revoke_token": (EVERYONE, lambda do, a, w: do(a, ApiToken(user=w.user))),
-    "account.end_session": (EVERYONE, lambda do, a, w: do(a, 0)),
-    "account.end_other_sessions": (EVERYONE, lambda do, a, w: do(a, None)),
+    "account.end_session": (EVERYONE, lambda do, a, _w: do(a, 0)),
+    "account.end_other_sessions": (EVERYONE, lambda do, a, _w: do(a, None)),
 }
 # Parts of others, whose permission was checked: they never ask.
 PARTS = {"users.mark_revoked", "probing.requester_of"}
@@ -124,9 +124,9 @@ def actions() -> dict[str, Callable[..., Any]]:
             continue
         module = import_module(f"webui.actions.{info.name}")
         for name, one in inspect.getmembers(module, inspect.isfunction):
-            if one.__module__ == module.__name__ and not name.startswith("_"):
-                if next(iter(inspect.signature(one).parameters), "") == "actor":
-                    found[f"{info.name}.{name}"] = one
+            first = next(iter(inspect.signature(one).parameters), "")
+            if one.__module__ == module.__name__ and not name.startswith("_") and first == "actor":
+                found[f"{info.name}.{name}"] = one
     return found
 
 

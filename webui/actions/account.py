@@ -29,7 +29,7 @@ KEY_BYTES: Final = 20  # RFC 4226, section 4, R6: 160 bits are recommended
 RECOVERY_CODES: Final = 10
 RECOVERY_BYTES: Final = 10  # 16 letters and digits of base 32
 TOKEN_BYTES: Final = 32
-TOKEN_START: Final = "hp_"  # so that a scanner of leaked secrets knows it
+TOKEN_START: Final = "hp_"  # noqa: S105 - no secret, but so that a scanner of leaked secrets knows it
 PREFIX: Final = len(TOKEN_START) + 8
 LONGEST_DAYS: Final = 365
 MOST_TOKENS: Final = 50  # that work, of one user
@@ -57,7 +57,7 @@ def change_password(actor: Actor, old: str, new: str, session_key: str | None = 
 
 
 def begin_second_factor(actor: Actor) -> SecondFactor:
-    """A device to be set up, with a new key; it counts when it is confirmed. Raises PermissionRefused, ValidationError."""
+    """A device to be set up, with a new key; it counts once confirmed. Raises PermissionRefused, ValidationError."""
     user = _own(actor, "set up a second factor")
     with transaction.atomic():
         editions.lock()
@@ -217,7 +217,7 @@ def _device(user: User) -> SecondFactor:
 
 
 def _check(actor: Actor, user: User, device: SecondFactor, code: str) -> None:
-    """Raise ValidationError unless the code is right; a failure is counted and written to the audit, whatever follows."""
+    """Raise ValidationError unless the code is right; a failure is counted and recorded, whatever follows."""
     allowed, why = device.verify_is_allowed()
     if not allowed:
         until = (why or {}).get("locked_until")

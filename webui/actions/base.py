@@ -121,9 +121,9 @@ def permission_of(model: type[models.Model], deed: str) -> str:
 def change(actor: Actor, model: type[Changeable], deed: str, name: str) -> Iterator[Change]:
     """Do what is inside as one change of ``name``: all of it or nothing.
 
-    ``deed`` is ``add``, ``change``, ``delete``, ``enable`` or ``disable``. Raises :class:`PermissionRefused`, after writing the attempt to the
-    audit in a transaction of its own. Changes follow each other (the installation's row is locked), so rules that look
-    at several rows hold when two people work at once.
+    ``deed`` is ``add``, ``change``, ``delete``, ``enable`` or ``disable``. Raises :class:`PermissionRefused`, after
+    writing the attempt to the audit in a transaction of its own. Changes follow each other (the installation's row is
+    locked), so rules that look at several rows hold when two people work at once.
     """
     require(actor, model, deed, name)
     with transaction.atomic():

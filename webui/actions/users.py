@@ -93,7 +93,10 @@ def set_role(actor: Actor, user: User, role: str | None) -> User:
 
 
 def set_password(actor: Actor, user: User, password: str) -> User:
-    """Give a user another password; the user's sessions end. Raises PermissionRefused, NotFoundError, ValidationError."""
+    """Give a user another password; the user's sessions end.
+
+    Raises PermissionRefused, NotFoundError, ValidationError.
+    """
     with _managing(actor, "change", user.username):
         row = _reload(user)
         if problems := _password_problems(password, row):
@@ -145,7 +148,10 @@ def delete(actor: Actor, user: User) -> None:
 
 
 def reset_second_factor(actor: Actor, user: User) -> None:
-    """Take a user's second factor away, as when the device is lost; sessions end. Raises PermissionRefused, NotFoundError."""
+    """Take a user's second factor away, as when the device is lost; sessions end.
+
+    Raises PermissionRefused, NotFoundError.
+    """
     with _managing(actor, "change", user.username):
         row = _reload(user)
         had, _by_model = SecondFactor.objects.filter(user=row).delete()
