@@ -78,7 +78,7 @@ def _locked_out(request: HttpRequest, username: str | None, **_signal: Any) -> N
 
 @receiver([post_save, post_delete], sender=User, dispatch_uid="edition-user")
 def _user_changed(update_fields: frozenset[str] | None = None, **_signal: Any) -> None:
-    if update_fields != {"last_login"}:  # which every login writes
+    if update_fields != frozenset({"last_login"}):  # which every login writes
         raise_edition()
 
 

@@ -12,7 +12,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.test import Client
-from django.urls import get_resolver, reverse
+from django.urls import URLPattern, get_resolver, reverse
 
 import webui.actions
 from tests import factories
@@ -118,7 +118,7 @@ PARTS = {"users.mark_revoked", "probing.requester_of"}
 
 def actions() -> dict[str, Callable[..., Any]]:
     """Every public function of the action modules whose first argument is an actor."""
-    found = {}
+    found: dict[str, Callable[..., Any]] = {}
     for info in pkgutil.iter_modules(webui.actions.__path__):
         if info.name == "base":
             continue
@@ -189,7 +189,9 @@ def _kwargs(pattern: Any, world: World) -> dict[str, Any]:
     return {name: given[name] for name in pattern.pattern.converters}
 
 
-PATTERNS = {one.name: one for one in get_resolver().url_patterns if getattr(one, "name", None)}
+PATTERNS: dict[str, Any] = {
+    str(one.name): one for one in get_resolver().url_patterns if isinstance(one, URLPattern) and one.name
+}
 PUBLIC = {"login", "healthz", "metrics"}
 OF_SUPERUSERS = {name for name, rule in access.PAGES.items() if rule == roles.MANAGE_USERS}
 

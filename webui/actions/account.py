@@ -61,7 +61,7 @@ def begin_second_factor(actor: Actor) -> SecondFactor:
     user = _own(actor, "set up a second factor")
     with transaction.atomic():
         editions.lock()
-        found = SecondFactor.objects.filter(user=user).first()
+        found: SecondFactor | None = SecondFactor.objects.filter(user=user).first()
         if found is not None and found.confirmed:
             raise ValidationError("A second factor is set up already: remove it first.")
         if found is None:
@@ -210,7 +210,7 @@ def _own(actor: Actor, deed: str) -> User:
 
 
 def _device(user: User) -> SecondFactor:
-    found = SecondFactor.objects.filter(user=user, confirmed=True).first()
+    found: SecondFactor | None = SecondFactor.objects.filter(user=user, confirmed=True).first()
     if found is None:
         raise ValidationError("No second factor is set up.")
     return found

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 
 import qrcode
 import qrcode.image.svg
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.models import User
@@ -44,7 +45,7 @@ def _page(request: HttpRequest, status: int = 200, **more: Any) -> HttpResponse:
     context = {
         "role": role,
         "device": access.device_of(user),
-        "required": role in access.settings.SECOND_FACTOR_ROLES,
+        "required": role in settings.SECOND_FACTOR_ROLES,
         "tokens": ApiToken.objects.filter(user=user),
         "sessions": sessions.of(user),
         "here": request.session.session_key,
@@ -57,7 +58,7 @@ def _page(request: HttpRequest, status: int = 200, **more: Any) -> HttpResponse:
 
 
 def _me(request: HttpRequest) -> User:
-    return User.objects.get(pk=request.user.pk)
+    return User.objects.get(username=request.user.get_username())
 
 
 @sensitive_post_parameters()

@@ -79,5 +79,6 @@ def free_at(username: str, address: str | None) -> datetime:
     for at, number in rows:
         left -= number
         if left < settings.AXES_FAILURE_LIMIT:
-            return at + wait
+            free: datetime = at + wait
+            return free
     return now

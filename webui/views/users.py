@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.db.models import Count, Q
@@ -57,7 +58,7 @@ def _page(request: HttpRequest, row: User, status: int = 200, **forms: Any) -> H
         "role": roles.role_of(row),
         "is_self": request.user.pk == row.pk,
         "device": access.device_of(row),
-        "required": roles.role_of(row) in access.settings.SECOND_FACTOR_ROLES,
+        "required": roles.role_of(row) in settings.SECOND_FACTOR_ROLES,
         "tokens": ApiToken.objects.filter(user=row),
         "sessions": sessions.of(row),
         "now": timezone.now(),
