@@ -36,6 +36,10 @@ _VSERVER, _SERVICE, _MONITOR = "webui.view_vserver", "webui.view_service", "webu
 PAGES: Final[dict[str, Rule]] = {
     **dict.fromkeys(("dashboard", "director-statistics", "director-statistics-json"), roles.VIEW_STATUS),
     **dict.fromkeys(("docs", "docs-page", "preview"), roles.VIEW_STATUS),
+    "api-docs": roles.VIEW_STATUS,
+    # What they show is the configuration as text, and who changed it.
+    **dict.fromkeys(("revisions", "compare-revisions", "rollback"), "webui.rollback_installation"),
+    **dict.fromkeys(("save-configuration", "begin-trial", "confirm-trial", "end-trial"), "webui.view_installation"),
     "settings": "webui.view_installation",
     **dict.fromkeys(("explain", "triangle", "packet-path", "flows", "watch-flows"), _VSERVER),
     **dict.fromkeys(("bind-service", "set-weight", "unbind-service", "preview-vserver"), _VSERVER),

@@ -16,4 +16,5 @@ app.conf.imports = (
     "monitors.preview",
     "webui.events.tasks",
     "webui.metrics.tasks",
+    "webui.revision_tasks",
 )

@@ -26,6 +26,8 @@ _OPERATE: Final = frozenset({"webui.enable_server", "webui.enable_service"})
 _CONFIGURE: Final = frozenset(
     {
         "webui.change_installation",
+        "webui.rollback_installation",
+        "webui.save_installation",
         "webui.watch_vserver",
         *(f"webui.{verb}_{kind}" for verb in ("add", "change", "delete", "enable") for kind in KINDS),
     }

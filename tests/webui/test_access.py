@@ -295,3 +295,17 @@ async def test_snapshots_hold_the_audit_for_those_alone_who_may_see_it() -> None
 def test_a_system_actor_has_no_account_of_its_own() -> None:
     with pytest.raises(PermissionRefused, match="nobody is logged in"):
         account.end_other_sessions(Actor.system("x"), None)
+
+
+def test_the_api_takes_tokens_and_no_session_without_its_second_factor(client: Client) -> None:
+    user = factories.of_role("network")
+    _token, raw = account.make_token(factories.actor(user), {"name": "ci", "scope": "read-only", "days": 7})
+    bearer = {"Authorization": f"Bearer {raw}"}
+    assert client.get("/api/v1/servers", headers=bearer).status_code == 200
+    given = {"name": "S", "address": "10.0.0.1"}
+    refused = client.post("/api/v1/servers", given, content_type="application/json", headers=bearer)
+    assert refused.status_code == 403
+    assert client.get("/api/v1/servers", headers={"Authorization": f"Bearer {raw}x"}).status_code == 401
+    _with_device(user)
+    client.force_login(user)
+    assert client.get("/api/v1/servers").status_code == 401

@@ -90,6 +90,11 @@ ACTIONS: dict[str, tuple[tuple[str, ...], Call]] = {
     "probing.choose": (NETWORK, lambda do, a, w: do(a, w.monitor, w.service)),
     "probing.start": (NETWORK, lambda do, a, w: do(a, w.monitor, w.service, "192.0.2.99")),
     "probing.preview_of": (NETWORK, lambda do, a, w: do(a, None, w.service, w.monitor, 1)),
+    "revisions.rollback": (NETWORK, lambda do, a, _w: do(a, 1)),
+    "revisions.save": (NETWORK, lambda do, a, _w: do(a)),
+    "revisions.begin_trial": (NETWORK, lambda do, a, _w: do(a, 5)),
+    "revisions.confirm": (NETWORK, lambda do, a, _w: do(a)),
+    "revisions.end_trial": (NETWORK, lambda do, a, _w: do(a)),
     "users.create": (SUPERUSER, lambda do, a, _w: do(a, {"username": "new", "password": "", "role": ""})),
     "users.set_role": (SUPERUSER, lambda do, a, w: do(a, w.user, "network")),
     "users.set_password": (SUPERUSER, lambda do, a, w: do(a, w.user, "correct horse battery")),
@@ -173,7 +178,7 @@ def test_a_token_may_what_both_its_user_and_its_scope_may(scope: str) -> None:
 
 def _kwargs(pattern: Any, world: World) -> dict[str, Any]:
     given = {"kind": "servers", "pk": world.server.pk, "name": "concepts", "token": "x", "ticket": "t"}
-    given |= {"monitor_pk": world.monitor.pk, "service_pk": world.service.pk, "token_pk": 1}
+    given |= {"monitor_pk": world.monitor.pk, "service_pk": world.service.pk, "token_pk": 1, "number": 1}
     if pattern.name == "bulk-result":
         given["token"] = "00000000-0000-0000-0000-000000000000"
     by_path = {
@@ -216,6 +221,8 @@ def test_a_role_sees_the_pages_that_it_may(role: str, client: Client) -> None:
         rule = access.PAGES[name]
         if rule == access.OWN:
             allowed = True
+        elif rule == "webui.rollback_installation":
+            allowed = role in NETWORK
         elif name in OF_SUPERUSERS:
             allowed = role == "superuser"
         else:

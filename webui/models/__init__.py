@@ -6,6 +6,7 @@ from webui.models.event import EventDelivery, EventTarget
 from webui.models.health import CheckLease, HealthState, HealthTransition, ProbeTarget
 from webui.models.metrics import MetricBlock, MetricCursor, Sparklines
 from webui.models.monitor import Monitor
+from webui.models.revision import ConfigurationRevision, PendingConfirmation, RevisionRow
 from webui.models.server import Server
 from webui.models.service import Service, ServiceMonitorBinding
 from webui.models.vserver import VServer, VServerServiceBinding
@@ -17,6 +18,7 @@ __all__ = [
     "ApiToken",
     "AuditEntry",
     "CheckLease",
+    "ConfigurationRevision",
     "DataplaneStatus",
     "DirectorCounters",
     "DirectorEvent",
@@ -30,7 +32,9 @@ __all__ = [
     "MetricBlock",
     "MetricCursor",
     "Monitor",
+    "PendingConfirmation",
     "ProbeTarget",
+    "RevisionRow",
     "SecondFactor",
     "Server",
     "ServerPath",
