@@ -187,7 +187,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
             if not await self._may_stay():
                 return
             if not self._standing.sees_audit and message["type"] == "snapshot":
-                message |= {"changes": []}  # type: ignore[typeddict-item] # of a snapshot, which has it
+                message |= {"changes": []}
             self._seq += 1
             message["seq"] = self._seq
             await self.send_json(message)

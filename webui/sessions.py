@@ -20,6 +20,7 @@ def begun(request: HttpRequest | None, user: User) -> None:
     session = getattr(request, "session", None)
     if request is None or session is None or not session.session_key:
         return
+    session["seen"] = int(timezone.now().timestamp())
     try:
         address = str(ip_address(request.META.get("REMOTE_ADDR", "")))
     except ValueError:  # the peer of a Unix socket has none

@@ -273,4 +273,5 @@ LOGGING = {
     "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["stderr"], "level": _env["HALFPIPE_LOG_LEVEL"]},
+    "loggers": {"axes": {"level": "WARNING"}},  # of each login it says what the audit has
 }

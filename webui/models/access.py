@@ -26,7 +26,7 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-class SecondFactor(TimestampMixin, ThrottlingMixin, Device):
+class SecondFactor(TimestampMixin, ThrottlingMixin, Device):  # type: ignore[misc] # the library has no types
     """A device that shows time-based one-time passwords (RFC 6238), and recovery codes in its place.
 
     The key is encrypted at rest, as monitors' secrets are; of recovery codes there are only digests. Failures delay
@@ -38,7 +38,7 @@ class SecondFactor(TimestampMixin, ThrottlingMixin, Device):
     last_step = models.BigIntegerField(default=-1, help_text="Step of the last password; none is taken twice.")
     recovery = models.JSONField(default=list, help_text="SHA-256 of each recovery code that is left.")
 
-    class Meta(Device.Meta):
+    class Meta(Device.Meta):  # type: ignore[misc] # as above
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["user"], name="second_factor_of_user")
         ]
