@@ -40,6 +40,7 @@ PAGES: Final[dict[str, Rule]] = {
     # What they show is the configuration as text, and who changed it.
     **dict.fromkeys(("revisions", "compare-revisions", "rollback"), "webui.rollback_installation"),
     **dict.fromkeys(("save-configuration", "begin-trial", "confirm-trial", "end-trial"), "webui.view_installation"),
+    **dict.fromkeys(("audit", "audit-chain", "audit-export", "audit-entry"), roles.VIEW_AUDIT),
     "settings": "webui.view_installation",
     **dict.fromkeys(("explain", "triangle", "packet-path", "flows", "watch-flows"), _VSERVER),
     **dict.fromkeys(("bind-service", "set-weight", "unbind-service", "preview-vserver"), _VSERVER),

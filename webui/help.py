@@ -33,6 +33,9 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "login-second-factor": ("access", "second-factor"),
     "token-add": ("access", "api-tokens"),
     "recovery-codes": ("access", "second-factor"),
+    "audit": ("audit", "review"),
+    "audit-entry": ("audit", "review"),
+    "audit-chain": ("audit", "the-chain"),
 }
 KINDS: dict[str, tuple[str, str]] = {
     "servers": ("concepts", "preparing-a-server"),
@@ -48,7 +51,7 @@ WITHOUT = frozenset(
         *("user-role", "user-password", "user-enable", "user-disable", "user-delete", "user-second-factor"),
         *("user-unlock", "user-sessions-end", "user-token-revoke", "account-password", "second-factor-remove"),
         *("token-revoke", "session-end", "sessions-end"),
-        *("metrics", "export", "statistics-json", "director-statistics-json"),
+        *("metrics", "export", "statistics-json", "director-statistics-json", "audit-export"),
         *("bind-monitor", "unbind-monitor", "bind-service", "set-weight", "unbind-service", "enable", "disable"),
         *("save-configuration", "begin-trial", "confirm-trial", "end-trial"),
     }

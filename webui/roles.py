@@ -16,7 +16,7 @@ from webui.choices import Role
 KINDS: Final = ("server", "service", "vserver", "monitor", "eventtarget")
 
 VIEW_STATUS: Final = "webui.view_status"
-VIEW_AUDIT: Final = "webui.view_audit"
+VIEW_AUDIT: Final = "webui.view_auditentry"
 EXPORT_CONFIGURATION: Final = "webui.export_configuration"
 MANAGE_USERS: Final = "webui.manage_users"
 

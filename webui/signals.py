@@ -13,10 +13,10 @@ from django.db.models.signals import m2m_changed, post_delete, post_save
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from webui import access, sessions
+from webui import access, auditing, sessions
+from webui.actions.base import Actor
 from webui.choices import AuditVerb, Interface
 from webui.editions import raise_edition
-from webui.models import AuditEntry
 
 LOCKED_OUT = "Locked out after too many failed logins of this name from this address."
 
@@ -32,16 +32,17 @@ def source_address(request: HttpRequest | None) -> str | None:
 
 
 def _write(verb: AuditVerb, request: HttpRequest | None, user: User | None, name: str, reason: str = "") -> None:
-    AuditEntry.objects.create(
-        actor=user,
-        actor_name=name[:150],
-        source_address=source_address(request),
-        interface=Interface.PAGE if request is not None else Interface.SYSTEM,
-        verb=verb,
+    interface = Interface.PAGE if request is not None else Interface.SYSTEM
+    # Without a user the name that was typed takes the actor's place.
+    actor = Actor(user, interface, source_address(request), command="" if user is not None else name)
+    auditing.note(
+        actor,
+        verb,
         kind="user",
         object_id=user.pk if user is not None else None,
-        object_name=name[:150],
+        object_name=name,
         reason=reason,
+        command="",
     )
 
 
@@ -66,7 +67,7 @@ def _login_failed(credentials: dict[str, Any], request: HttpRequest | None = Non
     name = str(credentials.get("username") or "")
     locked = getattr(request, "axes_locked_out", False)
     reason = LOCKED_OUT if locked else "Login failed: no such user, wrong password, or inactive."
-    _write(AuditVerb.REFUSE, request, None, name, reason=reason)
+    _write(AuditVerb.FAIL, request, None, name, reason=reason)
 
 
 @receiver(user_locked_out, dispatch_uid="audit-locked-out")

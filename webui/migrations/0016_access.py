@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AlterModelOptions(
             name='installation',
-            options={'permissions': [('view_status', 'Can see states, figures and what happened'), ('view_audit', 'Can see who did what'), ('export_configuration', 'Can see and export the configuration as text'), ('manage_users', 'Can manage users, their roles and tokens'), ('rollback_installation', 'Can bring back an earlier revision, and confirm or end a trial'), ('save_installation', 'Can mark the configuration as saved')]},
+            options={'permissions': [('view_status', 'Can see states, figures and what happened'), ('export_configuration', 'Can see and export the configuration as text'), ('manage_users', 'Can manage users, their roles and tokens'), ('rollback_installation', 'Can bring back an earlier revision, and confirm or end a trial'), ('save_installation', 'Can mark the configuration as saved')]},
         ),
         migrations.AlterModelOptions(
             name='monitor',

@@ -1,6 +1,6 @@
 from webui.models.access import AccessEdition, ApiToken, LoginSession, SecondFactor
 from webui.models.alarm import Alarm
-from webui.models.audit import AuditEntry, Installation
+from webui.models.audit import AuditArchive, AuditEntry, AuditHead, Installation
 from webui.models.dataplane import DataplaneStatus, DirectorCounters, DirectorEvent, ServerPath
 from webui.models.event import EventDelivery, EventTarget
 from webui.models.health import CheckLease, HealthState, HealthTransition, ProbeTarget
@@ -16,7 +16,9 @@ __all__ = [
     "AccessEdition",
     "Alarm",
     "ApiToken",
+    "AuditArchive",
     "AuditEntry",
+    "AuditHead",
     "CheckLease",
     "ConfigurationRevision",
     "DataplaneStatus",
