@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Group, Permission, User
 
 from webui.actions import monitors, servers, services, vservers
 from webui.actions.base import Actor
-from webui.choices import Interface
+from webui.choices import Interface, Role
 from webui.models import Monitor, Server, Service, VServer
 
 SYSTEM = Actor.system("tests")
@@ -20,16 +20,31 @@ def owner() -> User:
 
 
 def member() -> User:
-    """May change the configuration, but neither add nor delete."""
+    """May look and change the configuration, but neither add nor delete."""
     user = User.objects.create_user("member", password="member's password")
+    user.groups.set(Group.objects.filter(name=Role.READ_ONLY))
     names = [f"change_{kind}" for kind in ("server", "service", "vserver", "monitor")]
     user.user_permissions.set(Permission.objects.filter(content_type__app_label="webui", codename__in=names))
     return user
 
 
 def outsider() -> User:
-    """Has an account and no permission."""
-    return User.objects.create_user("outsider", password="outsider's password")
+    """May look, and change nothing: the role read-only."""
+    return of_role(Role.READ_ONLY, "outsider")
+
+
+def stranger() -> User:
+    """Has an account and no role."""
+    return User.objects.create_user("stranger", password="stranger's password")
+
+
+def of_role(role: str, name: str = "") -> User:
+    """Somebody of a role, named after it."""
+    user = User.objects.create_user(name or role, password=f"{name or role}'s password")
+    user.is_superuser = role == Role.SUPERUSER
+    user.save()
+    user.groups.set(Group.objects.filter(name=role))
+    return user
 
 
 def actor(user: User, interface: str = Interface.PAGE) -> Actor:

@@ -166,6 +166,15 @@ class Interface(models.TextChoices):
     SYSTEM = "system", "system"
 
 
+class Role(models.TextChoices):
+    """What a user may do, from the least to the most; see webui/roles.py."""
+
+    READ_ONLY = "read-only", "read-only"
+    OPERATOR = "operator", "operator"
+    NETWORK = "network", "network"
+    SUPERUSER = "superuser", "superuser"
+
+
 class AuditVerb(models.TextChoices):
     """What an audit entry records."""
 

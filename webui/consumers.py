@@ -9,70 +9,68 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 import redis
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
-from django.contrib.auth import get_user
-from django.contrib.sessions.backends.db import SessionStore
 from django.db import Error
-from django.http import HttpRequest
 from django.utils import timezone
 
-from webui import live, queries
+from webui import editions, live, queries, roles
+from webui.access import Standing, standing
 from webui.narrow import Wish, wish_of
 from webui.payloads import CountersMessage, FlowsMessage, Overview, SnapshotMessage
 
 COALESCE_SECONDS = 0.5  # at most one snapshot in this time
 REFRESH_SECONDS = 10.0  # a snapshot is sent this often when nothing happens
-SESSION_SECONDS = 5.0  # how long an answer to "still logged in?" is believed
+SESSION_SECONDS = 5.0  # how long an answer to "still logged in?" is believed while the edition of access stays
 
 NOT_LOGGED_IN = 4401  # application code of RFC 6455, section 7.4.2, after HTTP's 401
+NOT_ALLOWED = 4403  # as above, after HTTP's 403
 TRY_AGAIN = 1013  # IANA's registry of close codes
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 
-def session_is_valid(session_key: str | None) -> bool:
-    """Whether the session exists, has not expired, and belongs to an active user whose password is unchanged."""
-    if not session_key:
-        return False
-    request = HttpRequest()
-    request.session = SessionStore(session_key)
-    return get_user(request).is_authenticated
+class Shared(Generic[T]):
+    """Reads something once for all browsers that ask for it at about the same time."""
 
-
-def session_may_watch(session_key: str | None) -> bool:
-    """As :func:`session_is_valid`, of a user who may watch flows."""
-    if not session_key:
-        return False
-    request = HttpRequest()
-    request.session = SessionStore(session_key)
-    return get_user(request).has_perm("webui.watch_vserver")
-
-
-class SharedOverview:
-    """Builds the overview once for all browsers that ask for it at about the same time."""
-
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[], T]) -> None:
+        self._read = read
         self._lock = asyncio.Lock()
         self._read_at = float("-inf")
-        self._overview: Overview | None = None
+        self._found: T | None = None
 
-    async def read_since(self, moment: float) -> Overview:
-        """An overview whose reading began after ``moment`` (of ``time.monotonic``). Raises ``django.db.Error``."""
+    async def read_since(self, moment: float) -> T:
+        """What a reading found that began after ``moment`` (of ``time.monotonic``). Raises ``django.db.Error``."""
         async with self._lock:
-            if self._overview is None or self._read_at <= moment:
+            if self._found is None or self._read_at <= moment:
                 read_at = time.monotonic()
-                self._overview = await database_sync_to_async(queries.overview)()
+                self._found = await database_sync_to_async(self._read)()
                 self._read_at = read_at
-            return self._overview
+            return self._found
 
 
-_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, SharedOverview] = WeakKeyDictionary()
+class SharedReads:
+    """What the browsers of one event loop share."""
+
+    def __init__(self) -> None:
+        # Looked up when it is read: tests count and replace it.
+        self.overview: Shared[Overview] = Shared(lambda: queries.overview())  # noqa: PLW0108 - as above
+        self.edition: Shared[int] = Shared(editions.read)
+
+
+_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, SharedReads] = WeakKeyDictionary()
+
+
+def _shared_reads() -> SharedReads:
+    return _shared.setdefault(asyncio.get_running_loop(), SharedReads())
 
 
 class LiveConsumer(AsyncJsonWebsocketConsumer):
@@ -82,7 +80,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
     the connection ends with :data:`TRY_AGAIN`, as it does without the database, and the browser tries again.
     """
 
-    session_check = staticmethod(session_is_valid)
+    permission = roles.VIEW_STATUS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -90,7 +88,9 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         self._sending = asyncio.Lock()
         self._changed = asyncio.Event()
         self._changed_at = time.monotonic()
-        self._session_checked_at = float("-inf")
+        self._checked_at = float("-inf")
+        self._edition = -1
+        self._standing = Standing(logged_in=False)
         self._pump: asyncio.Task[None] | None = None
         self._wish: Wish | None = None
         self._accepted = False
@@ -115,12 +115,12 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         self._accepted = True
 
     async def connect(self) -> None:
-        """Refuse who is not logged in; otherwise join before reading, so that no change falls between the two."""
-        if not await self._still_logged_in():
-            await self.close(code=NOT_LOGGED_IN)
+        """Refuse who may not look; otherwise join before reading, so that no change falls between the two."""
+        if not await self._may_stay():
             return
         self._wish = wish_of(self.scope.get("query_string", b"").decode("ascii", "replace"))
         await self.channel_layer.group_add(live.GROUP, self.channel_name)
+        await self.channel_layer.group_add(live.ACCESS_GROUP, self.channel_name)
         await self.accept()
         self._pump = asyncio.create_task(self._send_snapshots())
 
@@ -129,6 +129,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         if self._pump is not None:
             self._pump.cancel()
             await self.channel_layer.group_discard(live.GROUP, self.channel_name)
+        await self.channel_layer.group_discard(live.ACCESS_GROUP, self.channel_name)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **_more: Any) -> None:
         """Other rows are wanted; anything else is ignored."""
@@ -136,6 +137,11 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         if wish is not None:
             self._wish = wish
             self._changed.set()
+
+    async def live_access(self, _event: dict[str, Any]) -> None:
+        """Users, roles or sessions changed: whoever may not stay is told at once, not with the next message."""
+        async with self._sending:
+            await self._may_stay()
 
     async def live_changed(self, _event: dict[str, Any]) -> None:
         """Rows changed: a fresh snapshot is due."""
@@ -157,8 +163,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         )
 
     async def _send_snapshots(self) -> None:
-        loop = asyncio.get_running_loop()
-        shared = _shared.setdefault(loop, SharedOverview())
+        shared = _shared_reads().overview
         while True:
             self._changed.clear()
             try:
@@ -179,40 +184,51 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
 
     async def _send(self, message: SnapshotMessage | CountersMessage | FlowsMessage | dict[str, Any]) -> None:
         async with self._sending:
-            if not await self._still_logged_in():
-                await self.close(code=NOT_LOGGED_IN)
+            if not await self._may_stay():
                 return
+            if not self._standing.sees_audit and message["type"] == "snapshot":
+                message |= {"changes": []}
             self._seq += 1
             message["seq"] = self._seq
             await self.send_json(message)
 
-    async def _still_logged_in(self) -> bool:
+    async def _may_stay(self) -> bool:
+        """Asked before each message; closes the connection of whoever may not have it.
+
+        The edition of access is read each time, session, user and permissions when it moved, and every
+        :data:`SESSION_SECONDS` for what changes by itself (a session expires) or behind our back.
+        """
         now = time.monotonic()
-        if now - self._session_checked_at < SESSION_SECONDS:
-            return True
-        session = self.scope.get("session")
-        valid = await database_sync_to_async(self.session_check)(session.session_key if session else None)
-        if valid:
-            self._session_checked_at = now
-        return valid
+        edition = await _shared_reads().edition.read_since(now)
+        if edition != self._edition or now - self._checked_at >= SESSION_SECONDS:
+            session = self.scope.get("session")
+            key = session.session_key if session else None
+            self._standing = await database_sync_to_async(standing)(key, self.permission)
+            self._checked_at, self._edition = now, edition
+        if not self._standing.logged_in or not self._standing.allowed:
+            self._edition = -1  # whatever comes until it is closed is asked anew
+            await self.close(code=NOT_ALLOWED if self._standing.logged_in else NOT_LOGGED_IN)
+            return False
+        return True
 
 
 class FlowConsumer(LiveConsumer):
     """A browser that shows one virtual server's flows. That somebody looks, its page says by a POST, not this."""
 
-    session_check = staticmethod(session_may_watch)
+    permission = "webui.watch_vserver"
 
     async def connect(self) -> None:
         """Refuse who may not watch flows."""
-        if not await self._still_logged_in():
-            await self.close(code=NOT_LOGGED_IN)
+        if not await self._may_stay():
             return
         await self.channel_layer.group_add(self._group, self.channel_name)
+        await self.channel_layer.group_add(live.ACCESS_GROUP, self.channel_name)
         await self.accept()
 
     async def disconnect(self, _code: int) -> None:
         """Stop sending."""
         await self.channel_layer.group_discard(self._group, self.channel_name)
+        await self.channel_layer.group_discard(live.ACCESS_GROUP, self.channel_name)
 
     @property
     def _group(self) -> str:

@@ -13,6 +13,7 @@ from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 
 GROUP = "live"
+ACCESS_GROUP = "access"  # every websocket, whatever it shows
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,13 @@ class FlowsEvent(TypedDict):
     withheld: int
 
 
-Event = ChangedEvent | CountersEvent | FlowsEvent
+class AccessEvent(TypedDict):
+    """Users, roles or sessions changed: every open websocket is asked again whether it may stay."""
+
+    type: Literal["live.access"]
+
+
+Event = ChangedEvent | CountersEvent | FlowsEvent | AccessEvent
 
 
 def flow_group(vserver: int) -> str:
@@ -68,7 +75,12 @@ async def apublish(event: Event) -> None:
     if layer is None:
         return
     try:
-        group = flow_group(event["vserver"]) if event["type"] == "live.flows" else GROUP
-        await layer.group_send(group, dict(event))
+        await layer.group_send(_group(event), dict(event))
     except Exception as error:  # noqa: BLE001 - redis, socket and time-out errors alike: an event is only a hint
         log.warning("Live event %s was not sent: %s", event["type"], error)
+
+
+def _group(event: Event) -> str:
+    if event["type"] == "live.flows":
+        return flow_group(event["vserver"])
+    return ACCESS_GROUP if event["type"] == "live.access" else GROUP

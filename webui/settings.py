@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 MIN_TOKEN = 16  # characters
+ROLES = ("read-only", "operator", "network", "superuser")  # as in webui/choices.py, which needs these settings
 
 # Every variable that Halfpipe reads: (parser, default).
 ENVIRONMENT: dict[str, tuple[type, Any]] = {
@@ -24,6 +26,8 @@ ENVIRONMENT: dict[str, tuple[type, Any]] = {
     "HALFPIPE_ALLOWED_HOSTS": (list, ["127.0.0.1", "localhost"]),
     "HALFPIPE_CSRF_TRUSTED_ORIGINS": (list, []),
     "HALFPIPE_TLS": (bool, False),
+    "HALFPIPE_PROXY_TLS_HEADER": (str, ""),
+    "HALFPIPE_SECOND_FACTOR_ROLES": (list, []),
     "HALFPIPE_DEBUG": (bool, False),
     "HALFPIPE_TIME_ZONE": (str, "UTC"),
     "HALFPIPE_LOG_LEVEL": (str, "INFO"),
@@ -93,6 +97,26 @@ def _metrics_token(name: str) -> str:
     return token
 
 
+def _second_factor_roles(given: list[str]) -> frozenset[str]:
+    """Roles whose users need a second factor. Raises ImproperlyConfigured for what is none."""
+    wrong = sorted(set(given) - set(ROLES))
+    if wrong:
+        msg = f"HALFPIPE_SECOND_FACTOR_ROLES names {', '.join(wrong)}, which is no role: use {', '.join(ROLES)}."
+        raise ImproperlyConfigured(msg)
+    return frozenset(given)
+
+
+def _proxy_tls_header(given: str) -> tuple[str, str] | None:
+    """Header and value by which a proxy says that it was spoken to by TLS, as Django wants it."""
+    if not given:
+        return None
+    name, equals, value = given.partition("=")
+    if not equals or not value or not all(part.isalnum() for part in name.split("-")):
+        msg = f"HALFPIPE_PROXY_TLS_HEADER={given!r} is not NAME=VALUE, such as X-Forwarded-Proto=https."
+        raise ImproperlyConfigured(msg)
+    return f"HTTP_{name.upper().replace('-', '_')}", value
+
+
 _env = _read_environment()
 
 DEBUG: bool = _env["HALFPIPE_DEBUG"]
@@ -103,7 +127,12 @@ CSRF_TRUSTED_ORIGINS: list[str] = _env["HALFPIPE_CSRF_TRUSTED_ORIGINS"]
 # Behind TLS the cookies are for TLS alone; without, a browser would never send them back.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _env["HALFPIPE_TLS"]
 SECURE_HSTS_SECONDS = 31_536_000 if _env["HALFPIPE_TLS"] else 0
+# Only where it is said that a proxy sets the header, and takes away what a client sent under its name.
+SECURE_PROXY_SSL_HEADER = _proxy_tls_header(_env["HALFPIPE_PROXY_TLS_HEADER"])
 SESSION_COOKIE_HTTPONLY = True
+# A session ends after so long without use; use renews it (webui/middleware.py).
+SESSION_COOKIE_AGE = 12 * 3600
+SESSION_SERIALIZER = "django.contrib.sessions.serializers.JSONSerializer"
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Strict"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
@@ -115,6 +144,8 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "axes",
+    "django_otp",
     "channels",
     "webui",
 ]
@@ -131,9 +162,26 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "webui.middleware.AccessMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "webui.middleware.page_for_405",
+    "axes.middleware.AxesMiddleware",  # the last: it replaces the answer to a login that is locked out
 ]
+
+# Login throttling (django-axes): by name and address together, so that nobody locks out others from elsewhere.
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesBackend", "django.contrib.auth.backends.ModelBackend"]
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # so that the time that the page tells is true
+AXES_LOCKOUT_CALLABLE = "webui.views.login.locked_out"
+AXES_CLIENT_IP_CALLABLE = "webui.signals.source_address"
+AXES_DISABLE_ACCESS_LOG = True  # the audit has it
+AXES_VERBOSE = False
+AXES_ENABLE_ADMIN = False
+
+SECOND_FACTOR_ROLES = _second_factor_roles(_env["HALFPIPE_SECOND_FACTOR_ROLES"])
 
 ROOT_URLCONF = "webui.urls"
 ASGI_APPLICATION = "webui.asgi.application"
@@ -226,4 +274,5 @@ LOGGING = {
     "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["stderr"], "level": _env["HALFPIPE_LOG_LEVEL"]},
+    "loggers": {"axes": {"level": "WARNING"}},  # of each login it says what the audit has
 }

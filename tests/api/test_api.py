@@ -46,7 +46,7 @@ def api(client: Client) -> Api:
 
 def outsiders_api() -> Api:
     client = Client()
-    client.force_login(factories.outsider())
+    client.force_login(factories.stranger())
     return Api(client)
 
 

@@ -16,13 +16,13 @@ from webui.models import AuditEntry, AuditHead
 
 pytestmark = pytest.mark.django_db
 
-MIGRATION = import_module("webui.migrations.0015_audit_rows")
+MIGRATION = import_module("webui.migrations.0014_audit_rows")
 
 
 @pytest.mark.parametrize("batch", [1, 2, 2000])
 def test_existing_entries_are_numbered_masked_and_chained(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MIGRATION, "BATCH", batch)
-    old: Any = MigrationExecutor(connection).loader.project_state(("webui", "0014_audit_chain")).apps
+    old: Any = MigrationExecutor(connection).loader.project_state(("webui", "0013_audit_chain")).apps
     url = "https://hooks.example/in?token=s3cr3t"
     with without_triggers():
         made = old.get_model("webui", "AuditEntry")
@@ -44,7 +44,7 @@ def test_existing_entries_are_numbered_masked_and_chained(batch: int, monkeypatc
 
 
 def test_an_empty_audit_has_a_head() -> None:
-    old: Any = MigrationExecutor(connection).loader.project_state(("webui", "0014_audit_chain")).apps
+    old: Any = MigrationExecutor(connection).loader.project_state(("webui", "0013_audit_chain")).apps
     with without_triggers():
         sql("DELETE FROM webui_audithead")
         MIGRATION.chain_entries(old, SimpleNamespace(connection=connection))

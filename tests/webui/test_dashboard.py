@@ -11,11 +11,10 @@ from django.test import Client
 from django.utils import timezone
 
 from tests import factories
-from webui import freshness, queries, recent
+from webui import auditing, freshness, queries, recent
 from webui.actions import servers, services
 from webui.choices import State
 from webui.models import (
-    AuditEntry,
     CheckLease,
     DataplaneStatus,
     DirectorEvent,
@@ -94,7 +93,9 @@ def test_what_is_older_than_an_hour_is_left_out(service: Service) -> None:
     long_ago = timezone.now() - timedelta(minutes=61)
     _transition(service, at=long_ago)
     DirectorEvent.objects.create(at=long_ago, director="d1", text="The SYN filter ended.")
-    AuditEntry.objects.create(at=long_ago, verb="create", kind="server", object_name="old")
+    entry = auditing.draft(factories.SYSTEM, "create", kind="server", object_name="old")
+    entry.at = long_ago
+    auditing.append([entry])
     assert {row["key"].partition("-")[0] for row in _recent()} == {"change"}
     assert not any("old" in row["what"] for row in _recent())
 
@@ -116,7 +117,7 @@ def test_a_deleted_object_has_no_link() -> None:
 
 
 def test_logins_are_no_changes() -> None:
-    AuditEntry.objects.create(verb="login", kind="user", object_name="ada")
+    auditing.note(factories.SYSTEM, "login", kind="user", object_name="ada")
     assert _recent() == []
 
 

@@ -118,7 +118,7 @@ async def test_flows_reach_those_who_look_at_this_vserver() -> None:
 @pytest.mark.parametrize("make_user", [factories.outsider, factories.member])
 async def test_who_may_not_watch_gets_no_websocket(make_user: Any) -> None:
     browser = _browser(await _session_of(make_user), path="/ws/flows/7/")
-    assert await browser.connect() == consumers.NOT_LOGGED_IN
+    assert await browser.connect() == consumers.NOT_ALLOWED
 
 
 def _take_permissions() -> None:
@@ -132,4 +132,4 @@ async def test_who_loses_the_permission_is_told_no_more(monkeypatch: pytest.Monk
     await database_sync_to_async(_take_permissions)()
     await live.apublish({"type": "live.flows", "director": "d", "vserver": 7, "rows": [], "withheld": 0})
     output = await browser.wire.receive_output(3)
-    assert (output["type"], output["code"]) == ("websocket.close", consumers.NOT_LOGGED_IN)
+    assert (output["type"], output["code"]) == ("websocket.close", consumers.NOT_ALLOWED)

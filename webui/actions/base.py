@@ -11,7 +11,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import models, transaction
 from django.db.models import F
 
-from webui import auditing, live, wake
+from webui import auditing, live, roles, wake
 from webui.actions.errors import ConflictError, NotFoundError, PermissionRefused
 from webui.choices import AuditVerb, Interface
 from webui.journal import Journal, journal
@@ -33,7 +33,8 @@ class Actor:
 
     ``command`` is what was typed on the command line, or method and path of the API. ``correlation`` ties all audit
     entries of one request or command together: make one actor for each. ``operator`` is the name of a user of the
-    operating system, who runs the command line on the host: whoever can do that can do everything anyway.
+    operating system, who runs the command line on the host: whoever can do that can do everything anyway. ``scope`` is
+    the role that an API token is limited to, and ``token`` its name; None and "" without one.
     """
 
     user: User | AnonymousUser | None
@@ -42,6 +43,8 @@ class Actor:
     command: str = ""
     correlation: str = field(default_factory=auditing.new_correlation, compare=False)
     operator: str = ""
+    scope: str | None = None
+    token: str = ""
 
     @classmethod
     def system(cls, name: str) -> Actor:
@@ -56,10 +59,14 @@ class Actor:
         return self.user.get_username() or "anonymous"
 
     def may(self, permission: str) -> bool:
-        """Whether the actor has a permission such as ``webui.add_server``."""
-        if self.user is None:
+        """Whether the actor has a permission such as ``webui.add_server``: the user, and the token's scope, if any."""
+        user = self.user
+        if user is None:
             return self.interface == Interface.SYSTEM or bool(self.operator)
-        return self.user.has_perm(permission)
+        return any(
+            user.has_perm(one) and (self.scope is None or roles.grants(self.scope, one))
+            for one in roles.sufficient(permission)
+        )
 
 
 @dataclass(slots=True)
@@ -126,15 +133,17 @@ def kind_of(model: type[models.Model]) -> str:
 
 
 def permission_of(model: type[models.Model], deed: str) -> str:
-    """Django's name of a permission; ``deed`` is ``add``, ``change`` or ``delete``."""
-    return f"{model._meta.app_label}.{deed}_{model._meta.model_name}"
+    """Django's name of a permission; ``deed`` is ``add``, ``change``, ``delete``, ``enable`` or ``disable``."""
+    verb = "enable" if deed == "disable" else deed  # who may do the one may undo it
+    return f"{model._meta.app_label}.{verb}_{model._meta.model_name}"
 
 
 @contextmanager
 def change(actor: Actor, model: type[Changeable], deed: str, name: str) -> Iterator[Change]:
     """Do what is inside as one change of ``name``: all of it or nothing.
 
-    ``deed`` is ``add``, ``change``, ``delete`` or one of the model's own. Raises :class:`PermissionRefused`, after
+    ``deed`` is ``add``, ``change``, ``delete``, ``enable``, ``disable`` or the model's own. Raises
+    :class:`PermissionRefused`, after
     writing the attempt to the audit in a transaction of its own. Changes follow each other (the installation's row is
     locked), so rules that look at several rows hold when two people work at once.
     """

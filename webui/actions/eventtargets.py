@@ -62,7 +62,7 @@ def disable(actor: Actor, target: EventTarget) -> EventTarget:
 
 
 def _set_state(actor: Actor, target: EventTarget, state: AdminState, verb: AuditVerb) -> EventTarget:
-    with change(actor, EventTarget, "change", target.name) as current:
+    with change(actor, EventTarget, verb, target.name) as current:
         row = reload(target)
         if rewrite(current, row, {"state": state}, verb) and state == AdminState.ENABLED:
             start_now(row)

@@ -20,7 +20,7 @@ Leaver = TypeVar("Leaver", Server, Service)
 
 def enable(actor: Actor, row: Leaver) -> Leaver:
     """Let it take traffic; ends a delay that is running. Raises PermissionRefused, NotFoundError."""
-    with change(actor, type(row), "change", row.name) as current:
+    with change(actor, type(row), "enable", row.name) as current:
         found = reload(row)
         _set(current, found, AuditVerb.ENABLE, {"state": AdminState.ENABLED})
         return found
@@ -32,7 +32,7 @@ def disable(actor: Actor, row: Leaver, delay: Any = 0, graceful: Any = False) ->
     Without delay and not graceful it is at once; graceful without delay waits for the flows, however long. Raises
     PermissionRefused, NotFoundError, ValidationError (``delay``, ``graceful``).
     """
-    with change(actor, type(row), "change", row.name) as current:
+    with change(actor, type(row), "disable", row.name) as current:
         found = reload(row)
         seconds, waits = _seconds(delay), _switch(graceful)
         bound = _bindings(found)

@@ -135,7 +135,7 @@ def disable(actor: Actor, monitor: Monitor) -> Monitor:
 
 
 def _set_state(actor: Actor, monitor: Monitor, state: AdminState, verb: AuditVerb) -> Monitor:
-    with change(actor, Monitor, "change", monitor.name) as current:
+    with change(actor, Monitor, verb, monitor.name) as current:
         row = reload(monitor)
         rewrite(current, row, {"state": state}, verb)
         return row

@@ -75,7 +75,7 @@ def disable(actor: Actor, vserver: VServer) -> VServer:
 
 
 def _set_state(actor: Actor, vserver: VServer, state: AdminState, verb: AuditVerb) -> VServer:
-    with change(actor, VServer, "change", vserver.name) as current:
+    with change(actor, VServer, verb, vserver.name) as current:
         row = reload(vserver)
         rewrite(current, row, {"state": state}, verb)
         return row

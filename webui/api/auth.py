@@ -9,6 +9,7 @@ from django.db import models
 from django.http import HttpRequest
 from ninja.security import APIKeyCookie, HttpBearer
 
+from webui import access, tokens
 from webui.actions.base import Actor, permission_of
 from webui.actions.errors import PermissionRefused
 from webui.choices import Interface
@@ -22,9 +23,22 @@ class Session(APIKeyCookie):
 
     def authenticate(self, request: HttpRequest, key: str | None) -> Actor | None:
         """The actor, None for nobody."""
-        if key is None or not request.user.is_authenticated:
+        if key is None or not request.user.is_authenticated or access.missing_step(request.user, request.session):
             return None
         return Actor(request.user, Interface.API, request.META.get("REMOTE_ADDR") or None, _command(request))
+
+
+class Token(HttpBearer):
+    """An API token (RFC 6750): its user, with no more permissions than its scope has."""
+
+    openapi_name = "token"
+
+    def authenticate(self, request: HttpRequest, token: str) -> Actor | None:
+        """The actor, None for a token that opens nothing; why is in the audit."""
+        try:
+            return tokens.actor_of(token, request.META.get("REMOTE_ADDR") or None, command=_command(request))
+        except tokens.TokenRefused:
+            return None
 
 
 def actor_of(request: HttpRequest) -> Actor:
@@ -37,7 +51,16 @@ def actor_of(request: HttpRequest) -> Actor:
 
 def may_view(request: HttpRequest, model: type[models.Model]) -> None:
     """Raise PermissionRefused for an actor who may not read objects of that kind."""
-    permission = permission_of(model, "view")
+    must(request, permission_of(model, "view"))
+
+
+def may_see_revisions(request: HttpRequest) -> None:
+    """Raise PermissionRefused for an actor who may not read the configuration as it was, and who changed it."""
+    must(request, "webui.rollback_installation")
+
+
+def must(request: HttpRequest, permission: str) -> None:
+    """Raise PermissionRefused unless the actor has a permission."""
     if not actor_of(request).may(permission):
         msg = f"You may not read this: the permission {permission} is missing."
         raise PermissionRefused(msg)
@@ -47,5 +70,5 @@ def _command(request: HttpRequest) -> str:
     return f"{request.method} {request.get_full_path()}"[:1000]
 
 
-AUTH: list[Any] = [Session()]
-__all__ = ["AUTH", "HttpBearer", "Session", "actor_of", "may_view"]
+AUTH: list[Any] = [Token(), Session()]
+__all__ = ["AUTH", "Session", "Token", "actor_of", "may_see_revisions", "may_view", "must"]

@@ -12,7 +12,7 @@ from pydantic import Field
 from webui import revisions as reading
 from webui.actions import installation, revisions
 from webui.api import schemas, values
-from webui.api.auth import actor_of, may_view
+from webui.api.auth import actor_of, may_see_revisions, may_view
 from webui.api.objects import ERRORS, Page, given
 from webui.models import ConfigurationRevision, Installation
 
@@ -107,7 +107,7 @@ def change_settings(request: HttpRequest, response: HttpResponse, body: Settings
 @router.get("/revisions", response={200: Revisions, **ERRORS}, summary="List revisions, newest first")
 def list_revisions(request: HttpRequest, page: Query[Page]) -> Any:
     """``q`` is searched in what was done."""
-    may_view(request, Installation)
+    may_see_revisions(request)
     rows = ConfigurationRevision.objects.filter(summary__icontains=page.q.replace("\0", ""))
     if page.cursor:
         rows = rows.filter(number__lt=values.after(page.cursor))
@@ -126,7 +126,7 @@ def standing(request: HttpRequest) -> Any:
 @router.get("/revisions/{old}/to/{new}", response={200: list[Difference], **ERRORS}, summary="Compare two revisions")
 def compare(request: HttpRequest, old: Number, new: Number) -> Any:
     """What makes the second out of the first; either may be the later one."""
-    may_view(request, Installation)
+    may_see_revisions(request)
     return [
         {"kind": one.kind, "name": one.name, "what": one.what, "fields": list(one.fields())}
         for one in reading.difference(old, new)

@@ -1,3 +1,4 @@
+from webui.models.access import AccessEdition, ApiToken, LoginSession, SecondFactor
 from webui.models.alarm import Alarm
 from webui.models.audit import AuditArchive, AuditEntry, AuditHead, Installation
 from webui.models.dataplane import DataplaneStatus, DirectorCounters, DirectorEvent, ServerPath
@@ -12,7 +13,9 @@ from webui.models.vserver import VServer, VServerServiceBinding
 from webui.models.watch import FlowWatch
 
 __all__ = [
+    "AccessEdition",
     "Alarm",
+    "ApiToken",
     "AuditArchive",
     "AuditEntry",
     "AuditHead",
@@ -27,12 +30,14 @@ __all__ = [
     "HealthState",
     "HealthTransition",
     "Installation",
+    "LoginSession",
     "MetricBlock",
     "MetricCursor",
     "Monitor",
     "PendingConfirmation",
     "ProbeTarget",
     "RevisionRow",
+    "SecondFactor",
     "Server",
     "ServerPath",
     "Service",

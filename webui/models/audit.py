@@ -153,7 +153,11 @@ class Installation(models.Model):
     )
 
     class Meta:
+        # Of the installation as a whole, whatever object they concern.
         permissions = [
+            ("view_status", "Can see states, figures and what happened"),
+            ("export_configuration", "Can see and export the configuration as text"),
+            ("manage_users", "Can manage users, their roles and tokens"),
             ("rollback_installation", "Can bring back an earlier revision, and confirm or end a trial"),
             ("save_installation", "Can mark the configuration as saved"),
         ]

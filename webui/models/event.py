@@ -47,6 +47,7 @@ class EventTarget(Timestamped):
 
     class Meta:
         ordering = ["name"]
+        permissions = [("enable_eventtarget", "Can enable and disable event targets")]
         constraints = [models.UniqueConstraint(Lower("name"), name="event_target_name_unique")]
 
     def __str__(self) -> str:

@@ -120,6 +120,7 @@ class Monitor(Timestamped):
 
     class Meta:
         ordering = ["name"]
+        permissions = [("enable_monitor", "Can enable and disable monitors")]
         constraints = [models.UniqueConstraint(Lower("name"), name="monitor_name_unique")]
 
     def __str__(self) -> str:

@@ -21,6 +21,7 @@ class Server(Leaving):
 
     class Meta:
         ordering = ["name"]
+        permissions = [("enable_server", "Can enable and disable servers")]
         constraints = [models.UniqueConstraint(Lower("name"), name="server_name_unique")]
 
     def __str__(self) -> str:

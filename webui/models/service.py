@@ -58,6 +58,7 @@ class Service(Leaving):
 
     class Meta:
         ordering = ["name"]
+        permissions = [("enable_service", "Can enable and disable services")]
         constraints = [
             models.UniqueConstraint(Lower("name"), name="service_name_unique"),
             models.UniqueConstraint(fields=["server", "service_type", "port"], name="service_endpoint_unique"),

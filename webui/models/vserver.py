@@ -164,7 +164,10 @@ class VServer(Timestamped):
 
     class Meta:
         ordering = ["name"]
-        permissions = [("watch_vserver", "Can watch the flows of a virtual server")]
+        permissions = [
+            ("watch_vserver", "Can watch the flows of a virtual server"),
+            ("enable_vserver", "Can enable and disable virtual servers"),
+        ]
         constraints = [
             models.UniqueConstraint(Lower("name"), name="vserver_name_unique"),
             models.UniqueConstraint(

@@ -7,6 +7,7 @@ from typing import Final
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
+from webui import roles
 from webui.actions import revisions
 from webui.actions.base import Actor
 from webui.actions.errors import NotFoundError, PermissionRefused
@@ -14,7 +15,7 @@ from webui.nscli.errors import CliError
 from webui.nscli.export import configuration
 from webui.revisions import difference, standing
 
-READ: Final = "webui.view_installation"
+READ: Final = roles.EXPORT_CONFIGURATION
 
 
 def mark_saved(actor: Actor) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from django.db import transaction
 
-from webui import auditing
+from webui import auditing, roles
 from webui.actions.base import Actor
 from webui.actions.errors import PermissionRefused
 from webui.choices import AuditVerb, Outcome
@@ -22,6 +22,7 @@ from webui.nscli.ranges import expanded
 from webui.nscli.told import EXPECTED, in_one_line
 
 DONE: Final = " Done"
+LOOKS: Final = frozenset({"show", "stat", "diff"})  # commands that change nothing and tell of the installation
 MOST_REMEMBERED: Final = 500  # lines of a session's history
 # What NetScaler has where a saved line names no value; see "add lb vserver" and "add service" of its reference.
 NETSCALER_DEFAULTS: Final[dict[str, dict[str, str]]] = {
@@ -110,6 +111,9 @@ class Session:
     def execute(self, context: Context, step: Sequence[Word]) -> list[str]:
         """Run one command; returns what it tells. Raises what EXPECTED lists."""
         parsed = commands().parse(step)
+        if parsed.command.words[0].lower() in LOOKS and not context.actor.may(roles.VIEW_STATUS):
+            msg = f"{context.actor.name} may not look at anything: the permission {roles.VIEW_STATUS} is missing."
+            raise PermissionRefused(msg)
         entry = _entries()[tuple(word.lower() for word in parsed.command.words)]
         return list(entry.handler(context, parsed) or ())
 

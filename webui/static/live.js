@@ -8,6 +8,7 @@ const LONGEST_WAIT_MS = 15_000;
 const SILENCE_MS = 25_000; // a snapshot comes every 10 s; two missed ones mean a dead connection
 const STALE_AFTER_MS = 10_000;
 const NOT_LOGGED_IN = 4401;
+const NOT_ALLOWED = 4403;
 const TRY_AGAIN = 1013;
 const MOST_KEYS = 300;
 const COUNTED = { vservers: "vservers", services: "services", reasons: "reasons" };
@@ -200,6 +201,10 @@ async function lost(code) {
   socket = null;
   if (code === NOT_LOGGED_IN || (await loggedOut())) {
     say("off", "logged out – reload to log in");
+    return;
+  }
+  if (code === NOT_ALLOWED) {
+    say("off", "your role does not allow this any more – reload");
     return;
   }
   const why = code === TRY_AGAIN ? "Redis or the database is away, trying again" : "reconnecting";

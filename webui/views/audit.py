@@ -34,7 +34,7 @@ LINES_AT_ONCE: Final = 500
 
 def _require(request: HttpRequest) -> None:
     """Raise PermissionDenied, and write it to the audit, for whoever may not read the audit."""
-    if request.user.has_perm(PERMISSION):
+    if actor_of(request).may(PERMISSION):
         return
     actor = actor_of(request)
     reason = f"{actor.name} may not read the audit: the permission {PERMISSION} is missing."

@@ -38,8 +38,8 @@ class Deed:
 DEEDS: Final = {
     deed.word: deed
     for deed in (
-        Deed("enable", "change", "Enable", "enabled"),
-        Deed("disable", "change", "Disable", "disabled"),
+        Deed("enable", "enable", "Enable", "enabled"),
+        Deed("disable", "disable", "Disable", "disabled"),
         Deed("delete", "delete", "Delete", "deleted"),
     )
 }

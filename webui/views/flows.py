@@ -22,7 +22,7 @@ def flows(request: HttpRequest, pk: int) -> HttpResponse:
     context = {
         "vserver": vserver,
         "endpoint": endpoint(vserver.address, vserver.port),
-        "may_watch": request.user.has_perm(MAY_WATCH),
+        "may_watch": actor_of(request).may(MAY_WATCH),
     }
     return render(request, "flows.html", context)
 

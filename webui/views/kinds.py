@@ -9,6 +9,8 @@ from typing import Any
 from django.contrib.auth.models import AnonymousUser, User
 
 from webui.actions import eventtargets, monitors, servers, services, vservers
+from webui.actions.base import Actor, permission_of
+from webui.choices import Interface
 from webui.event_form import EventTargetForm
 from webui.forms import ObjectForm, ServerForm, ServiceForm, VServerForm
 from webui.models import EventTarget, Monitor, Server, Service, VServer
@@ -38,8 +40,8 @@ class Kind:
         return self.slug
 
     def allows(self, user: User | AnonymousUser, verb: str) -> bool:
-        """Whether to offer an action; the action itself decides. ``verb``: add, change or delete."""
-        return user.has_perm(f"webui.{verb}_{self.model._meta.model_name}")
+        """Whether to offer an action; the action itself decides. ``verb``: add, change, delete, enable or disable."""
+        return Actor(user, Interface.PAGE).may(permission_of(self.model, verb))
 
 
 KINDS: dict[str, Kind] = {

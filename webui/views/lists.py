@@ -35,12 +35,12 @@ def object_list(request: HttpRequest, kind: Kind) -> HttpResponse:
     found = listing(kind.slug, asked)
     asked = replace(asked, page=found.page)
     empty = f"No {kind.singular} matches." if found.total else f"No {kind.singular} yet. {kind.first}"
-    may = {verb: kind.allows(request.user, verb) for verb in ("add", "change", "delete")}
+    may = {verb: kind.allows(request.user, verb) for verb in ("add", "enable", "delete")}
     may["make"] = may_make(request)
     table = Table(kind.slug, kind.plural, COLUMNS[kind.slug], found.rows, empty, kind.slug, "patch")
     context = {
         "kind": kind,
-        "table": replace(table, selectable=may["change"] or may["delete"]),
+        "table": replace(table, selectable=may["enable"] or may["delete"]),
         "headings": [_heading(column, asked) for column in table.columns],
         "asked": asked,
         "filters": [_Choice(one, asked.filters.get(one.name, "")) for one in LISTS[kind.slug].filters],

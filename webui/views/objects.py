@@ -66,7 +66,7 @@ def _detail(request: HttpRequest, kind: Kind, pk: int, tab: str) -> details.Deta
         raise Http404(f"There is no {kind.singular} with number {pk}; it may have been deleted.") from error
     except KeyError as error:
         raise Http404(f"An {kind.singular} is bound to nothing.") from error
-    if not request.user.has_perm(probing.PERMISSION):
+    if not actor_of(request).may(probing.PERMISSION):
         found = replace(found, tables=[_without_probes(table) for table in found.tables])
     return found
 
@@ -74,7 +74,7 @@ def _detail(request: HttpRequest, kind: Kind, pk: int, tab: str) -> details.Deta
 def _head(request: HttpRequest, kind: Kind, pk: int, found: details.Detail, tab: str) -> dict[str, Any]:
     context = tabs.head(request, kind, pk, found.row["name"], tab)
     if found.built_in:
-        context["may"] |= {"change": False, "delete": False}
+        context["may"] |= {"change": False, "delete": False, "enable": False}
     return context | {"detail": found, "disabled_by_admin": found.disabled}
 
 
@@ -293,7 +293,7 @@ def object_disable_after(request: HttpRequest, kind: Kind, pk: int) -> HttpRespo
     """Take a server or a service out of service slowly."""
     if not kind.can_wait:
         raise Http404(f"A {kind.singular} is disabled at once.")
-    _offered(request, kind, "change")
+    _offered(request, kind, "disable")
     obj: Any = get_object_or_404(kind.model, pk=pk)
     form = DisableForm(request.POST or None)
     status = 200

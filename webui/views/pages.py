@@ -13,7 +13,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
-from webui import queries
+from webui import queries, roles
 from webui.actions import installation
 from webui.actions.base import INSTALLATION
 from webui.forms import SettingsForm
@@ -56,6 +56,8 @@ def dashboard(request: HttpRequest) -> HttpResponse:
             more=Link("Packets by outcome over time", reverse("director-statistics")),
         ),
     ]
+    if not actor_of(request).may(roles.VIEW_AUDIT):
+        tables = [table for table in tables if table.name != "changes"]
     problems = live_list("problems", "Problems", seen["problems"], "No problem.")
     context: dict[str, Any] = {"problems": problems, "problem_count": len(seen["problems"]), "tables": tables}
     if not seen["vservers"]:
@@ -67,7 +69,8 @@ def dashboard(request: HttpRequest) -> HttpResponse:
 def settings(request: HttpRequest) -> HttpResponse:
     """What every director follows."""
     row = Installation.objects.get(pk=INSTALLATION)
-    may_change = request.user.has_perm("webui.change_installation")
+    actor = actor_of(request)
+    may_change = actor.may("webui.change_installation")
     form, status = SettingsForm(request.POST if request.method == "POST" else None, instance=row), 200
     if request.method == "POST":
         status = 422
@@ -85,7 +88,8 @@ def settings(request: HttpRequest) -> HttpResponse:
         queries.change_rows("installation", INSTALLATION),
         "No change is recorded.",
     )
-    context = {"form": form, "may_change": may_change, "changes": changes}
+    shown = changes if actor.may(roles.VIEW_AUDIT) else None
+    context = {"form": form, "may_change": may_change, "changes": shown}
     return render(request, "settings.html", context, status=status)
 
 

@@ -71,7 +71,7 @@ def bars(steps: list[tries.StepRow]) -> list[tuple[tries.StepRow, Bar]]:
 
 def panel(request: HttpRequest, monitor: Monitor) -> Panel | None:
     """The panel of a monitor's page; None for who may not probe. ``?choice=`` chooses beforehand."""
-    if not request.user.has_perm(PERMISSION):
+    if not actor_of(request).may(PERMISSION):
         return None
     chosen = request.GET.get("choice", "")
     offered = candidates(monitor)
@@ -140,7 +140,7 @@ def _chosen(key: str) -> tuple[Service, str]:
 
 
 def _panel(request: HttpRequest, monitor: Monitor) -> Panel:
-    may = request.user.has_perm(PERMISSION)
+    may = actor_of(request).may(PERMISSION)
     # The part that htmx asks for, a few times a second, has no form.
     found = Panel(monitor, [], [], 0) if may and _is_part(request) else panel(request, monitor)
     if found is None:

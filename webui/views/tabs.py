@@ -10,9 +10,11 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
-from webui import histories
+from webui import histories, roles
 from webui.models import Monitor
 from webui.tables import COLUMNS, Table
+from webui.views.change import actor_of
+from webui.views.flows import MAY_WATCH
 from webui.views.kinds import Kind
 
 TABS: Final = {
@@ -47,8 +49,13 @@ def tabs_of(kind: Kind, pk: int, current: str) -> list[Tab]:
 
 def head(request: HttpRequest, kind: Kind, pk: int, name: str, current: str) -> dict[str, Any]:
     """What the head of every tab shows."""
-    may = {verb: kind.allows(request.user, verb) for verb in ("add", "change", "delete")}
-    return {"kind": kind, "pk": pk, "name": name, "tabs": tabs_of(kind, pk, current), "may": may}
+    may = {verb: kind.allows(request.user, verb) for verb in ("add", "change", "delete", "enable")}
+    actor = actor_of(request)
+    may["watch"] = actor.may(MAY_WATCH)
+    found = tabs_of(kind, pk, current)
+    if not actor.may(roles.VIEW_AUDIT):
+        found = [tab for tab in found if tab.name != "object-audit"]
+    return {"kind": kind, "pk": pk, "name": name, "tabs": found, "may": may}
 
 
 def obj_of(kind: Kind, pk: int, tab: str) -> Any:

@@ -17,6 +17,7 @@ from webui.diagram import Node
 from webui.explained import Director, UnknownError
 from webui.models import Service, VServer
 from webui.rows import endpoint, url_of, vserver_row
+from webui.views.change import actor_of
 from webui.views.explaining import question
 from webui.views.flows import MAY_WATCH
 from webui.world import World, load_world
@@ -99,7 +100,7 @@ def packet(request: HttpRequest, pk: int) -> HttpResponse:
         "asked_client": client,
         "error": error,
         "explain": f"{reverse('explain')}?{urlencode(question(vserver) | {'client': client})}",
-        "may_watch": request.user.has_perm(MAY_WATCH),
+        "may_watch": actor_of(request).may(MAY_WATCH),
     }
     return render(request, "packet_path.html", context, status=422 if error else 200)
 

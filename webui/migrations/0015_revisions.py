@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webui', '0015_audit_rows'),
+        ('webui', '0014_audit_rows'),
     ]
 
     operations = [

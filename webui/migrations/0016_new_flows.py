@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("webui", "0018_revisions")]
+    dependencies = [("webui", "0015_revisions")]
 
     operations = [
         migrations.AddField(

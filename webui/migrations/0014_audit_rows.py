@@ -45,7 +45,7 @@ def remove(_apps: Any, schema_editor: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("webui", "0014_audit_chain")]
+    dependencies = [("webui", "0013_audit_chain")]
 
     operations = [
         migrations.RunPython(chain_entries, migrations.RunPython.noop),
