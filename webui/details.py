@@ -129,7 +129,7 @@ def _monitors_table(world: World, service: Service) -> Table:
                 "state": binding.state if binding.monitor.state == AdminState.ENABLED else binding.monitor.state,
                 "state_reason": "the monitor is disabled" if binding.monitor.state == AdminState.DISABLED else "",
                 "weight": binding.weight,
-                "actions": [Action("Unbind", unbind, f"monitor {binding.monitor.name}")],
+                "actions": [Action("Unbind …", unbind, f"monitor {binding.monitor.name}", asks=True)],
             }
         )
     return Table(
@@ -158,7 +158,7 @@ def _vserver(world: World, pk: int) -> Detail:
                 "weight": binding.weight,
                 "actions": [
                     Action("Set weight", urls["set-weight"], binding.service.name, "weight", binding.weight),
-                    Action("Unbind", urls["unbind-service"], f"service {binding.service.name}"),
+                    Action("Unbind …", urls["unbind-service"], f"service {binding.service.name}", asks=True),
                 ],
             }
         )
@@ -190,7 +190,10 @@ def _vserver(world: World, pk: int) -> Detail:
             Table("drops", "Dropped packets", COLUMNS["vserver_drops"], drop_rows(world, vserver), "None was dropped."),
         ],
         warnings=vserver_warnings(vserver, unchecked),
-        links=[Action("Preview a monitor …", reverse("preview-vserver", args=[pk]), vserver.name)],
+        links=[
+            Action("Weights …", reverse("weights", args=[pk]), vserver.name),
+            Action("Preview a monitor …", reverse("preview-vserver", args=[pk]), vserver.name),
+        ],
     )
 
 

@@ -53,6 +53,11 @@ class ObjectChange:
     what: str
     fields: tuple[FieldChange, ...]
 
+    @property
+    def kind_text(self) -> str:
+        """As :class:`webui.revisions.RowChange` has it, so that one template shows both."""
+        return self.kind
+
 
 @dataclass(frozen=True, slots=True)
 class DirectorPlan:

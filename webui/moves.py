@@ -200,7 +200,8 @@ def _words(trio: Trio, flow: Flow, then: float | None, shares: Sequence[Share]) 
     if then is not None:
         waiting = [one.name for one in shares if one.later > one.after]
         names = f"{', '.join(waiting[:LISTED])}{' and others' if len(waiting) > LISTED else ''}"
-        yield f"Once {names} {'is' if len(waiting) == 1 else 'are'} checked and UP, {percent(then)} move there."
+        are = "is" if len(waiting) == 1 else "are"
+        yield f"Once {names} {are} checked and UP, {percent(then)} of the clients move there."
 
 
 def _share(one: Share) -> str:
@@ -229,13 +230,17 @@ def _place(trio: Trio, flow: Flow) -> Iterable[str]:
 def _clients(trio: Trio, flow: Flow) -> Iterable[str]:
     name = trio.known.name
     if flow.lost:
-        yield f"{percent(flow.lost)} of the clients of {name} get no answer any more."
+        yield f"{percent(flow.lost)} of the clients of {name} will get no answer any more."
     elif flow.served:
         yield f"Clients of {name} get an answer from now on."
     elif flow.moved is None:
         yield f"Services of {name} take turns, so no client has one of its own: the shares are of what is new."
     elif trio.before is not None or trio.heirs[0] is not None:
-        yield f"{percent(flow.moved)} of the clients of {name} move." if flow.moved else f"No client of {name} moves."
+        yield (
+            f"{percent(flow.moved)} of the clients of {name} will move."
+            if flow.moved
+            else f"No client of {name} moves."
+        )
 
 
 def _flows(old: VServer, new: VServer) -> Iterable[str]:

@@ -83,7 +83,7 @@ def test_a_weight_moves_the_clients_that_the_ring_says(web: VServer, bound: list
     (director,) = found.directors
     assert director.writes == 1
     assert director.lines[0].startswith("~ ring 1: 3 services 10921/2730/2730 slots")
-    assert f"{dryrun.percent(move.moved)} of the clients of web move." in found.consequences[0]
+    assert f"{dryrun.percent(move.moved)} of the clients of web will move." in found.consequences[0]
     assert [(one.kind, one.what, one.fields[0].before, one.fields[0].after) for one in found.changes] == [
         ("binding of a service", "changed", "1", "4")
     ]
@@ -105,7 +105,7 @@ def test_the_last_service_leaves_everybody_without_an_answer(web: VServer, bound
     found = dryrun.preview(SYSTEM, all_of_them)
     (move,) = found.vservers
     assert (move.moved, move.lost) == (100, 100)
-    assert "web: 100 % of the clients of web get no answer any more." in found.consequences
+    assert "web: 100 % of the clients of web will get no answer any more." in found.consequences
     assert len(found.changes) == 3
 
 
@@ -267,7 +267,8 @@ def test_errors_come_back_as_on_the_real_change_and_no_attempt_is_recorded(web: 
 def test_a_change_of_somebody_else_in_between_makes_it_try_again(
     web: VServer, bound: list[Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, calls = snapshot.read_vservers, []
+    read = snapshot.read_vservers
+    calls: list[int] = []
 
     def meddling(pks: Any, now: Any) -> Any:
         calls.append(len(calls))

@@ -18,7 +18,7 @@ from webui.actions.base import INSTALLATION
 from webui.forms import SettingsForm
 from webui.models import Installation
 from webui.tables import COLUMNS, SPARK, Link, Table, live_list
-from webui.views.change import actor_of, attempt
+from webui.views.change import actor_of, asks_preview, attempt, attempt_preview, within_page
 
 
 @require_safe
@@ -52,15 +52,22 @@ def settings(request: HttpRequest) -> HttpResponse:
     row = Installation.objects.get(pk=INSTALLATION)
     may_change = request.user.has_perm("webui.change_installation")
     form, status = SettingsForm(request.POST if request.method == "POST" else None, instance=row), 200
+    preview = None
     if request.method == "POST":
         status = 422
         if form.is_valid():
             given = dict(form.cleaned_data)
-            outcome = attempt(form, lambda: installation.update(actor_of(request), given))
-            if outcome.done:
+            if asks_preview(request):
+                outcome = attempt_preview(request, form, lambda who: installation.update(who, given))
+                preview = outcome.result
+            else:
+                outcome = attempt(form, lambda: installation.update(actor_of(request), given))
+            if outcome.done and preview is None:
                 messages.success(request, "The settings were saved.")
                 return redirect("settings")
             status = outcome.status
+        if (fragment := within_page(request, form, preview)) is not None:
+            return fragment
     changes = Table(
         "changes",
         "Latest changes",
@@ -68,7 +75,7 @@ def settings(request: HttpRequest) -> HttpResponse:
         queries.change_rows("installation", INSTALLATION),
         "No change is recorded.",
     )
-    context = {"form": form, "may_change": may_change, "changes": changes}
+    context = {"form": form, "may_change": may_change, "changes": changes, "outcome": preview}
     return render(request, "settings.html", context, status=status)
 
 
