@@ -10,7 +10,7 @@ from datetime import datetime
 from ipaddress import IPv6Address, ip_address
 from statistics import fmean
 
-from django.db.models import F, Max, Min, QuerySet
+from django.db.models import Count, F, Max, Min, QuerySet
 from django.utils import timezone
 
 from dataplane import desired
@@ -210,6 +210,14 @@ ProbeText = tuple[str, str, str]
 def probe_texts() -> frozenset[ProbeText]:
     """Every probe address with what it stands for. One query."""
     return frozenset(ProbeTarget.objects.order_by().values_list("address", "vip", "server__address"))
+
+
+def counts() -> dict[str, int]:
+    """How many vservers, VIPs and services the tables must hold, by their own bindings. Two queries."""
+    enabled = VServer.objects.filter(state=AdminState.ENABLED)
+    bound = VServerServiceBinding.objects.filter(vserver__state=AdminState.ENABLED)
+    found: dict[str, int] = enabled.aggregate(vservers=Count("pk"), vips=Count("address", distinct=True))
+    return found | bound.aggregate(services=Count("service", distinct=True))
 
 
 def rules_of(installation: Installation) -> SettingFlag:

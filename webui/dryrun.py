@@ -22,7 +22,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from dataplane import desired, snapshot
-from dataplane.compile import CompileError, compile_tables
+from dataplane.compile import CompileError, check_counts, compile_tables
 from dataplane.plan import Step, describe, plan
 from dataplane.probing import probe_routes
 from dataplane.tables import IPAddress, Tables
@@ -128,11 +128,12 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The configuration, as far as it may differ; ``probes`` are all of them."""
+    """The configuration, as far as it may differ; ``probes`` are all of them, ``counts`` are of all."""
 
     vservers: tuple[desired.VServerConfig, ...]
     probes: frozenset[snapshot.ProbeText]
     installation: Installation
+    counts: Mapping[str, int]
 
     def probes_at(self, vips: Collection[str]) -> tuple[desired.ProbeTarget, ...]:
         """The probes of those VIPs."""
@@ -169,7 +170,7 @@ def preview(actor: Actor, action: Action) -> Preview:
             trial = _try(actor, action, now)
             if not trial.changes:
                 return Preview(trial.mark[0], (), (), (), ("Nothing changes.",))
-            before = _read(trial.concerned, now)
+            before = _read(trial.concerned, now, trial.after.installation)
             before, after = _with_users(before, trial.after, now)
             if snapshot.mark() == trial.mark:
                 break
@@ -190,10 +191,12 @@ def _try(actor: Actor, action: Action, now: datetime) -> _Trial:
     return _Trial(mark, changes, told, concerned, after)
 
 
-def _read(concerned: Collection[int], now: datetime) -> _Part:
-    installation = Installation.objects.filter(pk=1).first() or Installation()
+def _read(concerned: Collection[int], now: datetime, known: Installation | None = None) -> _Part:
+    """``known`` stands in where nothing was configured before."""
+    installation = Installation.objects.filter(pk=1).first() or known or Installation()
     vservers = snapshot.read_vservers(concerned, now) if concerned else ()
-    return _Part(vservers, snapshot.probe_texts(), installation)
+    probes = snapshot.probe_texts()
+    return _Part(vservers, probes, installation, snapshot.counts() | {"probes": len(probes)})
 
 
 def _with_users(before: _Part, after: _Part, now: datetime) -> tuple[_Part, _Part]:
@@ -314,6 +317,7 @@ def _plan(
     try:
         before = compile_tables(states[0], Tables(), **_probing(sends[0]))
         after = compile_tables(states[1], before, **_probing(sends[1]))
+        check_counts(**parts[1].counts)
     except CompileError as refused:
         return DirectorPlan(director.name, director.stale, 0, (), f"The change could not be applied: {refused}.")
     steps = plan(after, before)

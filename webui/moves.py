@@ -17,6 +17,7 @@ from dataplane.plan import vip_rank
 from dataplane.tables import RING_SLOTS, VServerKey
 
 NOBODY = bytes(2 * RING_SLOTS)
+TCP = 6
 LISTED = 8  # services in a sentence
 
 
@@ -228,26 +229,22 @@ def _place(trio: Trio, flow: Flow) -> Iterable[str]:
 
 
 def _clients(trio: Trio, flow: Flow) -> Iterable[str]:
-    name = trio.known.name
     if flow.lost:
-        yield f"{percent(flow.lost)} of the clients of {name} will get no answer any more."
+        yield f"{percent(flow.lost)} of the clients will get no answer any more."
     elif flow.served:
-        yield f"Clients of {name} get an answer from now on."
+        yield "Its clients get an answer from now on."
     elif flow.moved is None:
-        yield f"Services of {name} take turns, so no client has one of its own: the shares are of what is new."
+        yield "Its services take turns, so no client has one of its own: the shares are of what is new."
     elif trio.before is not None or trio.heirs[0] is not None:
-        yield (
-            f"{percent(flow.moved)} of the clients of {name} will move."
-            if flow.moved
-            else f"No client of {name} moves."
-        )
+        yield f"{percent(flow.moved)} of the clients will move." if flow.moved else "No client moves."
 
 
 def _flows(old: VServer, new: VServer) -> Iterable[str]:
     """What becomes of flows that are there, where clients move."""
     if not new.options.sessions:
         left = " It remembers flows no longer." if old.options.sessions else ""
-        yield f"Each packet alone decides: TCP connections of clients that move are reset.{left}"
+        lost = " TCP connections of clients that move are reset." if new.protocol in {0, TCP} else ""
+        yield f"Each packet alone decides.{lost}{left}"
     elif old.options.sessions:
         yield "Flows that exist stay where they are; the share is of new ones."
     if new.options.persist_timeout and old.options.persist_timeout:

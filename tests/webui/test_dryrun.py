@@ -13,6 +13,7 @@ from django.utils import timezone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dataplane import compile as compile_module
 from dataplane import desired, snapshot
 from dataplane.compile import compile_tables
 from dataplane.plan import Put, Step, Table, plan
@@ -83,7 +84,7 @@ def test_a_weight_moves_the_clients_that_the_ring_says(web: VServer, bound: list
     (director,) = found.directors
     assert director.writes == 1
     assert director.lines[0].startswith("~ ring 1: 3 services 10921/2730/2730 slots")
-    assert f"{dryrun.percent(move.moved)} of the clients of web will move." in found.consequences[0]
+    assert found.consequences[0] == f"web: {dryrun.percent(move.moved)} of the clients will move."
     assert [(one.kind, one.what, one.fields[0].before, one.fields[0].after) for one in found.changes] == [
         ("binding of a service", "changed", "1", "4")
     ]
@@ -105,7 +106,7 @@ def test_the_last_service_leaves_everybody_without_an_answer(web: VServer, bound
     found = dryrun.preview(SYSTEM, all_of_them)
     (move,) = found.vservers
     assert (move.moved, move.lost) == (100, 100)
-    assert "web: 100 % of the clients of web will get no answer any more." in found.consequences
+    assert "web: 100 % of the clients will get no answer any more." in found.consequences
     assert len(found.changes) == 3
 
 
@@ -227,6 +228,17 @@ def test_the_lines_are_those_that_the_reconcile_would_write(web: VServer, bound:
         )
         assert done.splitlines() == list(expected)
         assert expected
+
+
+def test_what_no_director_can_hold_is_told(web: VServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    factories.vserver(name="other", address="10.77.0.50")
+    monkeypatch.setattr(compile_module, "MAX_VSERVERS", 3)
+    values = {"name": "third", "address": "10.77.0.60"}
+    found = dryrun.preview(SYSTEM, lambda who: vservers.create(who, values))
+    assert found.directors[0].refused == (
+        "The change could not be applied: 3 virtual servers are configured; the forwarder holds at most 2."
+    )
+    assert any("could not be applied" in line for line in found.consequences)
 
 
 # It changes nothing --------------------------------------------------------------------------------------------------

@@ -71,11 +71,11 @@ def test_a_form_shows_what_it_would_do_keeps_what_was_typed_and_changes_nothing(
     assert answer.status_code == 200
     assert content() == before
     page = text(answer)
-    for part in ("66.7 % of the clients of web will move", "Director director1: ", "SRCIPDESTIPHASH", 'value="new"'):
+    for part in ("web: 66.7 % of the clients will move", "Director director1: ", "SRCIPDESTIPHASH", 'value="new"'):
         assert part in page
     assert "<!doctype html>" in page
     fragment = text(owner.post(address, values | {"preview": "1"}, headers=HTMX))
-    assert "66.7 % of the clients of web will move" in fragment
+    assert "web: 66.7 % of the clients will move" in fragment
     assert "<!doctype html>" not in fragment
     assert owner.post(address, values).status_code == 302
     web.refresh_from_db()
@@ -111,11 +111,7 @@ def test_pages_that_ask_tell_whose_clients_move(
     pk = web.pk if of == "vservers" else bound[0].pk
     before = content()
     answer = owner.get(reverse(name, args=[of, pk]))
-    told = (
-        "100 % of the clients of web will get no answer any more"
-        if of == "vservers"
-        else "of the clients of web will move"
-    )
+    told = "web: 100 % of the clients will get no answer any more" if of == "vservers" else "of the clients will move"
     assert told in text(answer)
     assert "What happens" in text(answer)
     assert content() == before
@@ -123,7 +119,7 @@ def test_pages_that_ask_tell_whose_clients_move(
 
 def test_unbinding_asks_first(owner: Client, web: VServer, bound: list[Service]) -> None:
     address = reverse("unbind-service", args=[web.pk, bound[0].pk])
-    assert "of the clients of web will move" in text(owner.get(address))
+    assert "of the clients will move" in text(owner.get(address))
     assert VServerServiceBinding.objects.count() == 3
     assert owner.post(address).status_code == 302
     assert VServerServiceBinding.objects.count() == 2
@@ -136,7 +132,7 @@ def test_unbinding_asks_first(owner: Client, web: VServer, bound: list[Service])
 def test_deeds_on_many_are_worked_out_together(owner: Client, web: VServer, bound: list[Service]) -> None:
     given = "&".join(f"pk={one.pk}" for one in bound)
     page = text(owner.get(f"{reverse('bulk', args=['services'])}?do=disable&{given}"))
-    assert "100 % of the clients of web will get no answer any more" in page
+    assert "web: 100 % of the clients will get no answer any more" in page
 
 
 def test_a_preview_of_too_many_gives_up(owner: Client, web: VServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,9 +166,9 @@ def test_settings_and_delayed_disabling_are_previewed(owner: Client, web: VServe
     assert not Installation.objects.get(pk=1).ttl_rule
     address = reverse("disable-after", args=["services", bound[0].pk])
     answer = owner.post(address, {"delay": "60", "preview": "1"})
-    assert "No client of web moves" in text(answer)  # it keeps its clients for so long
+    assert "web: No client moves" in text(answer)  # it keeps its clients for so long
     answer = owner.post(address, {"delay": "0", "preview": "1"}, headers=HTMX)
-    assert "of the clients of web will move" in text(answer)
+    assert "of the clients will move" in text(answer)
     assert Service.objects.get(pk=bound[0].pk).state == "ENABLED"
 
 
@@ -192,7 +188,7 @@ def test_all_weights_are_one_change(owner: Client, web: VServer, bound: list[Ser
     assert text(owner.get(address)).count('type="range"') == 3
     given = typed(bound, 4, 1, 7) | {"version": web.version}
     fragment = text(owner.post(address, given | {"preview": "1"}, headers=HTMX))
-    assert "of the clients of web will move" in fragment
+    assert "of the clients will move" in fragment
     assert weights_of(web) == [1, 1, 1]
     assert owner.post(address, given).status_code == 302
     assert weights_of(web) == [4, 1, 7]
