@@ -6,6 +6,7 @@ from django.urls import ResolverMatch, reverse
 
 SECTIONS: dict[str, tuple[str, str]] = {
     "dashboard": ("concepts", "states"),
+    "api-docs": ("api", ""),
     "revisions": ("revisions", ""),
     "compare-revisions": ("revisions", "comparing"),
     "rollback": ("revisions", "rolling-back"),

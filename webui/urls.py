@@ -3,8 +3,10 @@ from __future__ import annotations
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import URLPattern, URLResolver, path, register_converter
 
+from webui.api import app as api
 from webui.forms import LoginForm
 from webui.views import (
+    api_docs,
     bindings,
     bulk,
     docs,
@@ -58,6 +60,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("previews/<str:token>/", previews.show, name="preview"),
     path("monitors/<int:pk>/probe/", probing.probe, name="probe"),
     path("monitors/<int:pk>/probe/<slug:ticket>/", probing.probe_result, name="probe-result"),
+    path("api/v1/", api.urls()),
+    path("api/", api_docs.api_docs, name="api-docs"),
     path("revisions/", revisions.history, name="revisions"),
     path("revisions/compare/", revisions.compare, name="compare-revisions"),
     path("revisions/<int:number>/rollback/", revisions.roll_back, name="rollback"),
