@@ -144,6 +144,7 @@ def _addresses(apply: Apply) -> list[str]:
         f"/servers/add/?like={server}",
         "/services/bulk/?do=nonsense",
         f"/servers/{server}/disable/",
+        f"/servers/{server}/enable/",
     ]
 
 
