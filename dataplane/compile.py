@@ -88,19 +88,28 @@ def compile_tables(
     return tables
 
 
-def _check_capacity(desired: DesiredState) -> None:
-    service_count = len({service.config_id for vserver in desired.vservers for service in vserver.services})
-    vip_count = len({vserver.address for vserver in desired.vservers})
+def check_counts(*, vservers: int, vips: int, services: int, probes: int, interfaces: int = 0) -> None:
+    """Raise CapacityError when there are more of something than the forwarder holds."""
     for what, number, limit in (
-        ("virtual servers", len(desired.vservers), MAX_VSERVERS - 1),
-        ("virtual IP addresses", vip_count, MAX_VIPS),
-        ("services", service_count, MAX_SERVICES - 1),
-        ("probe addresses", len(desired.probes), MAX_PROBES),
-        ("network interfaces", len(desired.interfaces), MAX_INTERFACES),
+        ("virtual servers", vservers, MAX_VSERVERS - 1),
+        ("virtual IP addresses", vips, MAX_VIPS),
+        ("services", services, MAX_SERVICES - 1),
+        ("probe addresses", probes, MAX_PROBES),
+        ("network interfaces", interfaces, MAX_INTERFACES),
     ):
         if number > limit:
             message = f"{number} {what} are configured; the forwarder holds at most {limit}"
             raise CapacityError(message)
+
+
+def _check_capacity(desired: DesiredState) -> None:
+    check_counts(
+        vservers=len(desired.vservers),
+        vips=len({vserver.address for vserver in desired.vservers}),
+        services=len({service.config_id for vserver in desired.vservers for service in vserver.services}),
+        probes=len(desired.probes),
+        interfaces=len(desired.interfaces),
+    )
     for vserver in desired.vservers:
         if len(vserver.services) > RING_SLOTS:
             message = (

@@ -10,7 +10,7 @@ from datetime import datetime
 from ipaddress import IPv6Address, ip_address
 from statistics import fmean
 
-from django.db.models import F, Max, Min
+from django.db.models import Count, F, Max, Min, QuerySet
 from django.utils import timezone
 
 from dataplane import desired
@@ -53,6 +53,8 @@ MEASURES: dict[str, Measure] = {
 # Beyond so many services whose verdicts changed, everything is read again.
 MANY_SERVICES = 200
 LATE_ROWS = 100
+# Of so many vservers at most only their own rows are read; keys of more do not fit into one query.
+MANY_VSERVERS = 900
 
 # (configuration revision, newest health transition): differs whenever the tables may have to differ.
 Mark = tuple[int, int]
@@ -177,13 +179,50 @@ class Reader:
                 for row in ProbeTarget.objects.select_related("server").order_by("pk")
             ),
             servers=tuple(ip_address(server.address) for server in self._rows.servers.values()),
-            rules=SettingFlag.TTL if installation.ttl_rule else SettingFlag(0),
+            rules=rules_of(installation),
             mode=Mode[installation.forwarding_mode],
         )
 
     def _checks(self, now: datetime) -> Checks:
         fails_open = any(vserver.fail_open for vserver in self._rows.vservers.values())
         return Checks(self._rows, self._health, now, fallen() if fails_open else frozenset())
+
+
+def read_vservers(pks: Collection[int], now: datetime) -> tuple[desired.VServerConfig, ...]:
+    """Those of these vservers that are enabled, as they are at ``now``, by row; no rows are read but what they need.
+
+    A constant number of queries. No mark is compared: it is for who holds a transaction, or compares marks himself.
+    """
+    backup_of = dict(VServer.objects.order_by().values_list("pk", "backup_vserver"))
+    owners = {one for pk in pks if pk in backup_of for one in (pk, *chain(pk, backup_of))}
+    rows = _rows(owners if len(owners) <= MANY_VSERVERS else None)
+    wanted = [row for pk, row in rows.vservers.items() if pk in owners]
+    health = health_by_vip(_services_bound_to(owners) if len(owners) <= MANY_VSERVERS else None)
+    fails_open = any(row.fail_open for row in wanted)
+    checks = Checks(rows, health, now, fallen() if fails_open else frozenset())
+    return tuple(_vserver(row, checks) for row in wanted if row.pk in pks and row.state == AdminState.ENABLED)
+
+
+# A probe address, the VIP and the server's address that it stands for; as text.
+ProbeText = tuple[str, str, str]
+
+
+def probe_texts() -> frozenset[ProbeText]:
+    """Every probe address with what it stands for. One query."""
+    return frozenset(ProbeTarget.objects.order_by().values_list("address", "vip", "server__address"))
+
+
+def counts() -> dict[str, int]:
+    """How many vservers, VIPs and services the tables must hold, by their own bindings. Two queries."""
+    enabled = VServer.objects.filter(state=AdminState.ENABLED)
+    bound = VServerServiceBinding.objects.filter(vserver__state=AdminState.ENABLED)
+    found: dict[str, int] = enabled.aggregate(vservers=Count("pk"), vips=Count("address", distinct=True))
+    return found | bound.aggregate(services=Count("service", distinct=True))
+
+
+def rules_of(installation: Installation) -> SettingFlag:
+    """The rules of the whole director."""
+    return SettingFlag.TTL if installation.ttl_rule else SettingFlag(0)
 
 
 def next_departure(now: datetime) -> datetime | None:
@@ -226,29 +265,47 @@ def response_times(vservers: Collection[int]) -> dict[tuple[int, int], float]:
     return {pair: fmean(found) for pair, found in times.items()}
 
 
-def _rows() -> Rows:
-    """All of them, linked here: the lists of numbers that Django's prefetch sends are too long for SQLite."""
-    rows = Rows(servers={row.pk: row for row in Server.objects.order_by("pk")})
+def _services_bound_to(owners: Collection[int]) -> QuerySet[Service]:
+    """To be used within other queries."""
+    bound = VServerServiceBinding.objects.order_by().filter(vserver__in=owners)
+    return Service.objects.order_by().filter(pk__in=bound.values("service"))
+
+
+def _rows(owners: Collection[int] | None = None) -> Rows:
+    """All of them, or those that these vservers have to do with.
+
+    Linked here: the lists of numbers that Django's prefetch sends are too long for SQLite.
+    """
+    servers, services = Server.objects.order_by("pk"), Service.objects.all()
+    checks, vservers = ServiceMonitorBinding.objects.order_by("pk"), VServer.objects.order_by("pk")
+    bindings = VServerServiceBinding.objects.order_by("pk")
+    if owners is not None:
+        services = _services_bound_to(owners)
+        servers = servers.filter(pk__in=services.values("server"))
+        checks, bindings = checks.filter(service__in=services.values("pk")), bindings.filter(vserver__in=owners)
+        vservers = vservers.filter(pk__in=owners)
+    rows = Rows(servers={row.pk: row for row in servers})
     monitors = {row.pk: row for row in Monitor.objects.all()}
-    services = {row.pk: row for row in Service.objects.all() if row.server_id in rows.servers}
-    for service in services.values():
+    known = {row.pk: row for row in services if row.server_id in rows.servers}
+    for service in known.values():
         service.server = rows.servers[service.server_id]
-    for checked in ServiceMonitorBinding.objects.order_by("pk"):
-        if checked.service_id in services and checked.monitor_id in monitors:
+    for checked in checks:
+        if checked.service_id in known and checked.monitor_id in monitors:
             checked.monitor = monitors[checked.monitor_id]
             rows.monitors_of.setdefault(checked.service_id, []).append(checked)
-    rows.vservers = {row.pk: row for row in VServer.objects.order_by("pk")}
-    for bound in VServerServiceBinding.objects.order_by("pk"):
-        if bound.service_id in services and bound.vserver_id in rows.vservers:
-            bound.service = services[bound.service_id]
+    rows.vservers = {row.pk: row for row in vservers}
+    for bound in bindings:
+        if bound.service_id in known and bound.vserver_id in rows.vservers:
+            bound.service = known[bound.service_id]
             rows.bindings_of.setdefault(bound.vserver_id, []).append(bound)
     return rows
 
 
-def health_by_vip() -> dict[tuple[str, int], dict[int, HealthState]]:
-    """Every health row, by VIP and service, then by monitor."""
+def health_by_vip(services: QuerySet[Service] | None = None) -> dict[tuple[str, int], dict[int, HealthState]]:
+    """Every health row, or those of some services, by VIP and service, then by monitor."""
     found: dict[tuple[str, int], dict[int, HealthState]] = defaultdict(dict)
-    for row in HealthState.objects.select_related("target"):
+    rows = HealthState.objects.select_related("target")
+    for row in rows if services is None else rows.filter(service__in=services.values("pk")):
         found[row.target.vip, row.service_id][row.monitor_id] = row
     return found
 

@@ -94,7 +94,7 @@ RULES = (
     Rule(("webui.nscli",), ("dataplane", "channels", *RUNNING_CHECKS), "commands read rows and call actions"),
     Rule(("webui.preview",), ("dataplane.apply", "dataplane.kernel"), "a preview applies nothing"),
     Rule(
-        ("webui.explained", "webui.packet_path", "webui.diagram"),
+        ("webui.explained", "webui.packet_path", "webui.diagram", "webui.dryrun", "webui.moves", "webui.affected"),
         ("dataplane.apply", "dataplane.kernel", "dataplane.worker", "dataplane.reconcile", "pyroute2"),
         "the console computes with rows and pure functions, for it may not ask the kernel",
     ),
@@ -115,6 +115,7 @@ RULES = (
         ("dataplane",),
         "monitors and data plane meet in the rows",
     ),
+    Rule(("webui.moves",), ("django", "webui"), "which clients move is worked out without rows"),
     Rule(PURE, ("django", "channels", "pyroute2", "ctypes", "webui", "monitors"), "tables are made without a kernel"),
     Rule(PURE, ("dataplane.kernel", "dataplane.snapshot", "dataplane.report"), "the middle knows ports only"),
     Rule(("dataplane.snapshot", "dataplane.report"), ("dataplane.kernel",), "reading rows needs no privilege"),

@@ -50,6 +50,7 @@ PAGES: Final[dict[str, Rule]] = {
     "verify": "webui.view_vserver",
     "object-audit": roles.VIEW_AUDIT,
     **dict.fromkeys(("explain", "triangle", "packet-path", "flows", "watch-flows"), _VSERVER),
+    "weights": _VSERVER,
     **dict.fromkeys(("bind-service", "set-weight", "unbind-service", "preview-vserver"), _VSERVER),
     **dict.fromkeys(("bind-monitor", "unbind-monitor", "preview-service"), _SERVICE),
     **dict.fromkeys(("probe", "probe-result"), _MONITOR),

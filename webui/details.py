@@ -135,7 +135,7 @@ def _monitors_table(world: World, service: Service) -> Table:
                 "state": binding.state if binding.monitor.state == AdminState.ENABLED else binding.monitor.state,
                 "state_reason": "the monitor is disabled" if binding.monitor.state == AdminState.DISABLED else "",
                 "weight": binding.weight,
-                "actions": [Action("Unbind", unbind, f"monitor {binding.monitor.name}")],
+                "actions": [Action("Unbind …", unbind, f"monitor {binding.monitor.name}", asks=True)],
             }
         )
     return Table(
@@ -175,7 +175,10 @@ def _vserver_head(world: World, vserver: VServer) -> Detail:
         summary=(*COLUMNS["vservers"][1:], *DROPPED),
         disabled=vserver.state == AdminState.DISABLED,
         warnings=vserver_warnings(vserver, unchecked),
-        links=[Action("Preview a monitor …", reverse("preview-vserver", args=[vserver.pk]), vserver.name)],
+        links=[
+            Action("Weights …", reverse("weights", args=[vserver.pk]), vserver.name),
+            Action("Preview a monitor …", reverse("preview-vserver", args=[vserver.pk]), vserver.name),
+        ],
     )
 
 
@@ -193,7 +196,7 @@ def _vserver_bindings(world: World, pk: int) -> Detail:
                 "weight": binding.weight,
                 "actions": [
                     Action("Set weight", urls["set-weight"], binding.service.name, "weight", binding.weight),
-                    Action("Unbind", urls["unbind-service"], f"service {binding.service.name}"),
+                    Action("Unbind …", urls["unbind-service"], f"service {binding.service.name}", asks=True),
                 ],
             }
         )

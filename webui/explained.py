@@ -11,10 +11,11 @@ change waits for one, some milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address, ip_interface
+from typing import Final
 
 from django.utils import timezone
 
@@ -25,7 +26,10 @@ from dataplane.explain_query import Query, build_frame
 from dataplane.ports import Interface
 from dataplane.tables import IPAddress, Reason, Tables, VServerFlag
 from webui.models import DataplaneStatus, ServerPath
+from webui.scope import LARGEST
 from webui.world import is_stale
+
+NOT_LOOKED_FOR: Final = desired.Path(0, bytes(6), bytes(6), "no director has looked for the server yet")
 
 
 class UnknownError(Exception):
@@ -148,10 +152,9 @@ def explain(query: Query, director: Director) -> Answer:
 
 def _resolved(configuration: desired.Configuration, director: Director, vip: IPAddress | None) -> desired.DesiredState:
     """The vservers of one VIP with the paths that the director reported; the others cannot get the packet."""
-    paths = _paths(director)
-    unknown = desired.Path(0, bytes(6), bytes(6), "no director has looked for the server yet")
+    paths = paths_of(director)
     vservers = tuple(
-        desired.resolve_vserver(one, lambda address: paths.get(address, unknown))
+        desired.resolve_vserver(one, lambda address: paths.get(address, NOT_LOOKED_FOR))
         for one in configuration.vservers
         if one.address == vip
     )
@@ -168,17 +171,25 @@ def _resolved(configuration: desired.Configuration, director: Director, vip: IPA
     )
 
 
-def _paths(director: Director) -> dict[IPAddress, desired.Path]:
-    """How the director reaches each server, by the server's address. One query."""
+def paths_of(director: Director, servers: Iterable[str] | None = None) -> dict[IPAddress, desired.Path]:
+    """How the director reaches each server, or those at these addresses, by the server's address. One query."""
     by_name = {item.name: item for item in director.interfaces}
+    wanted = None if servers is None else set(servers)
+    rows = ServerPath.objects.filter(director=director.name)
+    if wanted is not None and len(wanted) <= LARGEST:
+        rows = rows.filter(server__address__in=wanted)
     paths = {}
-    for row in ServerPath.objects.filter(director=director.name).select_related("server"):
-        out = by_name.get(row.interface)
-        if row.eligible and out is not None:
-            path = desired.Path(out.ifindex, bytes.fromhex(row.mac.replace(":", "")), out.mac, "")
+    for address, eligible, reason, mac, interface in rows.values_list(
+        "server__address", "eligible", "reason", "mac", "interface"
+    ):
+        if wanted is not None and address not in wanted:
+            continue
+        out = by_name.get(interface)
+        if eligible and out is not None:
+            path = desired.Path(out.ifindex, bytes.fromhex(mac.replace(":", "")), out.mac, "")
         else:
-            path = desired.Path(0, bytes(6), bytes(6), row.reason or "not reachable on layer 2")
-        paths[ip_address(row.server.address)] = path
+            path = desired.Path(0, bytes(6), bytes(6), reason or "not reachable on layer 2")
+        paths[ip_address(address)] = path
     return paths
 
 

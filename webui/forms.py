@@ -280,6 +280,31 @@ class WeightForm(ErrorsFromActions, forms.Form):
     weight = forms.IntegerField(min_value=1, max_value=100, initial=1)
 
 
+class WeightsForm(ErrorsFromActions, forms.Form):
+    """The weights of all services of a virtual server; the fields are named after the bindings' services by number."""
+
+    def __init__(self, *args: Any, services: Iterable[tuple[int, str, int]], **kwargs: Any) -> None:
+        """``services``: number, name and weight of each."""
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
+        self.names: dict[str, str] = {}
+        for pk, name, weight in services:
+            self.names[f"weight-{pk}"] = name
+            self.fields[f"weight-{pk}"] = forms.IntegerField(label=name, min_value=1, max_value=100, initial=weight)
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """What was typed, by the services' names."""
+        return {name: self.cleaned_data[field] for field, name in self.names.items()}
+
+    def take(self, error: ValidationError) -> None:
+        """Errors come by the services' names."""
+        fields = {name: field for field, name in self.names.items()}
+        if hasattr(error, "error_dict"):
+            error = ValidationError({fields.get(name, name): told for name, told in error.message_dict.items()})
+        super().take(error)
+
+
 class BindMonitorForm(WeightForm):
     """Bind a monitor that is not bound yet and knows a port to connect to."""
 

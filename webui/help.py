@@ -20,6 +20,10 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "packet-path": ("concepts", "packet-path"),
     "flows": ("concepts", "live-flows-and-drops"),
     "disable-after": ("concepts", "taking-a-service-or-a-server-out-of-service"),
+    "disable": ("console", "preview-before-apply"),
+    "unbind-service": ("console", "preview-before-apply"),
+    "unbind-monitor": ("console", "preview-before-apply"),
+    "weights": ("console", "weights"),
     "bulk": ("console", "changing-many-at-once"),
     "bulk-result": ("console", "changing-many-at-once"),
     "rename": ("console", "copies-and-names"),
@@ -61,7 +65,7 @@ WITHOUT = frozenset(
         *("metrics", "export", "statistics-json", "director-statistics-json", "audit-export"),
         *("cli-complete", "cli-export"),
         *("validate", "validate-object", "validate-new"),
-        *("bind-monitor", "unbind-monitor", "bind-service", "set-weight", "unbind-service", "enable", "disable"),
+        *("bind-monitor", "bind-service", "set-weight", "enable"),
         *("save-configuration", "begin-trial", "confirm-trial", "end-trial"),
     }
 )

@@ -34,13 +34,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Action:
-    """A button in a row: a POST to ``url``, with one number when ``field`` is given."""
+    """A button in a row: a POST to ``url``, with one number when ``field`` is given; ``asks``: a page asks first."""
 
     label: str
     url: str
     about: str
     field: str = ""
     value: int = 0
+    asks: bool = False
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from webui.views import (
     users,
     validating,
     visuals,
+    weights,
     wizard,
 )
 from webui.views.kinds import KindConverter
@@ -91,6 +92,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("vservers/<int:pk>/flows/", flows.flows, name="flows"),
     path("vservers/<int:pk>/flows/watch/", flows.watch, name="watch-flows"),
     path("vservers/<int:pk>/services/", bindings.bind_service, name="bind-service"),
+    path("vservers/<int:pk>/weights/", weights.weights, name="weights"),
     path("vservers/<int:pk>/services/<int:service_pk>/weight/", bindings.set_weight, name="set-weight"),
     path("vservers/<int:pk>/services/<int:service_pk>/unbind/", bindings.unbind_service, name="unbind-service"),
     path("eventtargets/<int:pk>/test/", objects.send_test, name="send-test"),

@@ -70,7 +70,7 @@ def test_several_are_disabled_by_the_keyboard_alone(operator: Page, apply: Apply
     _tab_to(operator, operator.get_by_role("button", name="Disable …"), 140)
     operator.keyboard.press("Enter")
     expect(operator.get_by_role("heading", name="Disable these 2 servers?")).to_be_visible()
-    expect(operator.locator("tbody tr")).to_have_count(2)
+    expect(operator.locator("[aria-labelledby=title-consequences] tbody tr")).to_have_count(2)
     _tab_to(operator, operator.get_by_role("button", name="Disable 2 servers"))
     operator.keyboard.press("Enter")
     expect(operator.get_by_role("heading", name="2 disabled")).to_be_visible()
@@ -144,6 +144,7 @@ def _addresses(apply: Apply) -> list[str]:
         f"/servers/add/?like={server}",
         "/services/bulk/?do=nonsense",
         f"/servers/{server}/disable/",
+        f"/servers/{server}/enable/",
     ]
 
 

@@ -178,7 +178,7 @@ def test_a_host_that_is_not_ours_gets_a_plain_400(client: Client) -> None:
 
 
 def test_the_address_of_a_button_has_a_page(owner: Client) -> None:
-    answer = owner.get(f"/servers/{factories.server().pk}/disable/")
+    answer = owner.get(f"/servers/{factories.server().pk}/enable/")
     assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
     assert "This address takes what a button sends" in _page(answer)
 

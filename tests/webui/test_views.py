@@ -90,7 +90,7 @@ def test_a_form_without_the_token_is_refused() -> None:
 
 def test_a_state_does_not_change_by_a_link(owner: Client) -> None:
     server = factories.server()
-    assert owner.get(reverse("disable", args=["servers", server.pk])).status_code == 405
+    assert owner.get(reverse("enable", args=["servers", server.pk])).status_code == 405
 
 
 def test_login_and_logout(client: Client) -> None:

@@ -133,6 +133,44 @@ def set_weight(actor: Actor, vserver: VServer, service: Service | str, weight: i
         return binding
 
 
+def set_weights(
+    actor: Actor, vserver: VServer, weights: Mapping[str, int], expected_version: int | None = None
+) -> VServer:
+    """Change the weights of bound services, by the services' names, all in one change; others stay as they are.
+
+    Raises PermissionRefused, ConflictError, NotFoundError, ValidationError (by the services' names).
+    """
+    with change(actor, VServer, "change", vserver.name) as current:
+        row = reload(vserver)
+        wanted_version(row, expected_version)
+        bindings = {one.service.name.casefold(): one for one in row.service_bindings.select_related("service")}
+        problems: dict[str, str] = {}
+        before: dict[str, Any] = {}
+        after: dict[str, Any] = {}
+        for name, weight in weights.items():
+            binding = bindings.get(name.casefold())
+            if binding is None:
+                msg = f"No such resource: service “{name}” is not bound to vserver “{row.name}”."
+                raise NotFoundError(msg)
+            old = binding.weight
+            try:
+                assign(binding, {"weight": weight})
+                binding.full_clean()
+            except ValidationError as error:
+                problems[binding.service.name] = " ".join(error.messages)
+                continue
+            if binding.weight != old:
+                label = f"weight of {binding.service.name}"
+                before[label], after[label] = old, binding.weight
+                binding.save()
+        if problems:
+            raise ValidationError(problems)
+        if after:
+            touch(row)
+            current.record(AuditVerb.UPDATE, row, before=before, after=after)
+        return row
+
+
 def unbind_service(actor: Actor, vserver: VServer, service: Service | str) -> None:
     """Unbind a service. Raises PermissionRefused, NotFoundError."""
     with change(actor, VServer, "change", vserver.name) as current:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect
-from django.views.decorators.http import require_POST
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods, require_POST
 
+from webui import dryrun
 from webui.actions import services, vservers
+from webui.actions.base import Actor
 from webui.forms import BindMonitorForm, BindServiceForm, WeightForm
 from webui.models import Monitor, Service, VServer
-from webui.views.change import actor_of, attempt, attempt_button
+from webui.views.change import actor_of, asks_preview, attempt, attempt_button, attempt_preview, look_ahead
 from webui.views.kinds import KINDS
 from webui.views.objects import render_bindings
 
@@ -23,12 +26,14 @@ def bind_monitor(request: HttpRequest, pk: int) -> HttpResponse:
     status = 422
     if form.is_valid():
         given = form.cleaned_data
-        outcome = attempt(
-            form,
-            lambda: services.bind_monitor(
-                actor_of(request), service, given["monitor"], weight=given["weight"], state=given["state"]
-            ),
-        )
+
+        def bind(who: Actor) -> object:
+            return services.bind_monitor(who, service, given["monitor"], weight=given["weight"], state=given["state"])
+
+        if asks_preview(request):
+            seen = attempt_preview(request, form, bind)
+            return render_bindings(request, KINDS["services"], pk, form, seen.status, seen.result)
+        outcome = attempt(form, lambda: bind(actor_of(request)))
         if outcome.done:
             messages.success(request, f"Monitor {given['monitor']} was bound.")
             return redirect("bindings", "services", pk)
@@ -36,10 +41,14 @@ def bind_monitor(request: HttpRequest, pk: int) -> HttpResponse:
     return render_bindings(request, KINDS["services"], pk, form, status)
 
 
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 def unbind_monitor(request: HttpRequest, pk: int, monitor_pk: int) -> HttpResponse:
-    """Unbind a monitor from a service."""
+    """Ask first, telling whose clients move; then unbind a monitor from a service."""
     service, monitor = get_object_or_404(Service, pk=pk), get_object_or_404(Monitor, pk=monitor_pk)
+    if request.method != "POST":
+        return _ask(
+            request, service, f"monitor {monitor.name}", lambda who: services.unbind_monitor(who, service, monitor)
+        )
     attempt_button(
         request,
         lambda: services.unbind_monitor(actor_of(request), service, monitor),
@@ -56,10 +65,14 @@ def bind_service(request: HttpRequest, pk: int) -> HttpResponse:
     status = 422
     if form.is_valid():
         given = form.cleaned_data
-        outcome = attempt(
-            form,
-            lambda: vservers.bind_service(actor_of(request), vserver, given["service"], weight=given["weight"]),
-        )
+
+        def bind(who: Actor) -> object:
+            return vservers.bind_service(who, vserver, given["service"], weight=given["weight"])
+
+        if asks_preview(request):
+            seen = attempt_preview(request, form, bind)
+            return render_bindings(request, KINDS["vservers"], pk, form, seen.status, seen.result)
+        outcome = attempt(form, lambda: bind(actor_of(request)))
         if outcome.done:
             messages.success(request, f"Service {given['service']} was bound.")
             return redirect("bindings", "vservers", pk)
@@ -89,10 +102,28 @@ def _refused_weight(request: HttpRequest, pk: int, name: str, why: str) -> HttpR
     return redirect("bindings", "vservers", pk)
 
 
-@require_POST
+def _ask(request: HttpRequest, of: Service | VServer, what: str, action: dryrun.Action) -> HttpResponse:
+    kind = KINDS["services" if isinstance(of, Service) else "vservers"]
+    if not kind.allows(request.user, "change"):
+        raise PermissionDenied(f"Your account may not change a {kind.singular}.")
+    context = {
+        "kind": kind,
+        "obj": of,
+        "question": f"Unbind {what} from {of.name}?",
+        "button": f"Unbind {what}",
+        "ahead": look_ahead(request, action),
+    }
+    return render(request, "generic/confirm.html", context)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
 def unbind_service(request: HttpRequest, pk: int, service_pk: int) -> HttpResponse:
-    """Unbind a service from a virtual server."""
+    """Ask first, telling whose clients move; then unbind a service from a virtual server."""
     vserver, service = get_object_or_404(VServer, pk=pk), get_object_or_404(Service, pk=service_pk)
+    if request.method != "POST":
+        return _ask(
+            request, vserver, f"service {service.name}", lambda who: vservers.unbind_service(who, vserver, service)
+        )
     attempt_button(
         request,
         lambda: vservers.unbind_service(actor_of(request), vserver, service),

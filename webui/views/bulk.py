@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,15 +14,17 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
 from webui import consequences
+from webui.actions.base import Actor
 from webui.actions.errors import ConflictError, NotFoundError, PermissionRefused
 from webui.asked import PAGE_SIZES, parse
 from webui.backups import primaries
 from webui.listing import choices_of, columns_of
-from webui.views.change import actor_of
+from webui.views.change import Ahead, actor_of, look_ahead
 from webui.views.kinds import Kind
 from webui.world import load_world
 
 MOST: Final = max(PAGE_SIZES)
+PATIENCE: Final = 1.0  # seconds that a preview may keep others from changing anything
 KEPT: Final = 5  # results in a session
 SESSION: Final = "bulk"
 
@@ -60,7 +64,31 @@ def ask(request: HttpRequest, kind: Kind) -> HttpResponse:
     _check_count(pks)
     items, missing = _items(kind, deed, pks)
     context = {"kind": kind, "deed": deed, "items": items, "missing": missing, "back": _back(kind, given)}
+    if items:
+        context["ahead"] = _ahead(request, kind, deed, [row for row, _told in items])
     return render(request, "generic/bulk.html", context)
+
+
+def _ahead(request: HttpRequest, kind: Kind, deed: Deed, rows: list[Any]) -> Ahead:
+    """What becomes of all together; what is refused is left out, as it will be."""
+    by_pk = {row.pk: row for row in rows}
+    until = time.monotonic() + PATIENCE
+
+    def each(who: Actor) -> None:
+        for pk in _order(kind, deed, by_pk):
+            if time.monotonic() > until:
+                raise _TooLongError
+            with suppress(ValidationError, PermissionRefused, NotFoundError, ConflictError):
+                getattr(kind.actions, deed.word)(who, by_pk[pk])
+
+    try:
+        return look_ahead(request, each)
+    except _TooLongError:
+        return Ahead(unknown=f"This is too much to be worked out beforehand: more than {PATIENCE:.0f} s of changes.")
+
+
+class _TooLongError(Exception):
+    """Others wait for a preview that makes so many changes."""
 
 
 def _number(text: str) -> int:

@@ -8,8 +8,10 @@ from typing import Any, Protocol
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 
+from webui import dryrun
 from webui.actions.base import Actor
 from webui.actions.errors import ConflictError, NotFoundError, PermissionRefused
 from webui.auditing import new_correlation
@@ -62,6 +64,43 @@ def attempt(form: TakesErrors, action: Callable[[], Any]) -> Outcome:
     except ValidationError as error:
         form.take(error)
         return Outcome(status=422)
+
+
+def asks_preview(request: HttpRequest) -> bool:
+    """Whether a form was sent by its button “Preview”."""
+    return "preview" in request.POST
+
+
+def attempt_preview(request: HttpRequest, form: TakesErrors, action: dryrun.Action) -> Outcome:
+    """What an action would do, as a :class:`webui.dryrun.Preview`; its errors go onto the form, whose input stays."""
+    return attempt(form, lambda: dryrun.preview(actor_of(request), action))
+
+
+def within_page(request: HttpRequest, form: TakesErrors, preview: dryrun.Preview | None) -> HttpResponse | None:
+    """The answer to a script that asks for a preview alone; None when a whole page is wanted."""
+    if request.headers.get("HX-Request") != "true" or not asks_preview(request):
+        return None
+    # Always 200: htmx would not show another one
+    return render(request, "partials/outcome.html", {"form": form, "outcome": preview})
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What is to come of a deed that is being asked for: a preview, why it is refused, or why neither is known."""
+
+    preview: dryrun.Preview | None = None
+    refused: str = ""
+    unknown: str = ""
+
+
+def look_ahead(request: HttpRequest, action: dryrun.Action) -> Ahead:
+    """What an action would do, for a page that asks first."""
+    try:
+        return Ahead(dryrun.preview(actor_of(request), action))
+    except ValidationError as error:
+        return Ahead(refused=" ".join(error.messages))
+    except (PermissionRefused, NotFoundError, ConflictError) as error:
+        return Ahead(refused=str(error.args[0]))
 
 
 def attempt_button(request: HttpRequest, action: Callable[[], Any], success: str) -> bool:

@@ -18,13 +18,24 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from webui import consequences, departures, details
 from webui.actions import eventtargets, renaming
+from webui.actions.base import Actor
 from webui.actions.errors import ConflictError
+from webui.dryrun import Preview
 from webui.forms import BindMonitorForm, BindServiceForm, DisableForm, ErrorsFromActions, ObjectForm, RenameForm
 from webui.models import EventTarget, Monitor, Server, Service, VServer
 from webui.tables import BindForm, Table
 from webui.templatetags.halfpipe import NOTHING
 from webui.views import probing, tabs
-from webui.views.change import Outcome, actor_of, attempt, attempt_button
+from webui.views.change import (
+    Outcome,
+    actor_of,
+    asks_preview,
+    attempt,
+    attempt_button,
+    attempt_preview,
+    look_ahead,
+    within_page,
+)
 from webui.views.kinds import Kind
 from webui.world import load_world
 
@@ -43,10 +54,17 @@ def object_bindings(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
     return render_bindings(request, kind, pk)
 
 
-def render_bindings(
-    request: HttpRequest, kind: Kind, pk: int, form: ErrorsFromActions | None = None, status: int = 200
+def render_bindings(  # noqa: PLR0913, PLR0917 - what was sent, and what came of it
+    request: HttpRequest,
+    kind: Kind,
+    pk: int,
+    form: ErrorsFromActions | None = None,
+    status: int = 200,
+    preview: Preview | None = None,
 ) -> HttpResponse:
-    """The bindings of an object; ``form`` is a binding form with errors."""
+    """The bindings of an object; ``form`` is a binding form with errors, ``preview`` what it would do."""
+    if form is not None and (fragment := within_page(request, form, preview)) is not None:
+        return fragment
     found = _detail(request, kind, pk, "bindings")
     context = _head(request, kind, pk, found, "bindings")
     if not context["may"]["change"]:
@@ -54,7 +72,12 @@ def render_bindings(
     else:
         bind = _bind_form(kind, pk, form)
         tables = [replace(table, bind=bind) if bind and table.name == bind.table else table for table in found.tables]
-    return render(request, "generic/detail.html", context | {"detail": replace(found, tables=tables)}, status=status)
+    return render(
+        request,
+        "generic/detail.html",
+        context | {"detail": replace(found, tables=tables), "outcome": preview},
+        status=status,
+    )
 
 
 def _detail(request: HttpRequest, kind: Kind, pk: int, tab: str) -> details.Detail:
@@ -116,6 +139,9 @@ def object_add(request: HttpRequest, kind: Kind) -> HttpResponse:
     form = kind.form(request.POST) if request.method == "POST" else kind.form(initial=given)
     outcome = Outcome(status=422)
     if request.method == "POST" and form.is_valid():
+        if asks_preview(request):
+            outcome = attempt_preview(request, form, lambda who: kind.actions.create(who, form.values))
+            return _render_edit(request, kind, form, outcome.status, like=like, outcome=outcome.result)
         outcome = attempt(form, lambda: kind.actions.create(actor_of(request), form.values))
         if outcome.done:
             messages.success(request, f"{capfirst(kind.singular)} {outcome.result.name} was added.")
@@ -191,8 +217,11 @@ def object_edit(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
         return _render_edit(request, kind, kind.form(instance=obj), 200, obj=obj, version=obj.version)
     form = kind.form(request.POST, instance=obj)
     version = seen_version(request)
-    outcome = Outcome(status=422)
-    if form.is_valid():
+    outcome, preview = Outcome(status=422), None
+    if form.is_valid() and asks_preview(request):
+        outcome = attempt_preview(request, form, lambda who: kind.actions.update(who, obj, form.values, version))
+        preview = outcome.result
+    elif form.is_valid():
         outcome = attempt(form, lambda: kind.actions.update(actor_of(request), obj, form.values, version))
         if outcome.done:
             messages.success(request, f"{capfirst(kind.singular)} {outcome.result.name} was saved.")
@@ -200,7 +229,8 @@ def object_edit(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
     if outcome.conflict:
         version = outcome.conflict.current_version
         obj = get_object_or_404(kind.model, pk=pk)
-    return _render_edit(request, kind, form, outcome.status, obj=obj, version=version, conflict=outcome.conflict)
+    seen = {"obj": obj, "version": version, "conflict": outcome.conflict, "outcome": preview}
+    return _render_edit(request, kind, form, outcome.status, **seen)
 
 
 def _offered(request: HttpRequest, kind: Kind, verb: str) -> None:
@@ -210,6 +240,8 @@ def _offered(request: HttpRequest, kind: Kind, verb: str) -> None:
 
 
 def _render_edit(request: HttpRequest, kind: Kind, form: ObjectForm, status: int, **context: Any) -> HttpResponse:
+    if (fragment := within_page(request, form, context.get("outcome"))) is not None:
+        return fragment
     conflict = context.get("conflict")
     obj = context.get("obj")
     live_url = reverse("validate-object", args=[kind, obj.pk]) if obj else reverse("validate", args=[kind])
@@ -276,7 +308,14 @@ def object_delete(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
             f"{capfirst(kind.singular)} {obj.name} was deleted.",
         )
         return redirect("list", kind) if done else redirect("detail", kind, pk)
-    context = {"kind": kind, "obj": obj, "consequences": consequences.of(load_world(), kind.slug, "delete", pk)}
+    context = {
+        "kind": kind,
+        "obj": obj,
+        "question": f"Delete {kind.singular} {obj.name}?",
+        "button": f"Delete {obj.name}",
+        "consequences": consequences.of(load_world(), kind.slug, "delete", pk),
+        "ahead": look_ahead(request, lambda who: kind.actions.delete(who, obj)),
+    }
     return render(request, "generic/confirm.html", context)
 
 
@@ -296,20 +335,28 @@ def object_disable_after(request: HttpRequest, kind: Kind, pk: int) -> HttpRespo
     _offered(request, kind, "disable")
     obj: Any = get_object_or_404(kind.model, pk=pk)
     form = DisableForm(request.POST or None)
-    status = 200
+    status, preview = 200, None
     if request.method == "POST":
         status = 422
         if form.is_valid():
             given = form.cleaned_data
-            outcome = attempt(
-                form,
-                lambda: kind.actions.disable(actor_of(request), obj, given["delay"] or 0, graceful=given["graceful"]),
-            )
-            if outcome.done:
-                messages.success(request, _farewell(outcome.result))
-                return redirect("detail", kind, pk)
+
+            def leave(who: Actor) -> Any:
+                return kind.actions.disable(who, obj, given["delay"] or 0, graceful=given["graceful"])
+
+            if asks_preview(request):
+                outcome = attempt_preview(request, form, leave)
+                preview = outcome.result
+            else:
+                outcome = attempt(form, lambda: leave(actor_of(request)))
+                if outcome.done:
+                    messages.success(request, _farewell(outcome.result))
+                    return redirect("detail", kind, pk)
             status = outcome.status
-    context = {"kind": kind, "obj": obj, "form": form, "consequences": departures.consequences(kind.slug, pk)}
+        if (fragment := within_page(request, form, preview)) is not None:
+            return fragment
+    context = {"kind": kind, "obj": obj, "form": form, "outcome": preview}
+    context["consequences"] = departures.consequences(kind.slug, pk)
     return render(request, "generic/disable.html", context, status=status)
 
 
@@ -321,10 +368,21 @@ def _farewell(row: Server | Service) -> str:
     )
 
 
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 def object_disable(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
-    """Take the object out of service."""
+    """Ask first, telling the consequences; then take the object out of service."""
+    _offered(request, kind, "change")
     obj: Any = get_object_or_404(kind.model, pk=pk)
+    if request.method != "POST":
+        context = {
+            "kind": kind,
+            "obj": obj,
+            "question": f"Disable {kind.singular} {obj.name}?",
+            "button": f"Disable {obj.name}",
+            "consequences": consequences.of(load_world(), kind.slug, "disable", pk),
+            "ahead": look_ahead(request, lambda who: kind.actions.disable(who, obj)),
+        }
+        return render(request, "generic/confirm.html", context)
     attempt_button(request, lambda: kind.actions.disable(actor_of(request), obj), f"{obj.name} is disabled.")
     return redirect("detail", kind, pk)
 

@@ -19,7 +19,7 @@ from webui.actions.base import INSTALLATION
 from webui.forms import SettingsForm
 from webui.models import Installation
 from webui.tables import COLUMNS, Link, Table, at_a_glance, live_list
-from webui.views.change import actor_of, attempt
+from webui.views.change import actor_of, asks_preview, attempt, attempt_preview, within_page
 from webui.views.wizard import may_make
 
 
@@ -72,15 +72,22 @@ def settings(request: HttpRequest) -> HttpResponse:
     actor = actor_of(request)
     may_change = actor.may("webui.change_installation")
     form, status = SettingsForm(request.POST if request.method == "POST" else None, instance=row), 200
+    preview = None
     if request.method == "POST":
         status = 422
         if form.is_valid():
             given = dict(form.cleaned_data)
-            outcome = attempt(form, lambda: installation.update(actor_of(request), given))
-            if outcome.done:
+            if asks_preview(request):
+                outcome = attempt_preview(request, form, lambda who: installation.update(who, given))
+                preview = outcome.result
+            else:
+                outcome = attempt(form, lambda: installation.update(actor_of(request), given))
+            if outcome.done and preview is None:
                 messages.success(request, "The settings were saved.")
                 return redirect("settings")
             status = outcome.status
+        if (fragment := within_page(request, form, preview)) is not None:
+            return fragment
     changes = Table(
         "changes",
         "Latest changes",
@@ -89,7 +96,7 @@ def settings(request: HttpRequest) -> HttpResponse:
         "No change is recorded.",
     )
     shown = changes if actor.may(roles.VIEW_AUDIT) else None
-    context = {"form": form, "may_change": may_change, "changes": shown}
+    context = {"form": form, "may_change": may_change, "changes": shown, "outcome": preview}
     return render(request, "settings.html", context, status=status)
 
 

@@ -14,7 +14,7 @@ from webui import revisions as reading
 from webui.actions import revisions
 from webui.forms import ErrorsFromActions
 from webui.models import ConfigurationRevision
-from webui.views.change import actor_of, attempt, attempt_button
+from webui.views.change import actor_of, attempt, attempt_button, look_ahead
 
 PER_PAGE: Final = 50
 MAY: Final = "webui.rollback_installation"
@@ -94,6 +94,8 @@ def roll_back(request: HttpRequest, number: int) -> HttpResponse:
             form = RollbackForm({"expected": newest})
         form.add_error(None, str(error))
     context = {"form": form, "number": number, "newest": newest, "changes": changes, "may": request.user.has_perm(MAY)}
+    if changes and context["may"]:
+        context["ahead"] = look_ahead(request, lambda who: revisions.rollback(who, number, newest))
     return render(request, "revisions_rollback.html", context, status=status)
 
 
