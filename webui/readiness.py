@@ -78,7 +78,7 @@ def beat_has_sent(**_signal: object) -> None:
 
 
 def dataplane() -> list[str]:
-    """This director has reported lately, and applied the configuration that is wanted."""
+    """Our director has reported lately, and applied the configuration that is wanted."""
     return directors(settings.DIRECTOR)
 
 

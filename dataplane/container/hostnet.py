@@ -13,7 +13,10 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
+from pyroute2 import IPRoute
+
 from dataplane.kernel.attach import remove_everything
+from dataplane.kernel.filters import EGRESS_PARENT, INGRESS_PARENT, list_filters
 
 PIN_DIR = Path("/sys/fs/bpf/halfpipe")
 READY = Path("/tmp/ready")  # noqa: S108 - a tmpfs of this container alone
@@ -48,6 +51,20 @@ def ping_advice(setting: str) -> str:
     )
 
 
+def interfaces_with_clsact() -> set[int]:
+    """Interfaces (ifindex) that have the queueing discipline which the forwarder's filters hang on."""
+    with IPRoute() as ip:
+        return {qdisc["index"] for qdisc in ip.get_qdiscs() if qdisc.get_attr("TCA_KIND") == "clsact"}
+
+
+def remove_clsact(ifindexes: Collection[int]) -> None:
+    """Remove clsact from these interfaces where no filter hangs on it any more."""
+    with IPRoute() as ip:
+        for ifindex in ifindexes:
+            if not any(list_filters(ip, ifindex, parent) for parent in (INGRESS_PARENT, EGRESS_PARENT)):
+                ip.tc("del", "clsact", ifindex)
+
+
 def main() -> int:
     """Check, wait for a signal, remove."""
     # Blocked before anything else, so that a signal which comes early is kept for sigwait.
@@ -58,10 +75,12 @@ def main() -> int:
         return 1
     if advice := ping_advice(PING_GROUPS.read_text()):
         print(advice)
+    others = interfaces_with_clsact()
     READY.touch()
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
     for line in remove_everything(PIN_DIR):
         print(line)
+    remove_clsact(interfaces_with_clsact() - others)  # the forwarder leaves it, as it cannot tell who made it
     return 0
 
 

@@ -38,7 +38,7 @@ def require_known(dotenv: str, known: Iterable[str]) -> None:
     unknown = sorted(set(_NAME.findall(dotenv)) - known)
     if unknown:
         raise SettingError(
-            f"{', '.join(unknown)} in .env is no setting of Halfpipe: remove it, or see .env.example for its right name."
+            f"{', '.join(unknown)} in .env is no setting of Halfpipe: remove it, or see .env.example for its name."
         )
 
 
@@ -51,7 +51,7 @@ def require_sense(environment: Mapping[str, str]) -> None:
         raise SettingError("COMPOSE_PROFILES=lab,host asks for both profiles: use host or lab.")
     if "host" in profiles and not environment.get("HALFPIPE_INTERFACES", "").strip():
         raise SettingError(
-            "HALFPIPE_INTERFACES is not set: name in .env the interface by which clients' packets come in, such as eth0."
+            "HALFPIPE_INTERFACES is not set: name in .env the interface by which clients' packets come in, e.g. eth0."
         )
     level = environment.get("HALFPIPE_LOG_LEVEL", "INFO")
     if level not in LEVELS:
@@ -68,9 +68,8 @@ def require_parsable() -> None:
     from django.core.exceptions import ImproperlyConfigured  # noqa: PLC0415 - costs time, and reads the environment
 
     try:
-        from django.core.checks import ERROR, run_checks  # noqa: PLC0415 - as above
-
         import django  # noqa: PLC0415 - as above
+        from django.core.checks import ERROR, run_checks  # noqa: PLC0415 - as above
 
         django.setup()
         found = [message for message in run_checks() if message.level >= ERROR]
