@@ -139,11 +139,9 @@ class Project:
         """The network namespace, as dataplane.lab.netns takes it."""
         return f"/proc/{self.inspect(service)['State']['Pid']}/ns/net"
 
-    def down(self) -> float:
-        """Take everything away; returns how many seconds it took."""
-        begun = time.monotonic()
+    def down(self) -> None:
+        """Take everything away."""
         self.compose("down", "--volumes", "--remove-orphans")
-        return time.monotonic() - begun
 
     def remains(self) -> list[str]:
         """What Docker still has of this project."""

@@ -55,7 +55,7 @@ def test_a_director_on_the_hosts_network_comes_and_goes(host: Project, interface
     assert "hp_ingress" in run("tc", "filter", "show", "dev", interface, "ingress")
     host.compose("kill", "host-dataplane")
     assert "hp_ingress" in run("tc", "filter", "show", "dev", interface, "ingress")  # forwarding needs no process
-    assert host.down() < 10
+    host.down()
     assert run("tc", "filter", "show", "dev", interface, "ingress") == ""
     assert "clsact" not in run("tc", "qdisc", "show", "dev", interface)
     assert host.name not in Path("/proc/self/mounts").read_text()
