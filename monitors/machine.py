@@ -7,6 +7,8 @@ Rules: NetScaler's command reference 12.0 (``add lb monitor``) and CTX937:
   ``retries`` checks; the same rule leads from UNKNOWN to DOWN, since the reference names no other;
 * UP after ``success_retries`` successes in a row, from DOWN and from UNKNOWN;
 * checks are ``interval`` seconds apart, and ``down_time`` seconds while DOWN;
+* with a ``retry_interval``, which NetScaler has not (HAProxy's ``fastinter``), checks are so far apart while a change
+  of state is being confirmed: after a failure that has not made it DOWN yet, after a success that has not made it UP;
 * the ``alert_retries``-th failure in a row is an alert (NetScaler's trap monProbeFailed) and changes no state;
 * a check that takes longer than ``slow_after`` is an alert too, once, and so is the first that is faster again (traps
   monRespTimeoutAboveThresh and monRespTimeoutBelowThresh);
@@ -43,7 +45,10 @@ RECENT_LIMIT: Final = 127  # results kept: the largest value of retries
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """Thresholds and times of a monitor; ``interval``, ``down_time`` and ``slow_after`` (0: never) are in seconds."""
+    """Thresholds and times of a monitor.
+
+    ``interval``, ``down_time``, ``slow_after`` (0: never) and ``retry_interval`` (0: the interval) are in seconds.
+    """
 
     interval: float
     retries: int
@@ -53,6 +58,7 @@ class Parameters:
     reverse: bool
     alert_retries: int = 0
     slow_after: float = 0.0
+    retry_interval: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,7 @@ class Transition:
 class Step:
     """What a result led to; ``spacing`` is the time from this check to the next, in seconds.
 
+    ``hurried`` is whether that is the retry interval: the next check then follows out of its turn.
     ``alert`` and ``slow_alert`` go into the history; they change no state.
     """
 
@@ -79,6 +86,7 @@ class Step:
     transition: Transition | None
     alert: Transition | None = None
     slow_alert: Transition | None = None
+    hurried: bool = False
 
 
 def step(state: str, recent: str, parameters: Parameters, result: ProbeResult) -> Step:
@@ -107,6 +115,7 @@ def step(state: str, recent: str, parameters: Parameters, result: ProbeResult) -
         passed=passed,
         response=response,
         spacing=_spacing(new, parameters, passed=passed),
+        hurried=_is_hurried(new, parameters, passed=passed),
         transition=transition,
         alert=_alert(new, recent.upper(), parameters, response),
         slow_alert=_slow_alert(new, parameters, result) if parameters.slow_after and slow != was_slow else None,
@@ -202,5 +211,12 @@ def _down_reason(recent: str, parameters: Parameters) -> str | None:
     return f"{failures} of the last {min(retries, len(recent))} checks failed, the last"
 
 
+def _is_hurried(state: str, parameters: Parameters, *, passed: bool) -> bool:
+    """Whether a change of state is being confirmed, and that is to go faster."""
+    return parameters.retry_interval > 0 and passed == (state == DOWN)
+
+
 def _spacing(state: str, parameters: Parameters, *, passed: bool) -> float:
+    if _is_hurried(state, parameters, passed=passed):
+        return parameters.retry_interval
     return parameters.down_time if state == DOWN and not passed else parameters.interval

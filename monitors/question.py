@@ -113,4 +113,5 @@ def thresholds_of(monitor: Monitor) -> machine.Parameters:
         reverse=monitor.reverse,
         alert_retries=monitor.alert_retries,
         slow_after=monitor.seconds("resp_timeout") * monitor.resp_timeout_thresh / 100,
+        retry_interval=monitor.seconds("retry_interval"),
     )

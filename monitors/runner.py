@@ -250,7 +250,7 @@ class Runner:
         if check.spec is not asked:
             self._leave(check, asked)
             self._same.setdefault(check.spec, []).append(check)
-        self._next(check, step.spacing, now)
+        self._next(check, step.spacing, now, hurried=step.hurried)
         verdict = Verdict(check, check.plan, step, figures, at)
         if verdict.events():
             self._judged(verdict)
@@ -259,8 +259,10 @@ class Runner:
             self._wait(check)
 
     @staticmethod
-    def _next(check: Check, spacing: float, now: float) -> None:
-        if check.first:
+    def _next(check: Check, spacing: float, now: float, *, hurried: bool = False) -> None:
+        if hurried:  # out of its turn, which it finds again after the next check as a new one does
+            check.due, check.first = max(check.due + spacing, now), True
+        elif check.first:
             check.due, check.first = schedule.first_due(check.spec, spacing, now), False
         else:
             check.due = schedule.next_due(check.due, spacing, now)

@@ -13,7 +13,8 @@ class WebuiConfig(AppConfig):
 
     def ready(self) -> None:
         """Register start-up checks, the audit of logins, and the rows every installation has."""
-        from webui import checks, signals  # noqa: F401, PLC0415 - registration needs the loaded settings
+        from webui import checks, journal, signals  # noqa: F401, PLC0415 - registration needs the loaded settings
         from webui.builtin import make_built_in_rows  # noqa: PLC0415 - as above
 
+        journal.listen()
         post_migrate.connect(make_built_in_rows, sender=self, dispatch_uid="built-in-rows")

@@ -17,6 +17,7 @@ app.conf.imports = (
     "monitors.preview",
     "webui.events.tasks",
     "webui.metrics.tasks",
+    "webui.revision_tasks",
 )
 
 

@@ -39,7 +39,7 @@ def health_row(world: World, binding: ServiceMonitorBinding, vip: str) -> dict[s
         "probe": "Probe now" if health else "",
         "probe_url": probe_url(binding.monitor_id, service.pk, health.target_id) if health else "",
     }
-    if health and health.response_time is not None:
+    if health and health.response_time is not None and " ms" not in row["response"]:  # many say it themselves
         row["response"] += f" ({health.response_time * 1000:.1f} ms)"
     return row
 

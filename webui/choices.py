@@ -178,3 +178,7 @@ class AuditVerb(models.TextChoices):
     LOGIN = "login", "logged in"
     LOGOUT = "logout", "logged out"
     REFUSE = "refuse", "was refused"
+    SAVE = "save", "saved"
+    ROLLBACK = "rollback", "rolled back"
+    TRIAL = "trial", "tried"
+    CONFIRM = "confirm", "confirmed"

@@ -6,6 +6,10 @@ from django.urls import ResolverMatch, reverse
 
 SECTIONS: dict[str, tuple[str, str]] = {
     "dashboard": ("concepts", "states"),
+    "api-docs": ("api", ""),
+    "revisions": ("revisions", ""),
+    "compare-revisions": ("revisions", "comparing"),
+    "rollback": ("revisions", "rolling-back"),
     "settings": ("concepts", "forwarding-by-tc-or-xdp"),
     "explain": ("concepts", "which-server-and-why"),
     "triangle": ("concepts", "diagram"),
@@ -35,6 +39,7 @@ WITHOUT = frozenset(
         *("docs", "docs-page", "login", "logout", "healthz", "watch-flows", "send-test", "probe-result"),
         *("metrics", "export", "statistics-json", "director-statistics-json"),
         *("bind-monitor", "unbind-monitor", "bind-service", "set-weight", "unbind-service", "enable", "disable"),
+        *("save-configuration", "begin-trial", "confirm-trial", "end-trial"),
     }
 )
 

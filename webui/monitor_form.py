@@ -64,6 +64,7 @@ class MonitorForm(ObjectForm):
     dest_port = PortField(zero="", label="Destination port")
     interval = TimeField("interval")
     resp_timeout = TimeField("resp_timeout")
+    retry_interval = TimeField("retry_interval")
     down_time = TimeField("down_time")
     deviation = TimeField("deviation")
 
@@ -76,6 +77,7 @@ class MonitorForm(ObjectForm):
             "resp_timeout",
             "resp_timeout_thresh",
             "retries",
+            "retry_interval",
             "failure_retries",
             "success_retries",
             "alert_retries",

@@ -123,6 +123,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "webui.middleware.content_security_policy",
+    "webui.api.problems.problem_details",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -201,6 +202,7 @@ CELERY_BEAT_SCHEDULE = {
     "events": {"task": "webui.events.tasks.deliver", "schedule": 1.0, "options": {"expires": 2}},
     # The console looks too, and more often: this is for a machine without one.
     "watch": {"task": "webui.events.tasks.watch", "schedule": 30.0, "options": {"expires": 30}},
+    "revisions": {"task": "webui.revision_tasks.expire", "schedule": 2.0, "options": {"expires": 2}},
     "metrics": {"task": "webui.metrics.tasks.keep", "schedule": 10.0, "options": {"expires": 10}},
 }
 

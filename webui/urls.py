@@ -3,8 +3,10 @@ from __future__ import annotations
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import URLPattern, URLResolver, path, register_converter
 
+from webui.api import app as api
 from webui.forms import LoginForm
 from webui.views import (
+    api_docs,
     bindings,
     bulk,
     docs,
@@ -17,6 +19,7 @@ from webui.views import (
     pages,
     previews,
     probing,
+    revisions,
     statistics,
     visuals,
 )
@@ -55,6 +58,15 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("previews/<str:token>/", previews.show, name="preview"),
     path("monitors/<int:pk>/probe/", probing.probe, name="probe"),
     path("monitors/<int:pk>/probe/<slug:ticket>/", probing.probe_result, name="probe-result"),
+    path("api/v1/", api.urls()),
+    path("api/", api_docs.api_docs, name="api-docs"),
+    path("revisions/", revisions.history, name="revisions"),
+    path("revisions/compare/", revisions.compare, name="compare-revisions"),
+    path("revisions/<int:number>/rollback/", revisions.roll_back, name="rollback"),
+    path("revisions/save/", revisions.save, name="save-configuration"),
+    path("revisions/trial/", revisions.begin_trial, name="begin-trial"),
+    path("revisions/trial/confirm/", revisions.confirm_trial, name="confirm-trial"),
+    path("revisions/trial/end/", revisions.end_trial, name="end-trial"),
     path("<kind:kind>/", lists.object_list, name="list"),
     path("<kind:kind>/export.csv", lists.export, name="export"),
     path("<kind:kind>/bulk/", bulk.ask, name="bulk"),

@@ -46,9 +46,10 @@ def test_a_round_looks_for_alarms_and_for_events_that_wait(monkeypatch: pytest.M
     watched: list[str] = []
     monkeypatch.setattr(standby, "close_old_connections", lambda: None)
     monkeypatch.setattr(standby, "watch", watched.append)
+    monkeypatch.setattr("webui.actions.revisions.expire", lambda: watched.append("trial"))
     couriers: Any = Recorder()
     standby.round_once(couriers)
-    assert (watched, couriers.graces) == (["console"], [standby.GRACE])
+    assert (watched, couriers.graces) == (["console", "trial"], [standby.GRACE])
 
 
 @pytest.mark.parametrize("error", [OperationalError("gone"), ZeroDivisionError()])
@@ -58,6 +59,7 @@ def test_an_error_does_not_end_the_thread(error: Exception, monkeypatch: pytest.
 
     monkeypatch.setattr(standby, "close_old_connections", lambda: None)
     monkeypatch.setattr(standby, "watch", fails)
+    monkeypatch.setattr("webui.actions.revisions.expire", lambda: fails("trial"))
     couriers: Any = Recorder()
     standby.round_once(couriers)
-    assert couriers.graces == []
+    assert couriers.graces == [standby.GRACE]

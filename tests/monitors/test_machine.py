@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -80,6 +82,23 @@ def test_spacing_is_down_time_while_down_and_interval_while_coming_up() -> None:
         (DOWN, 30),
         (DOWN, 5),
         (DOWN, 5),
+        (UP, 5),
+    ]
+
+
+def test_a_change_of_state_is_confirmed_at_the_retry_interval() -> None:
+    by = replace(parameters(success_retries=2), retry_interval=1)
+    assert play("PFPFFFFPFPP", by, UP) == [
+        (UP, 5),
+        (UP, 1),
+        (UP, 5),
+        (UP, 1),
+        (UP, 1),
+        (DOWN, 30),
+        (DOWN, 30),
+        (DOWN, 1),
+        (DOWN, 30),
+        (DOWN, 1),
         (UP, 5),
     ]
 
@@ -222,6 +241,9 @@ class Model:
         if before != self.state and self.state in {UP, LEAVING}:
             self.failed_at = []
         self._time(kind, duration)
+        confirming = self.successes if self.state == DOWN else self.failures
+        if confirming and self.by.retry_interval:
+            return self.by.retry_interval
         return self.by.down_time if self.state == DOWN and self.successes == 0 else self.by.interval
 
     def _time(self, kind: str, duration: float) -> None:
@@ -244,6 +266,7 @@ PARAMETERS = st.builds(
     reverse=st.booleans(),
     alert_retries=st.integers(0, 4) | st.integers(0, 32),
     slow_after=st.sampled_from([0.0, 0.5, 1.6]),
+    retry_interval=st.sampled_from([0.0, 0.2, 60]),
 )
 KINDS = st.sampled_from(["good", "good", "bad", "bad", "bad", "unsent", "maintenance"])
 DURATIONS = st.sampled_from([0.0, 0.4, 0.5, 1.0, 1.6, 2.0])

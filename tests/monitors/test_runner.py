@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -109,6 +110,36 @@ def test_a_check_that_comes_later_but_is_due_earlier_does_not_wait(
     runner.put([check(1, due_in=60)])
     runner.put([check(2, due_in=0.1)])
     wait_for(lambda: probes.asked == ["198.18.1.2"])
+
+
+def test_a_failure_is_confirmed_at_the_retry_interval_and_then_it_goes_on_in_its_turn(
+    make_runner: Callable[..., Runner], probes: Probes
+) -> None:
+    probes.result = BAD
+    verdicts: list[Verdict] = []
+    runner = make_runner(judged=verdicts.append)
+    one = check(interval=60)
+    one.plan = replace(one.plan, thresholds=replace(one.plan.thresholds, retries=4, retry_interval=0.05))
+    runner.put([one])
+    wait_for(lambda: len(verdicts) == 1)
+    assert len(probes.started) == 4
+    first, *_others, last = [at for at, _address in probes.started]
+    assert 0.15 <= last - first < 30  # three retry intervals, not three intervals
+    runner.written([one])
+    wait_for(lambda: one.ticket > 0)
+    assert 25 < one.due - last < 95  # half to one and a half intervals: its place in the interval
+
+
+def test_a_retry_waits_for_the_end_of_a_check_that_takes_longer_than_the_retry_interval(
+    make_runner: Callable[..., Runner], probes: Probes
+) -> None:
+    probes.result, probes.slow_for = BAD, 0.1
+    verdicts: list[Verdict] = []
+    one = check(interval=60, address=SLOW)
+    one.plan = replace(one.plan, thresholds=replace(one.plan.thresholds, retries=3, retry_interval=0.02))
+    make_runner(judged=verdicts.append).put([one])
+    wait_for(lambda: len(verdicts) == 1)
+    assert (len(probes.started), probes.twice) == (3, set())
 
 
 def test_one_probe_answers_all_rows_that_ask_the_same_at_the_same_time(

@@ -227,14 +227,27 @@ def test_times_keep_their_order_and_limits_whatever_their_unit() -> None:
     assert make("TCP", "long", interval="349 MIN", **given)
     assert "more than 20939 s" in refusal("TCP", down_time="20940000 MSEC", **given)["down_time"]
     assert refusal("TCP", interval="5 HOURS", **given).keys() == {"interval_unit"}
+    words = refusal("TCP", retry_interval="6 SEC", **given)["retry_interval"]
+    assert words == "The retry interval (6 s) is longer than the interval (5 s)."
+    assert "shorter than 200 ms" in refusal("TCP", retry_interval="199 MSEC", **given)["retry_interval"]
     assert refusal("TCP", resp_timeout_thresh=101, **given).keys() == {"resp_timeout_thresh"}
 
 
 def test_a_check_is_in_seconds_whatever_the_units() -> None:
-    _checked(make("TCP", interval="2 MIN", resp_timeout="1500 MSEC", down_time="90 SEC", resp_timeout_thresh=80))
+    _checked(
+        make(
+            "TCP",
+            interval="2 MIN",
+            resp_timeout="1500 MSEC",
+            down_time="90 SEC",
+            resp_timeout_thresh=80,
+            retry_interval="300 MSEC",
+        )
+    )
     ((plan, _known),) = store.load(range(SHARDS), timezone.now())
     assert (plan.spec.timeout, plan.thresholds.interval, plan.thresholds.down_time) == (1.5, 120.0, 90.0)
     assert plan.thresholds.slow_after == pytest.approx(1.2)
+    assert plan.thresholds.retry_interval == 0.3
 
 
 def test_a_deviation_in_milliseconds_is_added_to_the_average() -> None:
@@ -262,6 +275,7 @@ FORM = {
     "resp_timeout_thresh": "0",
     "trofs_code": "0",
     "deviation": "0",
+    "retry_interval": "0",
     "down_time": "30",
     "dest_ip": "",
     "dest_port": "",

@@ -198,6 +198,7 @@ ADDED: list[tuple[str, dict[str, Any], type[Any]]] = [
             "alert_retries": "0",
             "resp_timeout_thresh": "0",
             "deviation": "0",
+            "retry_interval": "0",
             "down_time": "30",
             "dest_port": "8080",
             "state": "ENABLED",

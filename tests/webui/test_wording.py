@@ -32,7 +32,7 @@ def test_a_monitor_form_names_the_value_and_the_rule(given: dict[str, str], said
     first = MonitorForm(initial={"monitor_type": "HTTP"})
     base = {name: first[name].value() for name in first.fields}
     base |= {"name": "m", "monitor_type": "HTTP", "state": "ENABLED"}
-    for name in ("interval", "resp_timeout", "down_time", "deviation"):
+    for name in ("interval", "resp_timeout", "down_time", "deviation", "retry_interval"):
         base[name], base[f"{name}_unit"] = str(base[name]).split()
     assert MonitorForm(base).errors == {}
     assert MonitorForm(base | given).errors == said

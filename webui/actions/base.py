@@ -15,11 +15,13 @@ from django.db.models import F
 from webui import live, wake
 from webui.actions.errors import ConflictError, NotFoundError, PermissionRefused
 from webui.choices import AuditVerb, Interface
+from webui.journal import Journal, journal
 from webui.models import AuditEntry, EventTarget, Installation, Monitor, Server, Service, VServer
 
 __all__ = ["Actor", "Change", "ConflictError", "NotFoundError", "PermissionRefused", "change", "find", "wanted_version"]
 
 INSTALLATION = 1
+SUMMED_UP = 5  # of the entries of a change, in the list of revisions
 
 Configured = Server | Service | VServer | Monitor | EventTarget
 Changeable = Configured | Installation
@@ -60,7 +62,9 @@ class Change:
 
     actor: Actor
     revision: int
+    journal: Journal
     entries: list[AuditEntry] = field(default_factory=list)
+    back_to: int | None = None  # the revision that is brought back
 
     def record(
         self,
@@ -92,9 +96,22 @@ class Change:
             return
         Installation.objects.filter(pk=INSTALLATION).update(revision=F("revision") + 1)
         AuditEntry.objects.bulk_create(self.entries)
+        self.journal.write(
+            number=self.revision,
+            actor_name=self.actor.name,
+            interface=self.actor.interface,
+            summary=self._summary(),
+            back_to=self.back_to,
+        )
         # Robust, and one by one: what was committed stands, whoever cannot be told of it.
         transaction.on_commit(_wake, robust=True)
         transaction.on_commit(_announce, robust=True)
+
+    def _summary(self) -> str:
+        told = [f"{entry.get_verb_display()} {entry.kind} {entry.object_name}" for entry in self.entries]
+        if self.back_to is not None:
+            return f"back to revision {self.back_to}"
+        return "; ".join(told[:SUMMED_UP]) + (f" and {len(told) - SUMMED_UP} more" if len(told) > SUMMED_UP else "")
 
 
 def kind_of(model: type[models.Model]) -> str:
@@ -111,13 +128,13 @@ def permission_of(model: type[models.Model], deed: str) -> str:
 def change(actor: Actor, model: type[Changeable], deed: str, name: str) -> Iterator[Change]:
     """Do what is inside as one change of ``name``: all of it or nothing.
 
-    ``deed`` is ``add``, ``change`` or ``delete``. Raises :class:`PermissionRefused`, after writing the attempt to the
-    audit in a transaction of its own. Changes follow each other (the installation's row is locked), so rules that look
-    at several rows hold when two people work at once.
+    ``deed`` is ``add``, ``change``, ``delete`` or one of the model's own. Raises :class:`PermissionRefused`, after
+    writing the attempt to the audit in a transaction of its own. Changes follow each other (the installation's row is
+    locked), so rules that look at several rows hold when two people work at once.
     """
     require(actor, model, deed, name)
-    with transaction.atomic():
-        current = Change(actor, revision=lock_installation() + 1)
+    with transaction.atomic(), journal() as noted:
+        current = Change(actor, lock_installation() + 1, noted)
         yield current
         current.complete()
 
@@ -139,10 +156,18 @@ def require(actor: Actor, model: type[Changeable], deed: str, name: str) -> None
     raise PermissionRefused(reason)
 
 
-def note_attempt(actor: Actor, verb: str, row: Configured, after: Mapping[str, Any]) -> None:
+def note_attempt(  # noqa: PLR0913 - each is a column
+    actor: Actor,
+    verb: str,
+    row: Changeable,
+    after: Mapping[str, Any],
+    *,
+    before: Mapping[str, Any] | None = None,
+    reason: str = "",
+) -> None:
     """Write to the audit what the actor does with ``row`` without a change of it; no revision, no wake."""
-    kind = kind_of(type(row))
-    _entry(actor, verb, kind=kind, object_id=row.pk, object_name=row.name, after=dict(after)).save()
+    told: dict[str, Any] = {"before": None if before is None else dict(before), "after": dict(after), "reason": reason}
+    _entry(actor, verb, kind=kind_of(type(row)), object_id=row.pk, object_name=row.name, **told).save()
 
 
 def lock_installation() -> int:

@@ -97,7 +97,7 @@ def _with_parameters(row: Monitor, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_units(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Times of two parts (``500 MSEC``, ``500 ms``) as number and unit; ``units1`` to ``units4`` by their field."""
+    """Times of two parts (``500 MSEC``, ``500 ms``) as number and unit; ``units1`` to ``units5`` by their field."""
     times = {plain(name): name for name in TIMES}
     units = {option: f"{name}_unit" for name, (_label, _longest, option) in TIMES.items()}
     found: dict[str, Any] = {}

@@ -16,7 +16,7 @@ from webui.options import refuse_proxy_options, squashed
 # Written by the program alone.
 NOT_VALUES = frozenset(
     {"id", "created_at", "updated_at", "version", "built_in", "out_of_service_at", "graceful"}
-    | {"revision", "hash_key"}
+    | {"revision", "hash_key", "saved_revision", "saved_at", "saved_by"}
 )
 HIDDEN = "•••"
 # NetScaler writes switches as YES/NO, ENABLED/DISABLED and ON/OFF.

@@ -1,8 +1,8 @@
 """A thread of the web process that stands in while no worker runs.
 
-That the checks stall because no worker runs is what the workers cannot notice, nor tell. This thread looks for alarms
-and sends events that have waited for a while. All of it is claimed in the database, so any number of processes may do
-it beside the workers.
+That the checks stall because no worker runs is what the workers cannot notice, nor tell. This thread looks for alarms,
+sends events that have waited for a while, and ends trials of the configuration that nobody confirmed. All of it is
+claimed in the database, so any number of processes may do it beside the workers.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from django.db import DatabaseError, InterfaceError, close_old_connections
 
+from webui.actions import revisions
 from webui.events.deliver import Couriers
 from webui.watch import watch
 
@@ -52,12 +53,16 @@ def _run() -> None:
 
 
 def round_once(couriers: Couriers) -> None:
-    """One look for alarms, and one for events that nobody sends."""
+    """Look for alarms, for a trial that is over, and for events that nobody sends; each whatever the others do."""
     close_old_connections()
-    try:
-        watch("console")
-        couriers.tick(GRACE)
-    except (DatabaseError, InterfaceError) as error:
-        log.warning("The console could not look for alarms (%s); it tries again.", error)
-    except Exception:
-        log.exception("The console could not look for alarms; it tries again.")
+    for what, step in (
+        ("look for alarms", lambda: watch("console")),
+        ("look for the end of a trial", revisions.expire),
+        ("send events", lambda: couriers.tick(GRACE)),
+    ):
+        try:
+            step()
+        except (DatabaseError, InterfaceError) as error:
+            log.warning("The console could not %s (%s); it tries again.", what, error)
+        except Exception:
+            log.exception("The console could not %s; it tries again.", what)

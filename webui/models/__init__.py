@@ -5,6 +5,7 @@ from webui.models.event import EventDelivery, EventTarget
 from webui.models.health import CheckLease, HealthState, HealthTransition, ProbeTarget
 from webui.models.metrics import MetricBlock, MetricCursor, Sparklines
 from webui.models.monitor import Monitor
+from webui.models.revision import ConfigurationRevision, PendingConfirmation, RevisionRow
 from webui.models.server import Server
 from webui.models.service import Service, ServiceMonitorBinding
 from webui.models.vserver import VServer, VServerServiceBinding
@@ -14,6 +15,7 @@ __all__ = [
     "Alarm",
     "AuditEntry",
     "CheckLease",
+    "ConfigurationRevision",
     "DataplaneStatus",
     "DirectorCounters",
     "DirectorEvent",
@@ -26,7 +28,9 @@ __all__ = [
     "MetricBlock",
     "MetricCursor",
     "Monitor",
+    "PendingConfirmation",
     "ProbeTarget",
+    "RevisionRow",
     "Server",
     "ServerPath",
     "Service",

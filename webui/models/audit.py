@@ -49,6 +49,11 @@ class Installation(models.Model):
 
     revision = models.PositiveBigIntegerField(default=0)
     hash_key = models.CharField(max_length=32, default=new_hash_key, editable=False)
+    saved_revision = models.PositiveBigIntegerField(
+        null=True, editable=False, help_text="Marked by “save ns config”; nothing else depends on it."
+    )
+    saved_at = models.DateTimeField(null=True, editable=False)
+    saved_by = models.CharField(max_length=150, blank=True, editable=False)
     ttl_rule = models.BooleanField(
         "drop packets whose TTL is used up",
         default=False,
@@ -66,6 +71,12 @@ class Installation(models.Model):
         "itself loses no packet. XDP on virtual interfaces needs preparation, see “Forwarding by tc or XDP” in the "
         "concepts.",
     )
+
+    class Meta:
+        permissions = [
+            ("rollback_installation", "Can bring back an earlier revision, and confirm or end a trial"),
+            ("save_installation", "Can mark the configuration as saved"),
+        ]
 
     def __str__(self) -> str:
         return f"revision {self.revision}"

@@ -20,12 +20,13 @@ from webui.models.sealed import CannotOpenError, SealedField, names_of, opened
 LONGEST_INTERVAL: Final = 20940.0  # seconds; NetScaler's
 LONGEST: Final = 20939.0  # of the other times
 SHORTEST_INTERVAL: Final = 0.2  # seconds; results are recorded a tenth of a second after they came
-# Each time of a monitor: its label, its limit in seconds, and NetScaler's name for its unit (lbmonitor, units1 to 4).
+# Each time of a monitor: its label, its limit in seconds, and the name of its unit (NetScaler's lbmonitor has 1 to 4).
 TIMES: Final = {
     "interval": ("interval", LONGEST_INTERVAL, "units3"),
     "resp_timeout": ("response timeout", LONGEST, "units4"),
     "down_time": ("down time", LONGEST, "units2"),
     "deviation": ("deviation", LONGEST, "units1"),
+    "retry_interval": ("retry interval", LONGEST, "units5"),  # ours
 }
 
 
@@ -61,6 +62,12 @@ class Monitor(Timestamped):
         validators=[MaxValueValidator(100)],
         help_text="Share of the response timeout that a check may take before it is noted as an alert; 0: none.",
     )
+    retry_interval = models.PositiveIntegerField(
+        default=0,
+        help_text="Time between checks while a change of state is confirmed, from the beginning of one to that of the "
+        "next, which waits for the end of the first; 0: the interval.",
+    )
+    retry_interval_unit = unit_field("retry_interval")
     retries = models.PositiveSmallIntegerField(
         default=3,
         validators=[MinValueValidator(1), MaxValueValidator(127)],
@@ -166,6 +173,8 @@ class Monitor(Timestamped):
                 f"The response timeout ({self.time_text('resp_timeout')}) must be shorter than the interval "
                 f"({self.time_text('interval')})."
             )
+        if {"interval", "retry_interval"} <= set(usable) and self.retry_interval:
+            self._check_retry_interval(problems)
         if self.usable("retries", "failure_retries") and self.failure_retries > self.retries:
             problems["failure_retries"].append(
                 f"{self.failure_retries} failures cannot be among the last {self.retries} checks: failure retries "
@@ -176,6 +185,13 @@ class Monitor(Timestamped):
                 f"A deviation ({self.time_text('deviation')}) is from the average response time: set learn response "
                 "times too."
             )
+
+    def _check_retry_interval(self, problems: Problems) -> None:
+        shown = f"The retry interval ({self.time_text('retry_interval')})"
+        if self.seconds("retry_interval") > self.seconds("interval"):
+            problems["retry_interval"].append(f"{shown} is longer than the interval ({self.time_text('interval')}).")
+        if self.seconds("retry_interval") < SHORTEST_INTERVAL:
+            problems["retry_interval"].append(f"{shown} is shorter than 200 ms.")
 
     def _check_kind(self, old: Monitor | None, problems: Problems) -> None:
         kind = self.kind

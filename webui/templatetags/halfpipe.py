@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from django import template
+from django.db import Error
 from django.forms import BoundField
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from webui import help
+from webui import help, revisions
 from webui.metrics.spark import path
 from webui.tables import Column
 
@@ -112,6 +113,16 @@ def help_url(context: template.Context) -> str:
     """Where the documentation tells of this page, or its start; empty for people who are not logged in."""
     request = context.get("request")
     return help.url(request.resolver_match) if request is not None and context["user"].is_authenticated else ""
+
+
+@register.simple_tag(takes_context=True)
+def configuration(context: template.Context) -> revisions.Standing | None:
+    """Where the configuration stands: running, saved, on trial; nothing for people who are not logged in."""
+    user = context.get("user")
+    try:
+        return revisions.standing() if user is not None and user.is_authenticated else None
+    except Error:  # the page itself says that the database is away
+        return None
 
 
 @register.filter
