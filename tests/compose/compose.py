@@ -81,7 +81,7 @@ class Project:
             kept
             | {
                 "COMPOSE_PROJECT_NAME": self.name,
-                "HALFPIPE_IMAGE": IMAGE,
+                "IMAGE_NAME": IMAGE,
                 "LAB_PREFIX": self.prefix,
                 "CONSOLE_PORT": str(self.port),
             }
