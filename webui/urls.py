@@ -7,6 +7,7 @@ from webui.api import app as api
 from webui.forms import LoginForm
 from webui.views import (
     api_docs,
+    audit,
     bindings,
     bulk,
     docs,
@@ -44,6 +45,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("services/<int:pk>/monitors/<int:monitor_pk>/unbind/", bindings.unbind_monitor, name="unbind-monitor"),
     path("docs/", docs.index, name="docs"),
     path("docs/<slug:name>/", docs.page, name="docs-page"),
+    path("audit/", audit.review, name="audit"),
+    path("audit/chain/", audit.chained, name="audit-chain"),
+    path("audit/export/<slug:name>/", audit.download, name="audit-export"),
+    path("audit/<int:number>/", audit.entry, name="audit-entry"),
     path("explain/", explaining.explain, name="explain"),
     path("vservers/<int:pk>/diagram/", visuals.triangle, name="triangle"),
     path("vservers/<int:pk>/path/", visuals.packet, name="packet-path"),

@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dataplane.bench import (
+    audit,
     configurations,
     control,
     forwarder,
@@ -104,6 +105,10 @@ class Bench:
         plan = loss.Plan(changes=self.changes)
         self.add(loss.measure(self.object_path, self.loss_object, self.sandbox.bpffs / "loss", plan))
 
+    def audit(self) -> None:
+        """How long the audit's pages take."""
+        self.add(audit.measure())
+
     def _loaded(self) -> AbstractContextManager[forwarder.Loaded]:
         return forwarder.loaded(self.object_path, self.sandbox.bpffs / "forwarder")
 
@@ -116,6 +121,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "probes": Bench.probes,
     "reaction": Bench.reaction,
     "loss": Bench.loss,
+    "audit": Bench.audit,
 }
 
 
