@@ -39,7 +39,8 @@ stop_daemon() {
 	[ -n "$daemon" ] && [ $keep -eq 0 ] || return 0
 	kill "$daemon" 2>/dev/null || true
 	wait "$daemon" 2>/dev/null || true
-	# The daemon leaves its bridge, its rules and its setting of ip_forward.
+	# The daemon leaves a mount, its bridge, its rules and its setting of ip_forward.
+	umount /run/docker/netns/default 2>/dev/null || true
 	ip link delete docker0 2>/dev/null || true
 	for table in nat filter; do
 		iptables-save -t $table | grep -vi docker | sed "s/^:FORWARD DROP /:FORWARD $policy /" | iptables-restore -T $table || true
