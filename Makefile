@@ -17,6 +17,7 @@ BPF_PACKAGES := clang libbpf1 libbpf-dev bpftool
 LAB_PACKAGES := redis-server iproute2 iputils-ping curl tcpdump tftpd-hpa util-linux mount
 TEST_PACKAGES := chromium fonts-dejavu-core nginx-light dovecot-pop3d dovecot-imapd bind9 freeradius snmpd slapd mariadb-server postgresql monitoring-plugins-basic vsftpd postfix chrony
 INSTALL := dataplane/lab/install-packages.sh
+WITH_DOCKER := dataplane/container/with-docker.sh
 # A stamp in the environment itself: it goes when the environment goes.
 SYNCED := $(VENV)/.synced
 
@@ -66,6 +67,14 @@ lab: need-root setup bpf ## Run everything in network namespaces, in the foregro
 lab-down: need-root ## Stop the lab, or remove what a crashed one left
 	@exec $(PYTHON) -m dataplane.lab down
 
+.PHONY: compose-lab
+compose-lab: ## Run the lab in containers, with PostgreSQL (PORT=8000); needs Docker, or root to install it
+	@CONSOLE_PORT=$(PORT) $(WITH_DOCKER) --keep dataplane/container/compose-lab.sh up
+
+.PHONY: compose-down
+compose-down: ## Take the containers of the lab away, with all they kept
+	@exec dataplane/container/compose-lab.sh down
+
 .PHONY: need-root
 need-root:
 	@[ "$$(id -u)" -eq 0 ] || { echo "The lab needs root, to make network namespaces and load eBPF: run 'sudo make lab'." >&2; exit 1; }
@@ -82,6 +91,13 @@ test: test-packages $(SYNCED) bpf ## Run all tests
 	fi; \
 	[ $$browser -eq 5 ] && browser=0; \
 	exit $$(( status > browser ? status : browser ))
+
+.PHONY: compose-test
+compose-test: test-packages $(SYNCED) ## Build and start the lab in containers, and test it; skipped where Docker cannot run
+	@status=0; \
+	$(WITH_DOCKER) $(BIN)/pytest -p no:playwright -m compose tests/compose || status=$$?; \
+	if [ $$status -eq 77 ]; then echo "The tests of the containers are skipped."; status=0; fi; \
+	exit $$status
 
 .PHONY: test-fast
 test-fast: $(SYNCED) ## Run the tests that need neither root nor a browser

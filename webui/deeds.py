@@ -33,13 +33,15 @@ def difference(entry: AuditEntry) -> str:
         return f"{probed.get('service')} at {probed.get('vip')}"
     if entry.verb == AuditVerb.BIND:
         bound: dict[str, Any] = entry.after or {}
-        return ", ".join(f"{name} {value}" for name, value in bound.items() if name not in {"service", "monitor"})
+        return ", ".join(
+            f"{name} {value}" for name, value in sorted(bound.items()) if name not in {"service", "monitor"}
+        )
     if not isinstance(entry.before, dict) or not isinstance(entry.after, dict):
         return ""
     before: dict[str, Any] = entry.before
     return ", ".join(
         f"{name}: {_shown(entry, name, before.get(name))} → {_shown(entry, name, value)}"
-        for name, value in entry.after.items()
+        for name, value in sorted(entry.after.items())  # PostgreSQL keeps no order of a JSON object's names
         if before.get(name) != value and name not in {"version", "updated_at", "created_at"}
     )
 

@@ -24,7 +24,7 @@ from dataplane.lab.supervisor import Process, StopRequestedError, Supervisor
 from dataplane.lab.topology import VIP4, Topology, quietly
 
 STOP_SECONDS = 60.0  # all processes may take their 5 s
-PACKAGES = ("webui", "monitors", "events", "metrics", "dataplane")
+PACKAGES = ("webui", "monitors", "dataplane")
 
 
 def say(line: str) -> None:

@@ -13,14 +13,13 @@ import shutil
 import signal
 import socket
 import sqlite3
-import struct
 import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from dataplane.lab.paths import Paths
 from dataplane.lab.processes import Processes
 from dataplane.lab.session import Record
 from dataplane.lab.topology import VIP4, VIP6, Topology
+from tests.lab.capturing import captured
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(180)]
 
@@ -39,7 +39,6 @@ SOURCES = [IPv4Address("10.77.0.100") + number for number in range(60)]
 INTERVAL = 5.0  # of the example's monitors
 COPIED = ("webui", "monitors", "events", "metrics", "dataplane", "build", ".venv")
 FRAME_HEADER = 14
-ETH_P_ALL = 3
 
 
 @dataclass
@@ -175,53 +174,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
         process.wait(60)
         if paths.run.exists():
             session.remove_everything(paths, Record.load(paths.record))
-
-
-@dataclass
-class Capture:
-    """Every frame of one interface, as Ethernet has it, for the length of a block."""
-
-    frames: list[bytes] = field(default_factory=list)
-
-    def between(self, source: str, destination: str) -> list[bytes]:
-        wanted = socket.inet_aton(source) + socket.inet_aton(destination)
-        return [frame for frame in self.frames if frame[12:14] == b"\x08\x00" and frame[26:34] == wanted]
-
-
-@contextmanager
-def captured(namespace: str) -> Iterator[Capture]:
-    capture = Capture()
-    stop = threading.Event()
-    with netns.entered(namespace):
-        tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-    tap.bind(("eth0", ETH_P_ALL))
-    tap.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 24)
-    # Promiscuous: what the bridge floods here counts as passing by, too. struct packet_mreq, packet(7).
-    tap.setsockopt(263, 1, struct.pack("iHH8s", socket_index(namespace), 1, 0, bytes(8)))
-    tap.settimeout(0.1)
-
-    def read() -> None:
-        while True:
-            try:
-                capture.frames.append(tap.recv(200))
-            except TimeoutError:
-                if stop.is_set():
-                    return
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    try:
-        yield capture
-        time.sleep(0.2)
-    finally:
-        stop.set()
-        reader.join()
-        tap.close()
-
-
-def socket_index(namespace: str) -> int:
-    with netns.entered(namespace):
-        return socket.if_nametoindex("eth0")
 
 
 @contextmanager

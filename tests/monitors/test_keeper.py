@@ -1,4 +1,4 @@
-"""Sweeps against real sockets, a database file and a Redis, as workers use them; and what may happen to these."""
+"""Sweeps against real sockets, a database and a Redis, as workers use them; and what may happen to these."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -41,7 +42,7 @@ GOOD = ProbeResult(success=True, message="connected in 0.4 ms", duration=0.0004)
 BAD = ProbeResult(success=False, message="connection refused", duration=0.0002)
 ROOT = Path(__file__).resolve().parents[2]
 
-pytestmark = pytest.mark.usefixtures("file_database")
+pytestmark = pytest.mark.usefixtures("own_database")
 
 
 @pytest.fixture(autouse=True)
@@ -258,18 +259,26 @@ time.sleep(30)
 """
 
 
-def killed_in_a_sweep(database: Path, redis_url: str) -> None:
+def killed_in_a_sweep(database: str, redis_url: str) -> None:
     """A worker of its own process, with a probe under way, is killed."""
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
         "DJANGO_SETTINGS_MODULE": "webui.settings",
-        "HALFPIPE_DATABASE_URL": f"sqlite:///{database}",
+        "HALFPIPE_DATABASE_URL": database,
         "HALFPIPE_REDIS_URL": redis_url,
-        "HALFPIPE_SECRET_KEY_FILE": str(database.parent / "secret-key"),
     }
     command = [sys.executable, "-c", WORKER]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as worker:
+    with (
+        TemporaryDirectory() as folder,
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment | {"HALFPIPE_SECRET_KEY_FILE": f"{folder}/secret-key"},
+            cwd=ROOT,
+        ) as worker,
+    ):
         try:
             assert worker.stdout is not None
             assert worker.stdout.readline() == "1\n"
@@ -279,7 +288,7 @@ def killed_in_a_sweep(database: Path, redis_url: str) -> None:
 
 
 def test_what_a_killed_worker_had_begun_is_done_by_the_next_within_an_interval(
-    file_database: Path,
+    own_database: str,
     make_keeper: Callable[..., Keeper],
     probes: Probes,
     unanswered: int,
@@ -288,7 +297,7 @@ def test_what_a_killed_worker_had_begun_is_done_by_the_next_within_an_interval(
     service = rows.service()
     monitor = rows.monitor(dest_port=unanswered, interval=5, resp_timeout=4)
     row = rows.health(of=service, by=monitor, at=rows.target(service, "127.0.0.1"))
-    killed_in_a_sweep(file_database, redis_server.url)
+    killed_in_a_sweep(own_database, redis_server.url)
     killed = time.monotonic()
     assert set(CheckLease.objects.values_list("owner", flat=True)) != {""}
     row.refresh_from_db()

@@ -247,7 +247,7 @@ def _in_words(entry: AuditEntry) -> str:
     before, after = entry.before or {}, entry.after or {}
     parts = [
         f"{name} {before[name]} → {value}" if name in before else f"{name} {value}"
-        for name, value in (after or before).items()
+        for name, value in sorted((after or before).items())  # PostgreSQL keeps no order of a JSON object's names
     ]
     return f"{entry.get_verb_display()} by {entry.actor_name} at {entry.at:%H:%M:%S} UTC ({', '.join(parts)})"
 

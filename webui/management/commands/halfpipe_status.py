@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
-from datetime import timedelta
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from django.core.management.base import BaseCommand
-from django.utils import timezone
 
+from webui import readiness
 from webui.choices import AdminState, State
-from webui.models import DataplaneStatus, Installation
+from webui.models import DataplaneStatus
 from webui.world import load_world
-
-STALE = timedelta(seconds=5)
 
 
 class Command(BaseCommand):
@@ -29,6 +28,11 @@ class Command(BaseCommand):
             metavar="SECONDS",
             help="try again until all is well or this is over",
         )
+        parser.add_argument(
+            "--json",
+            action="store_true",
+            help="write one object: problems, and the state of each service at each address",
+        )
 
     def handle(self, *_args: Any, **options: Any) -> None:
         deadline = time.monotonic() + options["wait_applied"]
@@ -36,6 +40,15 @@ class Command(BaseCommand):
         while problems and time.monotonic() < deadline:
             time.sleep(0.2)
             problems = _problems()
+        if options["json"]:
+            services = [one._asdict() for one in _services()]
+            self.stdout.write(json.dumps({"problems": problems, "services": services}))
+        else:
+            self._show(problems)
+        if problems:
+            sys.exit(1)
+
+    def _show(self, problems: list[str]) -> None:
         for status in DataplaneStatus.objects.order_by("director"):
             self.stdout.write(f"{status.director}: revision {status.applied_revision} applied, mode {status.mode}")
             for item in status.interfaces:
@@ -43,40 +56,31 @@ class Command(BaseCommand):
                     self.stdout.write(f"{status.director}: {item['name']} {item['mode']}: {item['mode_reason']}")
         for problem in problems:
             self.stdout.write(problem)
-        if problems:
-            sys.exit(1)
 
 
 def _problems() -> list[str]:
-    return _director_problems() + _service_problems()
+    return readiness.directors() + [one.problem for one in _services() if one.problem]
 
 
-def _director_problems() -> list[str]:
-    revision = Installation.objects.filter(pk=1).values_list("revision", flat=True).first() or 0
-    found = []
-    rows = list(DataplaneStatus.objects.order_by("director"))
-    if not rows:
-        found.append("No dataplane worker has reported yet.")
-    for row in rows:
-        if row.heartbeat_at is None or row.heartbeat_at < timezone.now() - STALE:
-            found.append(f"{row.director}: no report since {row.heartbeat_at or 'ever'}.")
-        if row.applied_revision < revision:
-            found.append(
-                f"{row.director}: revision {row.applied_revision} applied, {revision} wanted. {row.last_error}"
-            )
-    return found
+class Bound(NamedTuple):
+    """A service of an enabled vserver; ``problem`` is empty when it gets its clients."""
+
+    service: str
+    address: str
+    state: str
+    problem: str
 
 
-def _service_problems() -> list[str]:
+def _services() -> Iterator[Bound]:
     world = load_world()
-    found = []
     for vserver in world.vservers.values():
         for binding in world.bindings_of_vserver[vserver.pk] if vserver.state == AdminState.ENABLED else ():
             service = binding.service
             verdict = world.verdict(service, vserver)
             refusals = [path.reason for path in world.paths[service.server_id] if not path.eligible]
+            problem = ""
             if verdict.state != State.UP:
-                found.append(f"{service.name} at {vserver.address}: {verdict.state} ({verdict.reason})")
+                problem = f"{service.name} at {vserver.address}: {verdict.state} ({verdict.reason})"
             elif refusals:
-                found.append(f"{service.name} at {vserver.address}: {refusals[0]}")
-    return found
+                problem = f"{service.name} at {vserver.address}: {refusals[0]}"
+            yield Bound(service.name, vserver.address, verdict.state, problem)
