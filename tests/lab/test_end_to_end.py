@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.timeout(180)]
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [IPv4Address("10.77.0.100") + number for number in range(60)]
 INTERVAL = 5.0  # of the example's monitors
-COPIED = ("webui", "monitors", "events", "metrics", "dataplane", "build", ".venv")
+COPIED = ("webui", "monitors", "dataplane", "build", ".venv")
 FRAME_HEADER = 14
 
 
