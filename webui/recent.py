@@ -18,7 +18,13 @@ from webui.watch import CHECKS, FAIL_OPEN
 from webui.world import World
 
 LAST: Final = timedelta(hours=1)
+AUDITED: Final = "change-"  # how keys of rows begin that tell what the audit has
 MOST: Final = 40  # of each kind: so many are read, and together shown
+
+
+def public(rows: list[RecentRow]) -> list[RecentRow]:
+    """What those see who may not see the audit: nothing of who did what."""
+    return [row for row in rows if not row["key"].startswith(AUDITED)]
 
 
 def recent_rows(world: World) -> list[RecentRow]:
@@ -42,8 +48,8 @@ def _configuration(world: World, since: datetime) -> Iterator[tuple[datetime, Re
         "vserver": world.vservers,
         "monitor": world.monitors,
     }
-    # Logins are no changes, nor are attempts and calls, of which there may be many: so by their time, not their number.
-    changes = AuditEntry.objects.filter(at__gte=since).exclude(kind="user").exclude(verb__in=NO_CHANGES)
+    # Logins and refused pages are no changes, nor are attempts and calls, of which there may be many: so by their time, not their number.
+    changes = AuditEntry.objects.filter(at__gte=since).exclude(kind__in=["user", "page"]).exclude(verb__in=NO_CHANGES)
     for entry in changes.order_by("-at", "-id")[:MOST]:
         url = reverse("settings") if entry.kind == "installation" else ""
         if entry.object_id in there.get(entry.kind, {}):  # and not deleted since
@@ -51,7 +57,7 @@ def _configuration(world: World, since: datetime) -> Iterator[tuple[datetime, Re
         yield (
             entry.at,
             RecentRow(
-                key=f"change-{entry.pk}",
+                key=f"{AUDITED}{entry.pk}",
                 at=entry.at.isoformat(),
                 state="REFUSED" if entry.verb == AuditVerb.REFUSE else "CHANGED",
                 what=deed(entry),

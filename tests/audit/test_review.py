@@ -234,7 +234,7 @@ def test_who_may_not_read_the_audit_is_refused_and_recorded(client: Client) -> N
     ):
         assert client.get(address).status_code == 403
     assert "/audit/" not in client.get(reverse("dashboard")).content.decode().split("<main")[0]
-    refused = AuditEntry.objects.filter(verb="refuse", actor_name="outsider", kind="audit")
+    refused = AuditEntry.objects.filter(verb="refuse", actor_name="outsider", kind="page")
     assert refused.count() == 4
 
 

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
@@ -199,7 +198,7 @@ def test_an_empty_dashboard_says_what_to_do_to_those_who_may(client: Client, own
     page = owner.get("/").content.decode()
     for address in ("/vservers/add/", "/services/add/", "/servers/add/", "/docs/monitors/"):
         assert f'href="{address}"' in page
-    client.force_login(User.objects.create_user("eve"))
+    client.force_login(factories.outsider())
     seen = client.get("/").content.decode()
     assert "No virtual server yet." in seen
     assert "/vservers/add/" not in seen

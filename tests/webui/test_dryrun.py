@@ -261,8 +261,8 @@ def test_outside_of_a_transaction_nothing_remains_and_nobody_is_woken(wakes: lis
 
 
 def test_errors_come_back_as_on_the_real_change_and_no_attempt_is_recorded(web: VServer) -> None:
-    before = content()
     nobody = factories.actor(factories.outsider())
+    before = content()
     entries = AuditEntry.objects.count()
     with pytest.raises(PermissionRefused, match="may not delete a vserver"):
         dryrun.preview(nobody, lambda who: vservers.delete(who, web))

@@ -18,6 +18,7 @@ import webui.actions
 from tests import factories
 from webui import access, roles, settings
 from webui.actions.base import Actor, NotFoundError, PermissionRefused
+from webui.actions.wizard import Order
 from webui.choices import Interface, Role
 from webui.models import ApiToken, AuditEntry, EventTarget, Monitor, Server, Service, VServer
 
@@ -67,6 +68,8 @@ ACTIONS: dict[str, tuple[tuple[str, ...], Call]] = {
     "vservers.delete": (NETWORK, lambda do, a, w: do(a, w.vserver)),
     "vservers.bind_service": (NETWORK, lambda do, a, w: do(a, w.vserver, w.service)),
     "vservers.set_weight": (NETWORK, lambda do, a, w: do(a, w.vserver, w.service, 3)),
+    "vservers.set_weights": (NETWORK, lambda do, a, w: do(a, w.vserver, {w.service.name: 3})),
+    "wizard.make": (NETWORK, lambda do, a, w: do(a, Order({"name": "v8", "address": "10.77.0.91"}, [w.server]))),
     "vservers.unbind_service": (NETWORK, lambda do, a, w: do(a, w.vserver, w.service)),
     "monitors.create": (NETWORK, lambda do, a, _w: do(a, {"name": "m9", "monitor_type": "PING"})),
     "monitors.update": (NETWORK, lambda do, a, w: do(a, w.monitor, {"interval": 9})),
@@ -221,9 +224,9 @@ def test_a_role_sees_the_pages_that_it_may(role: str, client: Client) -> None:
         rule = access.PAGES[name]
         if rule == access.OWN:
             allowed = True
-        elif rule == "webui.rollback_installation":
+        elif rule in {"webui.rollback_installation", "webui.add_vserver"}:
             allowed = role in NETWORK
-        elif name in OF_SUPERUSERS or rule == roles.VIEW_AUDIT:
+        elif name in OF_SUPERUSERS or rule in {roles.VIEW_AUDIT, roles.EXPORT_CONFIGURATION}:
             allowed = role == "superuser"
         else:
             allowed = role != "none"
@@ -246,11 +249,11 @@ def test_an_operator_has_the_buttons_that_it_may_use(client: Client) -> None:
     world = World()
     client.force_login(factories.of_role("operator"))
     page = client.get(f"/services/{world.service.pk}/").content.decode()
-    assert ">Disable<" in page
+    assert ">Disable …<" in page
     assert "Disable after" in page
     assert ">Edit<" not in page
     assert "Latest changes" not in page, "who did what is for those who may see the audit"
-    assert ">Disable<" not in client.get(f"/vservers/{world.vserver.pk}/").content.decode()
+    assert ">Disable …<" not in client.get(f"/vservers/{world.vserver.pk}/").content.decode()
     assert client.post(f"/services/{world.service.pk}/disable/").status_code == 302
     assert Service.objects.get().state == "DISABLED"
     refused = client.post(f"/vservers/{world.vserver.pk}/disable/", follow=True).content.decode()

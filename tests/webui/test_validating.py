@@ -87,11 +87,11 @@ def test_it_takes_the_permission_of_the_change_and_is_not_in_the_audit(client: C
     client.force_login(factories.outsider())
     for address in ("/servers/validate/", f"/servers/{server.pk}/validate/", "/new/validate/"):
         assert client.post(address, SERVER).status_code == 403
-        assert client.get(address).status_code == 405
+        assert client.get(address).status_code == (403 if "new" in address else 405)
     client.force_login(factories.member())
     assert client.post("/servers/validate/", SERVER).status_code == 403
     assert client.post(f"/servers/{server.pk}/validate/", SERVER).status_code == 200
-    assert AuditEntry.objects.exclude(verb__in=["login", "logout"]).count() == entries
+    assert AuditEntry.objects.exclude(verb__in=["login", "logout"]).exclude(kind="page").count() == entries
     assert client.post("/servers/987/validate/", SERVER).status_code == 404
 
 
