@@ -48,7 +48,7 @@ def _configuration(world: World, since: datetime) -> Iterator[tuple[datetime, Re
         "vserver": world.vservers,
         "monitor": world.monitors,
     }
-    # Logins and refused pages are no changes, nor are attempts and calls, of which there may be many: so by their time, not their number.
+    # Logins and refused pages are no changes, nor are attempts and calls. Of those there may be many: so by the time.
     changes = AuditEntry.objects.filter(at__gte=since).exclude(kind__in=["user", "page"]).exclude(verb__in=NO_CHANGES)
     for entry in changes.order_by("-at", "-id")[:MOST]:
         url = reverse("settings") if entry.kind == "installation" else ""
