@@ -17,7 +17,6 @@ from webui.backups import chain, primaries
 from webui.choices import STATE_ORDER, AdminState, State
 from webui.effective import Verdict, sessionless, takes_clients, verdict_of, vserver_state, with_fail_open
 from webui.fallen import fallen
-from webui.freshness import last_checked
 from webui.models import (
     DataplaneStatus,
     DirectorCounters,
@@ -31,6 +30,7 @@ from webui.models import (
     VServerServiceBinding,
 )
 from webui.payloads import STALE_AFTER_SECONDS, Rates
+from webui.quick import objects
 from webui.scope import Scope
 from webui.stale import is_overdue
 
@@ -64,8 +64,14 @@ class World:
     primaries: dict[int, list[int]] = field(default_factory=dict)
     fallen: frozenset[int] = frozenset()  # health rows that are DOWN and were UP before
     checked: dict[int, datetime] = field(default_factory=dict)  # by health row; those never checked are not there
+    is_whole: bool = False  # whether every row of the configuration is in it
     _alone: dict[tuple[int, str], Verdict] = field(default_factory=dict)
     _verdicts: dict[tuple[int, int], dict[int, Verdict]] = field(default_factory=dict)
+
+    @classmethod
+    def of_counters(cls) -> World:
+        """Of what directors counted alone: one query."""
+        return cls(now=timezone.now(), counters=_counters())
 
     def vips(self, service: Service) -> list[str]:
         """Addresses at which the service is checked, each once: of its virtual servers, and of those they back up."""
@@ -204,33 +210,37 @@ def _total(counters: Iterable[dict[str, Any]], name: str) -> Any:
     return sum(values) if values else None
 
 
-def load_world(scope: Scope | None = None) -> World:
+def _counters() -> list[DirectorCounters]:
+    return list(DirectorCounters.objects.order_by("director"))
+
+
+def load_world(scope: Scope | None = None, counters: list[DirectorCounters] | None = None) -> World:
     """Read the rows: eleven queries, however many rows there are; one more where a vserver may fail open.
 
     With a ``scope`` only what is in it: enough for the rows that it was made for. What Redis knows of the checks is in
-    them.
+    them. ``counters`` that were just read are not read again.
     """
-    world = World(now=timezone.now())
+    world = World(now=timezone.now(), is_whole=scope is None)
     services, vservers = Service.objects.all(), VServer.objects.all()
     if scope is not None:
         services, vservers = services.filter(pk__in=scope.services), vservers.filter(pk__in=scope.vservers)
-    world.services = {service.pk: service for service in services}
-    world.servers = {server.pk: server for server in _within(Server.objects.all(), "services", scope)}
-    world.vservers = {vserver.pk: vserver for vserver in vservers}
+    world.servers = {server.pk: server for server in objects(_within(Server.objects.all(), "services", scope))}
+    world.services = {service.pk: service for service in objects(services, {"server": world.servers})}
+    for service in world.services.values():
+        world.services_of[service.server_id].append(service)
+    world.vservers = {vserver.pk: vserver for vserver in objects(vservers)}
     backup_of = {pk: vserver.backup_vserver_id for pk, vserver in world.vservers.items()}
     world.backup_of = {pk: backup if backup in world.vservers else None for pk, backup in backup_of.items()}
     behind = primaries(backup_of if scope is None else scope.backup_of)
     world.primaries = {pk: [one for one in found if one in world.vservers] for pk, found in behind.items()}
     world.monitors = {monitor.pk: monitor for monitor in Monitor.objects.all()}
     world.directors = list(DataplaneStatus.objects.order_by("director"))
-    world.counters = list(DirectorCounters.objects.order_by("director"))
-    for path in _within(ServerPath.objects.order_by("director"), "server__services", scope):
+    world.counters = _counters() if counters is None else counters
+    for path in objects(_within(ServerPath.objects.order_by("director"), "server__services", scope)):
         world.paths[path.server_id].append(path)
-    rows = list(_within(HealthState.objects.select_related("target"), "service", scope))
-    freshness.refresh(rows)
-    for health in rows:
-        world.health[health.service_id, health.target.vip, health.monitor_id] = health
-    world.checked = last_checked([health.pk for health in world.health.values()])
+    states = list(objects(_within(HealthState.objects.all(), "service", scope), joined="target"))
+    world.health = {(row.service_id, row.target.vip, row.monitor_id): row for row in states}
+    world.checked = freshness.refresh(states)
     if any(vserver.fail_open for vserver in world.vservers.values()):
         world.fallen = fallen()
     _link(world, scope)
@@ -250,24 +260,14 @@ def _within(rows: QuerySet[Found], service: str, scope: Scope | None) -> QuerySe
 
 def _link(world: World, scope: Scope | None) -> None:
     """Point rows at each other; a row that was deleted between two of the queries is left out."""
-    for service in list(world.services.values()):
-        if service.server_id in world.servers:
-            service.server = world.servers[service.server_id]
-            world.services_of[service.server_id].append(service)
-        else:
-            del world.services[service.pk]
-    for checked in _within(ServiceMonitorBinding.objects.order_by("monitor__name"), "service", scope):
-        if checked.service_id in world.services and checked.monitor_id in world.monitors:
-            checked.service = world.services[checked.service_id]
-            checked.monitor = world.monitors[checked.monitor_id]
-            world.monitors_of[checked.service_id].append(checked)
+    checks = _within(ServiceMonitorBinding.objects.order_by("monitor__name"), "service", scope)
+    for checked in objects(checks, {"service": world.services, "monitor": world.monitors}):
+        world.monitors_of[checked.service_id].append(checked)
     bindings = VServerServiceBinding.objects.order_by("service__name", "vserver__name")
-    for bound in bindings if scope is None else bindings.filter(vserver__in=scope.owners):
-        if bound.service_id in world.services and bound.vserver_id in world.vservers:
-            bound.service = world.services[bound.service_id]
-            bound.vserver = world.vservers[bound.vserver_id]
-            world.bindings_of_service[bound.service_id].append(bound)
-            world.bindings_of_vserver[bound.vserver_id].append(bound)
+    bindings = bindings if scope is None else bindings.filter(vserver__in=scope.owners)
+    for bound in objects(bindings, {"service": world.services, "vserver": world.vservers}):
+        world.bindings_of_service[bound.service_id].append(bound)
+        world.bindings_of_vserver[bound.vserver_id].append(bound)
 
 
 def row_of(rows: dict[int, Any], pk: int) -> Any:
