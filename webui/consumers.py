@@ -92,9 +92,10 @@ class LiveConsumer(GuardedConsumer):
         self._pump: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
-        """Refuse who is not logged in."""
+        """Refuse who is not logged in; by a close code, as browsers do not tell scripts of a status."""
         facts = await database_sync_to_async(self.session_check)(self.session_key)
         if facts is None or self.session_key is None:
+            await self.accept()
             await self.close(code=NOT_LOGGED_IN)
             return
         wish = wish_of(self.scope.get("query_string", b"").decode("ascii", "replace"))

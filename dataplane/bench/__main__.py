@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 
 from dataplane.bench import (
     configurations,
+    console,
     control,
     forwarder,
     harness,
@@ -104,6 +105,11 @@ class Bench:
         plan = loss.Plan(changes=self.changes)
         self.add(loss.measure(self.object_path, self.loss_object, self.sandbox.bpffs / "loss", plan))
 
+    def browsers(self) -> None:
+        """What browsers cost that look at the console."""
+        for figure in console.measure():
+            self.add([figure])
+
     def _loaded(self) -> AbstractContextManager[forwarder.Loaded]:
         return forwarder.loaded(self.object_path, self.sandbox.bpffs / "forwarder")
 
@@ -116,6 +122,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "probes": Bench.probes,
     "reaction": Bench.reaction,
     "loss": Bench.loss,
+    "browsers": Bench.browsers,
 }
 
 
