@@ -17,7 +17,7 @@ application = ProtocolTypeRouter(
     {"http": django_application, "websocket": routing.websocket, "lifespan": standby.lifespan}
 )
 
-# Tens of thousands of rows are read at a time, none of them in a cycle: looking for garbage after each 700 objects takes
-# half as long as reading them. What is loaded by now stays.
+# Tens of thousands of rows are read at a time, none of them in a cycle: looking for garbage after each 700 objects
+# takes as long as reading them. What is loaded by now stays.
 gc.freeze()
 gc.set_threshold(50_000, 20, 50)

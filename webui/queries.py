@@ -121,6 +121,7 @@ def overview() -> Overview:
         row["spark"] = sparks.get(row["key"], "")
     services = by_state([service_row(world, row) for row in world.services.values()])
     servers = [server_row(world, row) for row in world.servers.values()]
+    servers.sort(key=lambda row: row["eligible"] == "YES")  # those without a path first, each part by name
     directors = [director_row(status, world.now) for status in world.directors]
     unbound = {str(pk) for pk in world.services if not world.bindings_of_service[pk]}
     return Overview(

@@ -81,6 +81,9 @@ class Table:
     with_actions: bool = field(default=False)
     more: Link | None = None
     selectable: bool = False  # whether rows have a box to tick, of the form "bulk"
+    most: int = 0  # so many of the first rows are shown; 0: all
+    total: int = 0  # how many there are
+    all_url: str = ""  # where all of them are
 
 
 TRAFFIC = (
@@ -232,6 +235,20 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
 }
 
 
-def live_list(source: str, caption: str, rows: Sequence[Any], empty: str) -> Table:
-    """A table of the dashboard, whose rows come and go with the snapshot."""
-    return Table(source, caption, COLUMNS[source], rows, empty, source=source, live="list")
+def live_list(  # noqa: PLR0913 - the last two by name
+    source: str, caption: str, rows: Sequence[Any], empty: str, *, most: int = 0, all_url: str = ""
+) -> Table:
+    """A table of the dashboard, whose rows come and go with the snapshot; of many, only the first ``most``."""
+    shown = rows[:most] if most else rows
+    return Table(
+        source,
+        caption,
+        COLUMNS[source],
+        shown,
+        empty,
+        source=source,
+        live="list",
+        most=most,
+        total=len(rows),
+        all_url=all_url,
+    )

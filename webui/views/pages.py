@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, Final
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_not_required
@@ -20,6 +22,13 @@ from webui.models import Installation
 from webui.tables import COLUMNS, SPARK, Link, Table, live_list
 from webui.views.change import actor_of, attempt
 
+MOST_PROBLEMS: Final = 100
+MOST_ROWS: Final = 50  # of one kind, on the dashboard: those with problems come first, and its list has them all
+
+
+def _part(source: str, caption: str, rows: Sequence[Any], empty: str) -> Table:
+    return live_list(source, caption, rows, empty, most=MOST_ROWS, all_url=reverse("list", args=[source]))
+
 
 @require_safe
 def dashboard(request: HttpRequest) -> HttpResponse:
@@ -27,11 +36,11 @@ def dashboard(request: HttpRequest) -> HttpResponse:
     seen = queries.overview()
     tables = [
         replace(
-            live_list("vservers", "Virtual servers", seen["vservers"], "No virtual server yet."),
+            _part("vservers", "Virtual servers", seen["vservers"], "No virtual server yet."),
             columns=(*COLUMNS["vservers"], SPARK),
         ),
-        live_list("services", "Services", seen["services"], "No service yet."),
-        live_list("servers", "Servers", seen["servers"], "No server yet."),
+        _part("services", "Services", seen["services"], "No service yet."),
+        _part("servers", "Servers", seen["servers"], "No server yet."),
         live_list("directors", "Directors", seen["directors"], "No director has reported yet."),
         live_list("transitions", "Latest changes of state", seen["transitions"], "No state has changed yet."),
         live_list("events", "Latest alarms and events of directors", seen["events"], "Nothing was noticed yet."),
@@ -41,7 +50,7 @@ def dashboard(request: HttpRequest) -> HttpResponse:
             more=Link("Packets by outcome over time", reverse("director-statistics")),
         ),
     ]
-    problems = live_list("problems", "Problems", seen["problems"], "No problem.")
+    problems = live_list("problems", "Problems", seen["problems"], "No problem.", most=MOST_PROBLEMS)
     context = {"problems": problems, "problem_count": len(seen["problems"]), "tables": tables}
     return render(request, "dashboard.html", context)
 
