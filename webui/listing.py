@@ -148,7 +148,7 @@ def _vserver_values(columns: frozenset[str]) -> tuple[World, Values] | None:
         lambda pk, name: (
             world.rates("vservers", pk)[name]  # type: ignore[literal-required] # one of its keys
             if name in RATES
-            else world.vserver_state(world.vservers[pk]).state
+            else world.bare_state(world.vservers[pk])
         ),
     )
 

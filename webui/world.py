@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -67,6 +67,9 @@ class World:
     is_whole: bool = False  # whether every row of the configuration is in it
     _alone: dict[tuple[int, str], Verdict] = field(default_factory=dict)
     _verdicts: dict[tuple[int, int], dict[int, Verdict]] = field(default_factory=dict)
+    _checks_by: tuple[Counter[int], Counter[int]] | None = None
+    _used: dict[int, list[tuple[VServer, VServer]]] = field(default_factory=dict)
+    _stale: dict[int, list[HealthState]] = field(default_factory=dict)
 
     @classmethod
     def of_counters(cls) -> World:
@@ -79,9 +82,13 @@ class World:
 
     def _uses(self, service: Service) -> list[tuple[VServer, VServer]]:
         """Virtual servers whose clients it may get, each with the one that it is bound to: itself, or a backup."""
-        bound = [binding.vserver for binding in self.bindings_of_service[service.pk]]
+        key = service.pk
+        if key in self._used:
+            return self._used[key]
+        bound = [binding.vserver for binding in self.bindings_of_service[key]]
         behind = [(self.vservers[pk], owner) for owner in bound for pk in self.primaries.get(owner.pk, [])]
-        return [*((vserver, vserver) for vserver in bound), *behind]
+        found = self._used[key] = [*((vserver, vserver) for vserver in bound), *behind]
+        return found
 
     def backup_taking(self, vserver: VServer) -> VServer | None:
         """The backup that gets the vserver's clients now; None while it serves them itself, or nobody does."""
@@ -120,8 +127,8 @@ class World:
         """State of the service at one VIP by its own checks, whatever becomes of the others."""
         key = (service.pk, vip)
         if key not in self._alone:
-            bound = self.monitors_of[service.pk]
-            rows = {one.monitor_id: self.health.get((service.pk, vip, one.monitor_id)) for one in bound}
+            bound = self.monitors_of[key[0]]
+            rows = {one.monitor_id: self.health.get((*key, one.monitor_id)) for one in bound}
             health = {monitor_id: row for monitor_id, row in rows.items() if row is not None}
             flows = self._flows_left(service)
             self._alone[key] = verdict_of(service, bound, health, self.now, flows=flows, fallen=self.fallen)
@@ -129,13 +136,26 @@ class World:
 
     def stale(self, service: Service, vip: str = "") -> list[HealthState]:
         """Its checks that should have had a result by now, at one VIP or at all of them."""
-        return [
-            row
-            for bound in self.monitors_of[service.pk]
-            for one in ([vip] if vip else self.vips(service))
-            if (row := self.health.get((service.pk, one, bound.monitor_id))) is not None
-            and is_overdue(bound, row, self.checked.get(row.pk), self.now)
-        ]
+        key = service.pk
+        if key not in self._stale:
+            self._stale[key] = [
+                row
+                for bound in self.monitors_of[key]
+                for one in self.vips(service)
+                if (row := self.health.get((key, one, bound.monitor_id))) is not None
+                and is_overdue(bound, row, self.checked.get(row.pk), self.now)
+            ]
+        found = self._stale[key]
+        return [row for row in found if row.target.vip == vip] if vip else found
+
+    def checks_by(self, monitor: int) -> tuple[int, int]:
+        """How many services a monitor checks, and how many of them it finds DOWN."""
+        if self._checks_by is None:
+            bound = Counter(one.monitor_id for bindings in self.monitors_of.values() for one in bindings)
+            down = {(row.monitor_id, row.service_id) for row in self.health.values() if row.state == State.DOWN}
+            self._checks_by = bound, Counter(pk for pk, _service in down)
+        services, failing = self._checks_by
+        return services[monitor], failing[monitor]
 
     def _flows_left(self, service: Service) -> int | None:
         leaving = AdminState.DISABLED in {service.state, service.server.state}
@@ -155,12 +175,15 @@ class World:
             return worst
         return Verdict(worst.state, f"at {worst_vip}: {worst.reason}")
 
+    def bare_state(self, vserver: VServer) -> State:
+        """That of :meth:`vserver_state` without the reason, which takes as long again."""
+        verdicts = self.verdicts(vserver).values()
+        enabled = vserver.state == AdminState.ENABLED
+        return vserver_state(enabled=enabled, services=verdicts, keeps_no_flows=sessionless(vserver))
+
     def vserver_state(self, vserver: VServer) -> Verdict:
         """State of a virtual server, with the reason in words."""
-        verdicts = list(self.verdicts(vserver).values())
-        state = vserver_state(
-            enabled=vserver.state == AdminState.ENABLED, services=verdicts, keeps_no_flows=sessionless(vserver)
-        )
+        verdicts, state = list(self.verdicts(vserver).values()), self.bare_state(vserver)
         if state == State.OUT_OF_SERVICE:
             return Verdict(state, "it is disabled")
         backup = self.backup_taking(vserver)

@@ -21,6 +21,7 @@ from dataplane.bench import (
     harness,
     loss,
     packets,
+    pages,
     probes,
     reaction,
     rings,
@@ -110,6 +111,11 @@ class Bench:
         for figure in console.measure():
             self.add([figure])
 
+    def pages(self) -> None:
+        """How soon pages are there."""
+        for figure in pages.measure():
+            self.add([figure])
+
     def _loaded(self) -> AbstractContextManager[forwarder.Loaded]:
         return forwarder.loaded(self.object_path, self.sandbox.bpffs / "forwarder")
 
@@ -123,6 +129,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "reaction": Bench.reaction,
     "loss": Bench.loss,
     "browsers": Bench.browsers,
+    "pages": Bench.pages,
 }
 
 
