@@ -41,9 +41,10 @@ class Browsers:
         """A browser, until the program ends."""
         address = f"ws://127.0.0.1:{self.given['port']}/ws/live/?{self.given['wish']}"
         headers = {"Cookie": f"{self.given['cookie']}={session}", "Origin": f"http://127.0.0.1:{self.given['port']}"}
+        compression = "deflate" if self.given["deflate"] else None
         try:
             async with self.gate:
-                link = await connect(address, additional_headers=headers, max_size=None, compression=None)
+                link = await connect(address, additional_headers=headers, max_size=None, compression=compression)
                 first = await link.recv()
             self.snapshot = len(first)
             self.ready.release()
