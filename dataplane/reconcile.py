@@ -32,13 +32,17 @@ VERIFY_SHARE = 20
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What a round did. ``seconds`` is its duration; ``drift`` is True when others had changed our maps."""
+    """What a round did. ``seconds`` is its duration; ``drift`` is True when others had changed our maps.
+
+    ``writes`` are the entries of maps that were put or removed, as far as they were tried.
+    """
 
     desired: DesiredState
     summary: str
     error: str
     drift: bool
     seconds: float
+    writes: int = 0
 
 
 @dataclass(slots=True)
@@ -97,7 +101,8 @@ class Reconciler:
         self._settled = None if error or (steps and not small) else (desired, probe)
         repairs += self._attach(desired)
         self._announce(desired, fresh if not error else set())
-        return Round(desired, "\n".join([*repairs, summary]).strip(), error, drift, self.clock() - started)
+        report = "\n".join([*repairs, summary]).strip()
+        return Round(desired, report, error, drift, self.clock() - started, len(steps))
 
     def _quick(self, configuration: Configuration) -> Round | None:
         """A round on the network that the last one found; None when more is new than shares of services."""
@@ -114,7 +119,7 @@ class Reconciler:
         error = self._apply(steps, wanted)
         self.last, self._inputs = desired, (configuration, *self._inputs[1:])
         self._settled = None if error else (desired, self._settled[1])
-        return Round(desired, summary, error, False, self.clock() - started)
+        return Round(desired, summary, error, False, self.clock() - started, len(steps))
 
     def _read_back(self, *, news: bool) -> bool:
         """Read the maps when that is due; True when they are not as this process left them.

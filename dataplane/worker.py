@@ -31,6 +31,7 @@ from django.conf import settings  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from dataplane import balance, report, snapshot, watch  # noqa: E402
+from dataplane.applied import Applied  # noqa: E402
 from dataplane.balance import Balancer, Measure  # noqa: E402
 from dataplane.desired import Configuration  # noqa: E402
 from dataplane.forwarding import summary  # noqa: E402
@@ -66,8 +67,12 @@ class Worker:
     drift: int = 0
     counted_at: float = 0.0
     watcher: watch.Watcher | None = None
+    applied: Applied = field(init=False)
     _reported: tuple[object, ...] = ()
     _old_removed: bool = False
+
+    def __post_init__(self) -> None:
+        self.applied = Applied(self.director)
 
     def look(self, *, same_network: bool = False) -> None:
         """One round, whatever the reason for it. An error is reported and the next round tries again.
@@ -85,7 +90,9 @@ class Worker:
             return
         self.drift += done.drift
         self._log(done)
+        self._note(done)
         self._report(done)
+        self._audit()
         if not done.error and not self._old_removed:
             # The maps of an older layout served until this program, with its tables full, was attached.
             for folder in self.kernel.remove_old():
@@ -190,6 +197,18 @@ class Worker:
             log.info("revision %d in %.1f ms:\n%s", done.desired.revision, done.seconds * 1000, done.summary)
         if done.error:
             log.error("%s", done.error)
+
+    def _note(self, done: Round) -> None:
+        try:
+            self.applied.take(done)
+        except db.Error as error:
+            self._database_away(error)
+
+    def _audit(self) -> None:
+        try:
+            self.applied.write()
+        except db.Error as error:
+            self._database_away(error)
 
     def _report(self, done: Round) -> None:
         """Write status rows when they would differ; the heartbeat goes with the counters."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -31,6 +32,26 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
     if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         path: Path = tmp_path_factory.mktemp("database") / "test.sqlite3"
         settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = str(path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def audit_can_be_emptied() -> Iterator[None]:
+    """Let tests with transactions of their own empty the database, which the audit's triggers refuse."""
+    from django.core.management.commands.flush import Command  # noqa: PLC0415 - after django.setup()
+    from django.db import connections  # noqa: PLC0415 - as above
+
+    from webui.audit import triggers  # noqa: PLC0415 - as above
+
+    handle = Command.handle
+
+    def without_triggers(self: Command, **options: Any) -> None:
+        triggers.remove(connections[options["database"]])
+        handle(self, **options)
+        triggers.install(connections[options["database"]])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Command, "handle", without_triggers)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -153,6 +153,7 @@ class EventKind(models.TextChoices):
     ALERT = "ALERT", "alert of a monitor"
     ALARM = "ALARM", "alarm"
     DIRECTOR = "DIRECTOR", "event of a director"
+    AUDIT = "AUDIT", "audit entry"
     TEST = "TEST", "test"
 
 
@@ -178,7 +179,19 @@ class AuditVerb(models.TextChoices):
     LOGIN = "login", "logged in"
     LOGOUT = "logout", "logged out"
     REFUSE = "refuse", "was refused"
+    FAIL = "fail", "failed to log in"
+    CALL = "call", "called"
+    APPLY = "apply", "applied"
+    ARCHIVE = "archive", "archived"
     SAVE = "save", "saved"
     ROLLBACK = "rollback", "rolled back"
     TRIAL = "trial", "tried"
     CONFIRM = "confirm", "confirmed"
+
+
+class Outcome(models.TextChoices):
+    """What came of what an audit entry records."""
+
+    SUCCESS = "success", "success"
+    REFUSED = "refused", "refused"
+    FAILED = "failed", "failed"

@@ -28,6 +28,7 @@ class EventTargetForm(ObjectForm):
             "alerts",
             "alarms",
             "director_events",
+            "audit",
             "give_up_hours",
             "state",
             "comment",

@@ -16,6 +16,7 @@ KINDS_OF_EVENTS = {
     "alerts": "alerts",
     "alarms": "alarms",
     "director_events": "events of directors",
+    "audit": "audit entries",
 }
 
 

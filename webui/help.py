@@ -6,6 +6,7 @@ from django.urls import ResolverMatch, reverse
 
 SECTIONS: dict[str, tuple[str, str]] = {
     "dashboard": ("concepts", "states"),
+    "api-docs": ("api", ""),
     "revisions": ("revisions", ""),
     "compare-revisions": ("revisions", "comparing"),
     "rollback": ("revisions", "rolling-back"),
@@ -24,6 +25,9 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "preview-service": ("monitors", "preview"),
     "preview-vserver": ("monitors", "preview"),
     "preview": ("monitors", "preview"),
+    "audit": ("audit", "review"),
+    "audit-entry": ("audit", "review"),
+    "audit-chain": ("audit", "the-chain"),
 }
 KINDS: dict[str, tuple[str, str]] = {
     "servers": ("concepts", "preparing-a-server"),
@@ -36,7 +40,7 @@ KINDS: dict[str, tuple[str, str]] = {
 WITHOUT = frozenset(
     {
         *("docs", "docs-page", "login", "logout", "healthz", "watch-flows", "send-test", "probe-result"),
-        *("metrics", "export", "statistics-json", "director-statistics-json"),
+        *("metrics", "export", "statistics-json", "director-statistics-json", "audit-export"),
         *("bind-monitor", "unbind-monitor", "bind-service", "set-weight", "unbind-service", "enable", "disable"),
         *("save-configuration", "begin-trial", "confirm-trial", "end-trial"),
     }

@@ -26,6 +26,8 @@ from webui.templatetags.halfpipe import figure
 from webui.watch import alarm_problems
 from webui.world import load_world
 
+# What the audit records besides changes and refused attempts.
+NO_CHANGES = (PROBED, AuditVerb.CALL, AuditVerb.APPLY, AuditVerb.ARCHIVE)
 LATEST = 12  # rows of "latest" tables
 # Made anew each minute; older ones would tell of another hour.
 SPARKS_LAST = timedelta(minutes=5)
@@ -63,7 +65,7 @@ def change_rows(kind: str = "", object_id: int | None = None, limit: int = LATES
     # Logins are no changes, and what someone typed as a name may have been a password.
     found = AuditEntry.objects.exclude(kind="user")
     # An attempt is no change; it is in the history of its own object alone.
-    found = found.filter(kind=kind, object_id=object_id) if kind else found.exclude(verb=PROBED)
+    found = found.filter(kind=kind, object_id=object_id) if kind else found.exclude(verb__in=NO_CHANGES)
     return [
         ChangeRow(
             key=str(row.pk),

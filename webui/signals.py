@@ -11,8 +11,9 @@ from django.core.validators import validate_ipv46_address
 from django.dispatch import receiver
 from django.http import HttpRequest
 
+from webui import auditing
+from webui.actions.base import Actor
 from webui.choices import AuditVerb, Interface
-from webui.models import AuditEntry
 
 
 def source_address(request: HttpRequest | None) -> str | None:
@@ -26,16 +27,17 @@ def source_address(request: HttpRequest | None) -> str | None:
 
 
 def _write(verb: AuditVerb, request: HttpRequest | None, user: User | None, name: str, reason: str = "") -> None:
-    AuditEntry.objects.create(
-        actor=user,
-        actor_name=name[:150],
-        source_address=source_address(request),
-        interface=Interface.PAGE if request is not None else Interface.SYSTEM,
-        verb=verb,
+    interface = Interface.PAGE if request is not None else Interface.SYSTEM
+    # Without a user the name that was typed takes the actor's place.
+    actor = Actor(user, interface, source_address(request), command="" if user is not None else name)
+    auditing.note(
+        actor,
+        verb,
         kind="user",
         object_id=user.pk if user is not None else None,
-        object_name=name[:150],
+        object_name=name,
         reason=reason,
+        command="",
     )
 
 
@@ -54,4 +56,4 @@ def _logged_out(request: HttpRequest, user: User | None, **_signal: Any) -> None
 def _login_failed(credentials: dict[str, Any], request: HttpRequest | None = None, **_signal: Any) -> None:
     # Whoever tried is not known; the name is only what was typed. Django has blanked the password.
     name = str(credentials.get("username") or "")
-    _write(AuditVerb.REFUSE, request, None, name, reason="Login failed: no such user, wrong password, or inactive.")
+    _write(AuditVerb.FAIL, request, None, name, reason="Login failed: no such user, wrong password, or inactive.")

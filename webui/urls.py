@@ -3,8 +3,11 @@ from __future__ import annotations
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import URLPattern, URLResolver, path, register_converter
 
+from webui.api import app as api
 from webui.forms import LoginForm
 from webui.views import (
+    api_docs,
+    audit,
     bindings,
     bulk,
     docs,
@@ -42,6 +45,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("services/<int:pk>/monitors/<int:monitor_pk>/unbind/", bindings.unbind_monitor, name="unbind-monitor"),
     path("docs/", docs.index, name="docs"),
     path("docs/<slug:name>/", docs.page, name="docs-page"),
+    path("audit/", audit.review, name="audit"),
+    path("audit/chain/", audit.chained, name="audit-chain"),
+    path("audit/export/<slug:name>/", audit.download, name="audit-export"),
+    path("audit/<int:number>/", audit.entry, name="audit-entry"),
     path("explain/", explaining.explain, name="explain"),
     path("vservers/<int:pk>/diagram/", visuals.triangle, name="triangle"),
     path("vservers/<int:pk>/path/", visuals.packet, name="packet-path"),
@@ -56,6 +63,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("previews/<str:token>/", previews.show, name="preview"),
     path("monitors/<int:pk>/probe/", probing.probe, name="probe"),
     path("monitors/<int:pk>/probe/<slug:ticket>/", probing.probe_result, name="probe-result"),
+    path("api/v1/", api.urls()),
+    path("api/", api_docs.api_docs, name="api-docs"),
     path("revisions/", revisions.history, name="revisions"),
     path("revisions/compare/", revisions.compare, name="compare-revisions"),
     path("revisions/<int:number>/rollback/", revisions.roll_back, name="rollback"),

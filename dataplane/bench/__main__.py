@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dataplane.bench import (
+    audit,
     configurations,
     console,
     control,
@@ -116,6 +117,10 @@ class Bench:
         for figure in pages.measure():
             self.add([figure])
 
+    def audit(self) -> None:
+        """How long the audit's pages take."""
+        self.add(audit.measure())
+
     def _loaded(self) -> AbstractContextManager[forwarder.Loaded]:
         return forwarder.loaded(self.object_path, self.sandbox.bpffs / "forwarder")
 
@@ -130,6 +135,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "loss": Bench.loss,
     "browsers": Bench.browsers,
     "pages": Bench.pages,
+    "audit": Bench.audit,
 }
 
 

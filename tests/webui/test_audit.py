@@ -64,8 +64,10 @@ def test_enable_disable_bind_and_unbind_have_their_own_verbs() -> None:
 def test_an_entry_outlives_its_user() -> None:
     user = factories.owner()
     servers.create(factories.actor(user), {"name": "S", "address": "10.77.0.11"})
+    pk = user.pk
     user.delete()
-    assert (last().actor, last().actor_name) == (None, "owner")
+    # Not even that the user is gone may change it.
+    assert (last().actor_id, last().actor_name) == (pk, "owner")
 
 
 def test_audit_and_history_can_be_neither_changed_nor_deleted() -> None:
@@ -99,5 +101,6 @@ def test_a_failed_login_is_recorded_without_the_password() -> None:
     request = RequestFactory().post("/", REMOTE_ADDR="")
     assert authenticate(request, username="owner", password="a wrong secret") is None
     entry = last()
-    assert (entry.verb, entry.actor, entry.actor_name, entry.source_address) == ("refuse", None, "owner", None)
+    assert (entry.verb, entry.actor, entry.actor_name, entry.source_address) == ("fail", None, "owner", None)
+    assert entry.reason == "Login failed: no such user, wrong password, or inactive."
     assert "secret" not in repr([entry.before, entry.after, entry.reason])

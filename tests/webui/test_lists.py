@@ -18,13 +18,13 @@ from tests import factories
 from webui import listing as listing_module
 from webui.actions import eventtargets, servers, services, vservers
 from webui.asked import LONGEST_SEARCH, PAGE_SIZE, PAGE_SIZES, Asked, parse
+from webui.cells import guarded
 from webui.choices import State
 from webui.listing import LISTS, choices_of, columns_of, everything, listing
 from webui.models import DirectorCounters, HealthState, Server, ServerPath, Service, VServer
 from webui.quick import objects
 from webui.rows import service_row, vserver_row
 from webui.scope import scope_of_services, scope_of_vservers
-from webui.views.lists import guarded
 from webui.world import load_world
 
 pytestmark = pytest.mark.django_db

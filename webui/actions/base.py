@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Any, TypeVar
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import models, transaction
 from django.db.models import F
 
-from webui import live, wake
+from webui import auditing, live, wake
 from webui.actions.errors import ConflictError, NotFoundError, PermissionRefused
 from webui.choices import AuditVerb, Interface
 from webui.journal import Journal, journal
@@ -30,12 +29,17 @@ Named = TypeVar("Named", Server, Service, VServer, Monitor, EventTarget)
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks for a change, from where. Use :meth:`system` for commands that run on the host itself."""
+    """Who asks for a change, from where. Use :meth:`system` for commands that run on the host itself.
+
+    ``command`` is what was typed on the command line, or method and path of the API. ``correlation`` ties all audit
+    entries of one request or command together: make one actor for each.
+    """
 
     user: User | AnonymousUser | None
     interface: str
     source_address: str | None = None
     command: str = ""
+    correlation: str = field(default_factory=auditing.new_correlation, compare=False)
 
     @classmethod
     def system(cls, name: str) -> Actor:
@@ -77,14 +81,14 @@ class Change:
     ) -> None:
         """Note what was done to ``row``; written with the revision when the change is complete."""
         self.entries.append(
-            _entry(
+            auditing.draft(
                 self.actor,
                 verb,
                 kind=kind_of(type(row)),
                 object_id=row.pk,
                 object_name=row.name,
-                before=None if before is None else dict(before),
-                after=None if after is None else dict(after),
+                before=before,
+                after=after,
                 reason=reason,
                 revision=self.revision,
             )
@@ -95,7 +99,7 @@ class Change:
         if not self.entries:
             return
         Installation.objects.filter(pk=INSTALLATION).update(revision=F("revision") + 1)
-        AuditEntry.objects.bulk_create(self.entries)
+        auditing.append(self.entries, locked=True)
         self.journal.write(
             number=self.revision,
             actor_name=self.actor.name,
@@ -147,12 +151,10 @@ def require(actor: Actor, model: type[Changeable], deed: str, name: str) -> None
     kind = kind_of(model)
     reason = f"{actor.name} may not {deed} a {kind}: the permission {permission} is missing."
     shown = name[:255].replace("\0", "")
-    entry = _entry(actor, AuditVerb.REFUSE, kind=kind, object_name=shown, reason=reason)
-    if issubclass(model, Installation):
-        entry.object_id = INSTALLATION
-    elif (row := model._default_manager.filter(name__iexact=shown).first()) is not None:
-        entry.object_id = row.pk
-    entry.save()
+    object_id: int | None = INSTALLATION
+    if not issubclass(model, Installation):
+        object_id = model._default_manager.filter(name__iexact=shown).values_list("pk", flat=True).first()
+    auditing.note(actor, AuditVerb.REFUSE, kind=kind, object_id=object_id, object_name=shown, reason=reason)
     raise PermissionRefused(reason)
 
 
@@ -166,8 +168,8 @@ def note_attempt(  # noqa: PLR0913 - each is a column
     reason: str = "",
 ) -> None:
     """Write to the audit what the actor does with ``row`` without a change of it; no revision, no wake."""
-    told: dict[str, Any] = {"before": None if before is None else dict(before), "after": dict(after), "reason": reason}
-    _entry(actor, verb, kind=kind_of(type(row)), object_id=row.pk, object_name=row.name, **told).save()
+    kind, name = kind_of(type(row)), row.name
+    auditing.note(actor, verb, kind=kind, object_id=row.pk, object_name=name, before=before, after=after, reason=reason)
 
 
 def lock_installation() -> int:
@@ -237,26 +239,6 @@ def _in_words(entry: AuditEntry) -> str:
         for name, value in (after or before).items()
     ]
     return f"{entry.get_verb_display()} by {entry.actor_name} at {entry.at:%H:%M:%S} UTC ({', '.join(parts)})"
-
-
-def _entry(actor: Actor, verb: str, **values: Any) -> AuditEntry:
-    user = actor.user if isinstance(actor.user, User) else None
-    return AuditEntry(
-        actor=user,
-        actor_name=actor.name,
-        source_address=_as_address(actor.source_address),
-        interface=actor.interface,
-        verb=verb,
-        **values,
-    )
-
-
-def _as_address(source: str | None) -> str | None:
-    """An address the database takes: the peer of a Unix socket has none."""
-    try:
-        return str(ip_address(source or ""))
-    except ValueError:
-        return None
 
 
 def _wake() -> None:

@@ -13,7 +13,7 @@ from webui.actions.base import Actor, change, reload, wanted_version
 from webui.actions.values import as_json, assign, fields_of, insert, name_of, rewrite
 from webui.choices import AdminState, AuditVerb
 from webui.events.kinds import KINDS
-from webui.events.store import start_now
+from webui.events.store import start_audit_now, start_now
 from webui.models import EventDelivery, EventTarget
 from webui.models.sealed import CannotOpenError, opened, seal
 
@@ -41,11 +41,13 @@ def update(
     with change(actor, EventTarget, "change", target.name) as current:
         row = reload(target)
         wanted_version(row, expected_version)
-        was = row.state
+        was, had_audit = row.state, row.audit
         if rewrite(current, row, _with_parameters(row, values)):
             EventDelivery.objects.filter(target=row).update(retry_at=None)
         if row.state != was and row.state == AdminState.ENABLED:
             start_now(row)
+        elif row.audit and not had_audit:
+            start_audit_now(row)
         return row
 
 

@@ -61,7 +61,7 @@ def rollback(actor: Actor, number: int, expected: int | None = None) -> int:
 
 
 def _since(revision: int) -> list[str]:
-    entries = AuditEntry.objects.filter(revision__gt=revision).order_by("pk")[:20]
+    entries = AuditEntry.objects.filter(revision__gt=revision).exclude(verb=AuditVerb.APPLY).order_by("pk")[:20]
     return [f"{one.get_verb_display()} {one.kind} {one.object_name} by {one.actor_name}" for one in entries]
 
 

@@ -19,7 +19,7 @@ from webui.events import rows
 from webui.events.cursor import Cursor, back_off
 from webui.events.message import Event, one_line
 from webui.events.wire import TOTAL_SECONDS
-from webui.models import DirectorEvent, EventDelivery, EventTarget, HealthTransition
+from webui.models import AuditEntry, DirectorEvent, EventDelivery, EventTarget, HealthTransition
 
 BATCH: Final = 200  # rows of each table that are read at once: all that a dead target costs
 LEASE: Final = timedelta(seconds=2 * TOTAL_SECONDS)
@@ -47,15 +47,16 @@ class Batch:
     test: Event | None
     health: Stream
     director: Stream
+    audit: Stream
     passed_over: frozenset[str]  # ids of events that need not be sent
     dropped: int
 
 
-def newest() -> tuple[int, int]:
-    """Newest ids of the two tables of events. Two queries."""
-    tables: tuple[Any, Any] = (HealthTransition, DirectorEvent)
-    health, director = (table.objects.aggregate(newest=Max("pk"))["newest"] or 0 for table in tables)
-    return health, director
+def newest() -> tuple[int, int, int]:
+    """Newest ids of the three tables of events. Three queries."""
+    tables: tuple[Any, ...] = (HealthTransition, DirectorEvent, AuditEntry)
+    health, director, audit = (table.objects.aggregate(newest=Max("pk"))["newest"] or 0 for table in tables)
+    return health, director, audit
 
 
 def claim(now: datetime, limit: int, grace: timedelta = timedelta(0)) -> list[Batch]:
@@ -66,10 +67,12 @@ def claim(now: datetime, limit: int, grace: timedelta = timedelta(0)) -> list[Ba
     """
     if limit <= 0:
         return []
-    health, director = newest()
+    health, director, audit = newest()
     free = Q(claimed_until=None) | Q(claimed_until__lte=now)
     patient = Q(retry_at=None) | Q(retry_at__lte=now - grace)
     behind = Q(health_upto__lt=health) | Q(director_upto__lt=director)
+    # Who wants no audit entries is not busied with each of them; asking for them begins at the newest.
+    behind |= Q(target__audit=True, audit_upto__lt=audit)
     pending = Q(target__state=AdminState.ENABLED) & patient & behind
     found = EventDelivery.objects.filter(free & (pending | Q(test_asked_at__lte=now - grace)))
     taken = []
@@ -98,11 +101,14 @@ def _quiet(row: EventDelivery, since: datetime) -> bool:
 def _batch(row: EventDelivery, now: datetime) -> Batch:
     target = row.target
     enabled = target.state == AdminState.ENABLED and (row.retry_at is None or row.retry_at <= now)
-    health, director = Stream(health_cursor(row)), Stream(director_cursor(row))
+    health, director, audit = Stream(health_cursor(row)), Stream(director_cursor(row)), Stream(audit_cursor(row))
+    if enabled and target.audit:
+        audit = _stream(audit.cursor, AuditEntry, rows.of_entry)
     if enabled:
         health = _stream(health.cursor, HealthTransition, rows.of_transition)
         director = _stream(director.cursor, DirectorEvent, rows.of_director)
-    found = sorted([*health.events.values(), *director.events.values()], key=lambda event: event.at)
+    streams = (health, director, audit)
+    found = sorted((event for one in streams for event in one.events.values()), key=lambda event: event.at)
     unwanted = [event for event in found if not rows.wanted(target, event)]
     late = now - timedelta(hours=target.give_up_hours)
     dropped = [event for event in found if event not in unwanted and event.at < late]
@@ -113,7 +119,7 @@ def _batch(row: EventDelivery, now: datetime) -> Batch:
         if now - events[0].at < gathers and len(events) < BATCH:
             events = []
     test = rows.of_test(target, row.test_asked_at) if row.test_asked_at else None
-    return Batch(target, now, now + LEASE, events, test, health, director, passed_over, len(dropped))
+    return Batch(target, now, now + LEASE, events, test, *streams, passed_over, len(dropped))
 
 
 def health_cursor(row: EventDelivery) -> Cursor:
@@ -124,6 +130,11 @@ def health_cursor(row: EventDelivery) -> Cursor:
 def director_cursor(row: EventDelivery) -> Cursor:
     """The cursor in DirectorEvent."""
     return Cursor(row.director_upto, frozenset(row.director_sent))
+
+
+def audit_cursor(row: EventDelivery) -> Cursor:
+    """The cursor in AuditEntry."""
+    return Cursor(row.audit_upto, frozenset(row.audit_sent))
 
 
 def _stream(cursor: Cursor, table: Any, event_of: Any) -> Stream:
@@ -152,6 +163,8 @@ def record(batch: Batch, result: Result, now: datetime) -> bool:
         health, director = (_advanced(stream, done, batch.read_at) for stream in (batch.health, batch.director))
         row.health_upto, row.health_sent = health.upto, sorted(health.beyond)
         row.director_upto, row.director_sent = director.upto, sorted(director.beyond)
+        audit = _advanced(batch.audit, done, batch.read_at)
+        row.audit_upto, row.audit_sent = audit.upto, sorted(audit.beyond)
         row.claimed_until = None
         row.dropped += batch.dropped
         sent = sum(event.id in result.taken for event in batch.events)
@@ -191,7 +204,12 @@ def _log(batch: Batch, result: Result) -> None:
 
 def start_now(target: EventTarget) -> None:
     """Let a target begin with what happens from now on; its figures stay. For one that is new or enabled again."""
-    health, director = newest()
+    health, director, audit = newest()
     values = {"health_upto": health, "health_sent": [], "director_upto": director, "director_sent": []}
-    fresh: dict[str, Any] = values | {"failures": 0, "retry_at": None}
+    fresh: dict[str, Any] = values | {"audit_upto": audit, "audit_sent": [], "failures": 0, "retry_at": None}
     EventDelivery.objects.update_or_create(target=target, defaults=fresh)
+
+
+def start_audit_now(target: EventTarget) -> None:
+    """Let a target that asks for audit entries from now on begin with those that follow."""
+    EventDelivery.objects.filter(target=target).update(audit_upto=newest()[2], audit_sent=[])

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webui', '0012_retry_interval'),
+        ('webui', '0015_audit_rows'),
     ]
 
     operations = [
@@ -55,11 +55,6 @@ class Migration(migrations.Migration):
             model_name='installation',
             name='saved_revision',
             field=models.PositiveBigIntegerField(editable=False, help_text='Marked by “save ns config”; nothing else depends on it.', null=True),
-        ),
-        migrations.AlterField(
-            model_name='auditentry',
-            name='verb',
-            field=models.CharField(choices=[('create', 'created'), ('update', 'changed'), ('delete', 'deleted'), ('enable', 'enabled'), ('disable', 'disabled'), ('bind', 'bound'), ('unbind', 'unbound'), ('login', 'logged in'), ('logout', 'logged out'), ('refuse', 'was refused'), ('save', 'saved'), ('rollback', 'rolled back'), ('trial', 'tried'), ('confirm', 'confirmed')], max_length=8),
         ),
         migrations.CreateModel(
             name='RevisionRow',

@@ -1,5 +1,5 @@
 from webui.models.alarm import Alarm
-from webui.models.audit import AuditEntry, Installation
+from webui.models.audit import AuditArchive, AuditEntry, AuditHead, Installation
 from webui.models.dataplane import DataplaneStatus, DirectorCounters, DirectorEvent, ServerPath
 from webui.models.event import EventDelivery, EventTarget
 from webui.models.health import CheckLease, HealthState, HealthTransition, ProbeTarget
@@ -13,7 +13,9 @@ from webui.models.watch import FlowWatch
 
 __all__ = [
     "Alarm",
+    "AuditArchive",
     "AuditEntry",
+    "AuditHead",
     "CheckLease",
     "ConfigurationRevision",
     "DataplaneStatus",

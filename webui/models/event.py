@@ -31,6 +31,11 @@ class EventTarget(Timestamped):
     director_events = models.BooleanField(
         "events of directors", default=True, help_text="A flood of SYNs began or ended, for example."
     )
+    audit = models.BooleanField(
+        "audit entries",
+        default=False,
+        help_text="Every change, login, refused attempt and applied revision, with its hash.",
+    )
     give_up_hours = models.PositiveSmallIntegerField(
         "give up after (h)",
         default=24,
@@ -91,7 +96,8 @@ class EventDelivery(models.Model):
     """How far a target is: one row each, written by whoever delivers.
 
     Rows of HealthTransition up to ``health_upto`` are done, and those beyond it that ``health_sent`` lists; the same of
-    DirectorEvent. A row is free while ``claimed_until`` is null or past; that moment is also the claim's token.
+    DirectorEvent and AuditEntry. A row is free while ``claimed_until`` is null or past; that moment is also the claim's
+    token.
     """
 
     target = models.OneToOneField(EventTarget, on_delete=models.CASCADE, related_name="delivery")
@@ -99,6 +105,8 @@ class EventDelivery(models.Model):
     health_sent = models.JSONField(default=list, blank=True)
     director_upto = models.PositiveBigIntegerField(default=0)
     director_sent = models.JSONField(default=list, blank=True)
+    audit_upto = models.PositiveBigIntegerField(default=0)
+    audit_sent = models.JSONField(default=list, blank=True)
     claimed_until = models.DateTimeField(null=True, blank=True)
     retry_at = models.DateTimeField(null=True, blank=True, help_text="After a failure: not before.")
     failures = models.PositiveIntegerField(default=0, help_text="Deliveries that failed in a row.")

@@ -6,6 +6,8 @@ import secrets
 from typing import Final
 
 from django.db import models
+from django.db.models import F
+from django.db.models.functions import Lower
 from django.utils import timezone
 
 from webui.choices import CHECK_STATES, State
@@ -104,7 +106,12 @@ class HealthTransition(AppendOnly):
 
     class Meta:
         ordering = ["-pk"]
-        indexes = [models.Index(fields=["service", "-at"], name="transition_of_service")]  # a service's history
+        indexes = [
+            models.Index(fields=["service", "-at"], name="transition_of_service"),  # a service's history
+            # The review of the audit, which shows changes of state among its entries.
+            models.Index(fields=["-at", "-id"], name="transition_at"),
+            models.Index(Lower("service_name"), F("at").desc(), F("id").desc(), name="transition_name"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.service_name} at {self.vip}: {self.old} → {self.new} ({self.reason})"

@@ -12,13 +12,15 @@ from django.http import HttpRequest
 
 from webui.actions.base import Actor
 from webui.actions.errors import ConflictError, NotFoundError, PermissionRefused
+from webui.auditing import new_correlation
 from webui.choices import Interface
 from webui.forms import ErrorsFromActions
 
 
 def actor_of(request: HttpRequest) -> Actor:
-    """The person at the browser."""
-    return Actor(request.user, Interface.PAGE, request.META.get("REMOTE_ADDR") or None)
+    """The person at the browser; all that one request does has the same correlation."""
+    correlation = request.META.setdefault("halfpipe.correlation", new_correlation())
+    return Actor(request.user, Interface.PAGE, request.META.get("REMOTE_ADDR") or None, correlation=correlation)
 
 
 @dataclass

@@ -33,7 +33,7 @@ def explain(request: HttpRequest) -> HttpResponse:
     status = 200
     if asked and form.is_valid():
         try:
-            answer = explained.explain(form.query, _chosen(known, form.cleaned_data.get("director", "")))
+            answer = explained.explain(form.query, chosen(known, form.cleaned_data.get("director", "")))
             context |= {"answer": answer, "lines": lines(answer), "notes": explained.notes(answer)}
             context["verdict"] = verdict_of(answer)
             context["refused"] = explained.refused(answer.vserver) if answer.vserver else []
@@ -68,7 +68,7 @@ def _vips() -> list[str]:
     return sorted(set(VServer.objects.values_list("address", flat=True)))
 
 
-def _chosen(known: list[Director], name: str) -> Director:
+def chosen(known: list[Director], name: str) -> Director:
     """The director of this name, or the first. Raises UnknownError when none has reported."""
     if not known:
         raise UnknownError(

@@ -16,12 +16,10 @@ from django.utils.text import capfirst
 from django.views.decorators.http import require_safe
 
 from webui.asked import PAGE_SIZES, Asked, parse
+from webui.cells import guarded
 from webui.listing import LISTS, Filter, choices_of, columns_of, everything, listing
 from webui.tables import COLUMNS, Column, Table
 from webui.views.kinds import Kind
-
-# What a spreadsheet would take for a formula (OWASP, "CSV Injection").
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def asked_for(kind: Kind, request: HttpRequest) -> Asked:
@@ -106,10 +104,3 @@ def _line(values: list[Any]) -> str:
     buffer = io.StringIO()
     csv.writer(buffer).writerow([guarded(value) for value in values])
     return buffer.getvalue()
-
-
-def guarded(value: Any) -> Any:
-    """A cell that no spreadsheet runs: text that looks like a formula begins with an apostrophe. Numbers stay."""
-    if value is None:
-        return ""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

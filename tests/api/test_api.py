@@ -1,0 +1,258 @@
+"""The API from outside: what each request answers, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from tests import factories
+from tests.factories import SYSTEM
+from webui.actions import services, vservers
+from webui.models import AuditEntry, Installation, Monitor, Server, Service, VServer, VServerServiceBinding
+
+pytestmark = pytest.mark.django_db
+BASE = "/api/v1"
+
+
+class Api:
+    """A client that speaks JSON and remembers the last answer."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        self.answer: Any = self.client.generic(
+            method,
+            f"{BASE}{path}",
+            json.dumps(body) if body is not None else "",
+            content_type="application/json",
+            headers=headers,
+        )
+        return json.loads(self.answer.content) if self.answer.content else None
+
+    @property
+    def status(self) -> int:
+        return int(self.answer.status_code)
+
+
+@pytest.fixture
+def api(client: Client) -> Api:
+    client.force_login(factories.owner())
+    return Api(client)
+
+
+def outsiders_api() -> Api:
+    client = Client()
+    client.force_login(factories.outsider())
+    return Api(client)
+
+
+def test_the_objects_of_the_article_are_made_bound_and_removed(api: Api) -> None:
+    made = api("POST", "/servers", {"name": "Server1", "address": "10.0.0.100"})
+    assert (api.status, made["name"], made["version"]) == (201, "Server1", 1)
+    assert api.answer.headers["Location"] == f"{BASE}/servers/Server1"
+    assert api.answer.headers["ETag"] == '"1"'
+    made = api("POST", "/services", {"name": "service_Server1_ANY", "server": "server1", "service_type": "ANY"})
+    assert (api.status, made["server"]) == (201, "Server1")
+    wanted = {"name": "vserver_DSR", "address": "10.0.0.11", "lb_method": "SOURCEIPHASH", "sessionless": "ENABLED"}
+    api("POST", "/vservers", wanted)
+    assert api.status == 201
+    for status, weight in ((201, 2), (200, 3)):
+        assert api("PUT", "/vservers/VSERVER_dsr/services/service_Server1_ANY", {"weight": weight})["weight"] == weight
+        assert api.status == status
+    assert api("GET", "/vservers/vserver_DSR/services") == [{"name": "service_Server1_ANY", "weight": 3, "state": None}]
+    state = api("GET", "/services/service_Server1_ANY/state")
+    assert state["state"] == "UNKNOWN"
+    entry = AuditEntry.objects.get(verb="bind", kind="vserver")
+    assert (entry.interface, entry.actor_name) == ("api", "owner")
+    api("DELETE", "/vservers/vserver_DSR/services/service_Server1_ANY")
+    assert (api.status, VServerServiceBinding.objects.count()) == (204, 0)
+    for path in ("/vservers/vserver_DSR", "/services/service_Server1_ANY", "/servers/Server1"):
+        api("DELETE", path)
+        assert api.status == 204
+    assert not Server.objects.exists()
+
+
+def test_a_change_of_an_older_version_is_refused_and_tells_who_was_faster(api: Api) -> None:
+    server = factories.server()
+    read = api("GET", "/servers/server1")
+    tag = api.answer.headers["ETag"]
+    assert read["comment"] == ""
+    assert api("PATCH", "/servers/Server1", {"comment": "one"}, If_Match=tag)["comment"] == "one"
+    assert api.answer.headers["ETag"] == '"2"'
+    told = api("PATCH", "/servers/Server1", {"comment": "two"}, If_Match=tag)
+    assert (api.status, told["status"]) == (412, 412)
+    assert "which is " in told["detail"]
+    for method, path in (("DELETE", ""), ("POST", "/disable"), ("POST", "/rename")):
+        api(method, f"/servers/Server1{path}", {"name": "x"} if path == "/rename" else {}, If_Match=tag)
+        assert api.status == 412
+    server.refresh_from_db()
+    assert (server.comment, server.state, server.name) == ("one", "ENABLED", "Server1")
+    assert api("GET", "/servers/Server1", If_None_Match='"2"') is None
+    assert api.status == 304
+
+
+def test_every_error_is_a_problem_with_field_value_and_rule(api: Api) -> None:
+    factories.server()
+    for method, path, body, status, words in (
+        ("POST", "/servers", {"name": "x", "address": "999.1.1.1"}, 422, "“999.1.1.1”"),
+        ("POST", "/servers", {"name": "x"}, 422, "address"),
+        ("POST", "/servers", {"name": "x", "address": "10.0.0.1", "colour": "red"}, 422, "colour"),
+        ("PATCH", "/servers/Server1", {"name": "-"}, 422, "name"),
+        ("POST", "/vservers", {"name": "v", "address": "10.9.9.9", "lb_method": "TOKEN"}, 422, "lb_method"),
+        ("GET", "/servers/nobody", None, 404, "No such resource: server “nobody”"),
+        ("GET", "/nothing", None, 404, ""),
+        ("PUT", "/servers", None, 405, ""),
+        ("GET", "/servers?cursor=xyz", None, 422, "“xyz” is no cursor"),
+        ("GET", "/servers?limit=0", None, 422, "limit"),
+        ("GET", "/vservers/none/statistics", None, 404, "No such resource"),
+        ("GET", "/revisions/0/to/99", None, 404, "There is no revision 99"),
+        ("POST", "/revisions/trial", {"minutes": 0}, 422, "minutes"),
+        ("POST", "/revisions/trial/confirm", None, 404, "no trial runs"),
+        ("GET", "/explain?client=nonsense&vip=10.0.0.1", None, 422, "client"),
+    ):
+        told = api(method, path, body)
+        assert (api.status, told["status"]) == (status, status), (path, told)
+        assert api.answer.headers["Content-Type"] == "application/problem+json"
+        assert words in api.answer.content.decode()
+    answer = api.client.post(f"{BASE}/servers", "{", content_type="application/json")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (400, "application/problem+json")
+    assert Server.objects.count() == 1
+
+
+def test_without_a_session_or_a_token_nothing_is_told() -> None:
+    api = Api(Client())
+    told = api("GET", "/servers")
+    assert (api.status, told["title"]) == (401, "Not authenticated")
+    assert api.answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_a_session_needs_its_csrf_token_for_changes() -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(factories.owner())
+    api = Api(client)
+    api("GET", "/servers")
+    assert api.status == 200
+    api("POST", "/servers", {"name": "x", "address": "10.0.0.1"})
+    assert api.status == 403
+    assert not Server.objects.exists()
+
+
+def test_who_lacks_a_permission_is_refused_and_changes_nothing(db: None) -> None:
+    factories.vserver(factories.service())
+    api = outsiders_api()
+    for method, path, body in (
+        ("GET", "/servers", None),
+        ("GET", "/vservers/vserver_DSR", None),
+        ("GET", "/vservers/vserver_DSR/state", None),
+        ("GET", "/revisions", None),
+        ("GET", "/problems", None),
+        ("POST", "/servers", {"name": "x", "address": "10.0.0.1"}),
+        ("PATCH", "/servers/Server1", {"comment": "x"}),
+        ("DELETE", "/vservers/vserver_DSR", None),
+        ("POST", "/servers/Server1/disable", {}),
+        ("POST", "/revisions/1/rollback", {}),
+        ("POST", "/revisions/save", None),
+    ):
+        told = api(method, path, body)
+        assert (api.status, told["status"]) == (403, 403), path
+    assert Installation.objects.get().revision == 4
+    assert Server.objects.get().state == "ENABLED"
+
+
+def test_pages_follow_each_other_without_loss(api: Api) -> None:
+    for number in range(1, 8):
+        factories.server(number)
+    seen: list[str] = []
+    cursor = ""
+    while True:
+        page = api("GET", f"/servers?limit=3&cursor={cursor}")
+        seen += [one["name"] for one in page["items"]]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert seen == [f"Server{number}" for number in range(1, 8)]
+    assert [one["name"] for one in api("GET", "/servers?q=server7")["items"]] == ["Server7"]
+    assert api("GET", "/servers?state=DISABLED")["items"] == []
+
+
+def test_secrets_go_in_and_never_out(api: Api) -> None:
+    body = {
+        "name": "m",
+        "monitor_type": "MYSQL",
+        "params": {"user_name": "u", "database": "d", "sql_query": "select 1"},
+        "secrets": {"password": "not to be seen"},
+    }
+    made = api("POST", "/monitors", body)
+    assert (api.status, made["secrets_set"], made["params"]["user_name"]) == (201, ["password"], "u")
+    api("PATCH", "/monitors/m", {"params": {"user_name": "w"}})
+    assert Monitor.objects.get(name="m").secret_names == {"password"}
+    for path in ("/monitors/m", "/monitors", "/monitors/m/state", "/revisions/0/to/1"):
+        api("GET", path)
+        assert api.status == 200
+        assert "not to be seen" not in api.answer.content.decode()
+
+
+def test_disabling_takes_a_delay_and_enabling_ends_it(api: Api) -> None:
+    factories.vserver(factories.service())
+    made = api("POST", "/services/service_Server1_ANY/disable", {"delay": 60})
+    assert (api.status, made["state"]) == (200, "DISABLED")
+    assert Service.objects.get().out_of_service_at is not None
+    assert api("POST", "/services/service_Server1_ANY/enable")["state"] == "ENABLED"
+    assert api("POST", "/vservers/vserver_DSR/disable")["state"] == "DISABLED"
+
+
+def test_monitors_are_bound_and_unbound(api: Api) -> None:
+    factories.service()
+    api("POST", "/monitors", {"name": "web", "monitor_type": "HTTP", "dest_port": 80})
+    bound = api("PUT", "/services/service_Server1_ANY/monitors/web", {"weight": 5})
+    assert (api.status, bound) == (201, {"name": "web", "weight": 5, "state": "ENABLED"})
+    bound = api("PUT", "/services/service_Server1_ANY/monitors/web", {"state": "DISABLED"})
+    assert (api.status, bound) == (200, {"name": "web", "weight": 5, "state": "DISABLED"})
+    api("DELETE", "/services/service_Server1_ANY/monitors/web")
+    assert [one["name"] for one in api("GET", "/services/service_Server1_ANY/monitors")] == ["ping-default"]
+
+
+def test_revisions_are_compared_and_brought_back(api: Api) -> None:
+    vserver = factories.vserver(factories.service())
+    number = Installation.objects.get().revision
+    vservers.update(SYSTEM, vserver, {"comment": "new"})
+    (change,) = api("GET", f"/revisions/{number}/to/{number + 1}")
+    assert change["fields"] == [{"name": "comment", "before": "–", "after": "new"}]
+    told = api("POST", f"/revisions/{number}/rollback", {"expected": number})
+    assert (api.status, told["changes"]) == (412, ["changed vserver vserver_DSR by tests"])
+    assert api("POST", f"/revisions/{number}/rollback", {"expected": number + 1}) == {"revision": number + 2}
+    assert VServer.objects.get().comment == ""
+    assert api("POST", "/revisions/save") == {"revision": number + 2}
+    assert api("GET", "/revisions/standing")["is_saved"] is True
+    assert [one["number"] for one in api("GET", "/revisions?limit=2")["items"]] == [number + 2, number + 1]
+    api("POST", "/revisions/trial", {"minutes": 5})
+    services.disable(SYSTEM, Service.objects.get())
+    assert api("POST", "/revisions/trial/end") == {"revision": number + 4}
+    assert Service.objects.get().state == "ENABLED"
+
+
+def test_settings_are_read_and_changed(api: Api) -> None:
+    assert api("GET", "/settings") == {"ttl_rule": False, "forwarding_mode": "AUTO"}
+    assert api("PATCH", "/settings", {"ttl_rule": True})["ttl_rule"] is True
+    assert Installation.objects.get().ttl_rule is True
+
+
+def test_the_description_is_openapi_3_1_and_names_every_error(api: Api) -> None:
+    found = api("GET", "/openapi.json")
+    assert found["openapi"].startswith("3.1")
+    for path, methods in found["paths"].items():
+        for method, operation in methods.items():
+            assert "403" in operation["responses"], (method, path)
+            assert operation["summary"]
+
+
+def test_the_page_tells_every_request_of_the_description(api: Api) -> None:
+    page = api.client.get("/api/").content.decode()
+    for path, methods in api("GET", "/openapi.json")["paths"].items():
+        assert f"<code>{path}</code>" in page
+        for operation in methods.values():
+            assert f'id="{operation["operationId"]}"' in page

@@ -1,0 +1,234 @@
+"""Servers, services, virtual servers, monitors and event targets: the same requests for each kind."""
+
+# No postponed annotations: the bodies' types are made for each kind, where Ninja could not find them by name.
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from ninja import Query, Router, Schema, Status
+from pydantic import Field, create_model
+
+from webui import statistics as history
+from webui.actions import renaming
+from webui.actions.base import find
+from webui.api import schemas, values
+from webui.api.auth import actor_of, may_view
+from webui.api.problems import Problem
+from webui.listing import LISTS
+from webui.metrics.read import SPANS
+from webui.metrics.series import SERVICES, VSERVERS
+from webui.views.kinds import KINDS, Kind
+
+ERRORS: dict[int, Any] = dict.fromkeys((400, 401, 403, 404, 412, 422, 503), Problem)
+COUNTED = {"vservers": VSERVERS, "services": SERVICES}
+NOT_FIGURES = frozenset({"key", "url", "name", "state", "state_reason", "spark", "server_url"})
+
+
+class Page(Schema):
+    """Which objects of a list."""
+
+    q: str = Field("", max_length=100, description="Each word occurs in the name, address, comment or type.")
+    limit: int = Field(50, ge=1, le=values.MOST_ROWS, description="Objects in the answer, at most.")
+    cursor: str = Field("", max_length=100, description="“next” of the page before.")
+
+
+def router_of(kind: Kind) -> Router:
+    """All requests about objects of a kind."""
+    router = Router(tags=[kind.plural])
+    _reading(router, kind)
+    _changing(router, kind)
+    if hasattr(kind.actions, "enable"):
+        _switching(router, kind)
+    if kind.slug in COUNTED:
+        _counting(router, kind)
+    return router
+
+
+def _one(kind: Kind) -> str:
+    return f"{'an' if kind.singular[0] in 'aeiou' else 'a'} {kind.singular}"
+
+
+def _reading(router: Router, kind: Kind) -> None:
+    answer = schemas.answer_of(kind.model)
+
+    Listed = create_model(  # noqa: N806 - a type
+        f"{kind.model.__name__}List",
+        __base__=Schema,
+        items=(list[answer], Field(description="A page of the list.")),  # type: ignore[valid-type]  # made above
+        next=(str | None, Field(description="Cursor of the next page; null on the last.")),
+    )
+
+    @router.get(
+        "",
+        response={200: Listed, **ERRORS},
+        summary=f"List {kind.plural.lower()}",
+        url_name=kind.slug,
+        operation_id=f"list_{kind.slug}",
+    )
+    def list_them(request: HttpRequest, page: Query[Page], state: str = "", type: str = "") -> dict[str, Any]:
+        may_view(request, kind.model)
+        rows = _matching(kind, page.q, {"state": state, "type": type}).filter(pk__gt=values.after(page.cursor))
+        found = list(rows.order_by("pk")[: page.limit + 1])
+        more = len(found) > page.limit
+        items = [values.as_answer(row) for row in found[: page.limit]]
+        return {"items": items, "next": values.cursor_of(found[page.limit - 1].pk) if more else None}
+
+    @router.get(
+        "/{name}",
+        response={200: answer, 304: None, **ERRORS},
+        summary=f"Read one {kind.singular}",
+        operation_id=f"read_{kind.slug}",
+    )
+    def read(request: HttpRequest, response: HttpResponse, name: str) -> Any:
+        may_view(request, kind.model)
+        row = _found(kind, name)
+        if values.is_known(request, row):
+            answer = HttpResponse(status=304)
+            values.tagged(answer, row)
+            return answer
+        values.tagged(response, row)
+        return values.as_answer(row)
+
+    @router.get(
+        "/{name}/state",
+        response={200: schemas.State, **ERRORS},
+        summary=f"State of {_one(kind)} now",
+        operation_id=f"state_of_{kind.slug}",
+    )
+    def state_of(request: HttpRequest, name: str) -> Any:
+        may_view(request, kind.model)
+        row = _found(kind, name)
+        (shown,) = LISTS[kind.slug].rows([row.pk])
+        figures = {key: value for key, value in shown.items() if key not in NOT_FIGURES}
+        return {"name": row.name, "state": shown["state"], "reason": shown["state_reason"], "figures": figures}
+
+
+def _found(kind: Kind, name: str) -> Any:
+    model: Any = kind.model
+    return find(model, name)
+
+
+def _matching(kind: Kind, search: str, filters: Mapping[str, str]) -> QuerySet[Any]:
+    """Objects in which each word occurs, by what an operator wants of them (state) and by their type."""
+    listed = LISTS[kind.slug]
+    rows = kind.model._default_manager.select_related(*_relations(kind))
+    for word in search.split():
+        somewhere = Q()
+        for name in listed.search:
+            somewhere |= Q(**{f"{name}__icontains": word.replace("\0", "")})
+        rows = rows.filter(somewhere)
+    lookups = {one.name: one.lookup for one in listed.filters if one.lookup} | {"state": "state"}
+    for name, value in filters.items():
+        if value:
+            rows = rows.filter(**{lookups[name]: value.upper()}) if name in lookups else rows.none()
+    return rows
+
+
+def _relations(kind: Kind) -> list[str]:
+    return [one.name for one in kind.model._meta.concrete_fields if one.is_relation]
+
+
+def _changing(router: Router, kind: Kind) -> None:
+    answer = schemas.answer_of(kind.model)
+    new, changed = schemas.body_of(kind.model, new=True), schemas.body_of(kind.model, new=False)
+
+    @router.post("", response={201: answer, **ERRORS}, summary=f"Make {_one(kind)}", operation_id=f"make_{kind.slug}")
+    def make(request: HttpRequest, response: HttpResponse, body: new) -> Any:  # type: ignore[valid-type]  # made above
+        row = kind.actions.create(actor_of(request), given(body))
+        values.tagged(response, row)
+        response.headers["Location"] = f"{request.path.rstrip('/')}/{row.name}"
+        return Status(201, values.as_answer(row))
+
+    @router.patch(
+        "/{name}",
+        response={200: answer, **ERRORS},
+        summary=f"Change {_one(kind)}",
+        operation_id=f"change_{kind.slug}",
+    )
+    def change(request: HttpRequest, response: HttpResponse, name: str, body: changed) -> Any:  # type: ignore[valid-type]  # made above
+        row = _found(kind, name)
+        expected = values.wanted(request, row)
+        wanted = {key: value for key, value in given(body).items() if key not in schemas.FIXED[kind.model]}
+        row = kind.actions.update(actor_of(request), row, wanted, expected)
+        values.tagged(response, row)
+        return values.as_answer(row)
+
+    @router.delete(
+        "/{name}",
+        response={204: None, **ERRORS},
+        summary=f"Delete {_one(kind)}",
+        operation_id=f"delete_{kind.slug}",
+    )
+    def delete(request: HttpRequest, name: str) -> Any:
+        row = _found(kind, name)
+        values.unless_changed(request, row, lambda: kind.actions.delete(actor_of(request), row))
+        return Status(204, None)
+
+    @router.post(
+        "/{name}/rename",
+        response={200: answer, **ERRORS},
+        summary=f"Rename {_one(kind)}",
+        operation_id=f"rename_{kind.slug}",
+    )
+    def rename(request: HttpRequest, response: HttpResponse, name: str, body: schemas.Rename) -> Any:
+        row = _found(kind, name)
+        row = renaming.rename(actor_of(request), row, body.name, values.wanted(request, row))
+        values.tagged(response, row)
+        return values.as_answer(row)
+
+
+def given(body: schemas.Strict) -> dict[str, Any]:
+    """What was sent, without what was left out; null stands for nothing, where a field can be without."""
+    return body.model_dump(exclude_unset=True)
+
+
+def _switching(router: Router, kind: Kind) -> None:
+    answer = schemas.answer_of(kind.model)
+
+    def enable(request: HttpRequest, response: HttpResponse, name: str) -> Any:
+        row = _found(kind, name)
+        row = values.unless_changed(request, row, lambda: kind.actions.enable(actor_of(request), row))
+        values.tagged(response, row)
+        return values.as_answer(row)
+
+    def disable(request: HttpRequest, response: HttpResponse, name: str) -> Any:
+        row = _found(kind, name)
+        row = values.unless_changed(request, row, lambda: kind.actions.disable(actor_of(request), row))
+        values.tagged(response, row)
+        return values.as_answer(row)
+
+    def disable_after(request: HttpRequest, response: HttpResponse, name: str, body: schemas.Disable) -> Any:
+        row = _found(kind, name)
+        row = values.unless_changed(
+            request, row, lambda: kind.actions.disable(actor_of(request), row, body.delay, body.graceful)
+        )
+        values.tagged(response, row)
+        return values.as_answer(row)
+
+    options: dict[str, Any] = {"response": {200: answer, **ERRORS}}
+    router.post("/{name}/enable", summary=f"Enable {_one(kind)}", operation_id=f"enable_{kind.slug}", **options)(enable)
+    down: Callable[..., Any] = disable_after if kind.can_wait else disable
+    words = f"Disable {_one(kind)}" + (", at once or gracefully" if kind.can_wait else "")
+    router.post("/{name}/disable", summary=words, operation_id=f"disable_{kind.slug}", **options)(down)
+
+
+def _counting(router: Router, kind: Kind) -> None:
+    @router.get(
+        "/{name}/statistics",
+        summary=f"Traffic of {_one(kind)} over time",
+        response={200: dict, **ERRORS},
+        operation_id=f"statistics_of_{kind.slug}",
+    )
+    def statistics(request: HttpRequest, name: str, range: str = "1h") -> Any:
+        may_view(request, kind.model)
+        row = _found(kind, name)
+        span = SPANS.get(range)
+        if span is None:
+            raise ValidationError({"range": f"“{range[:40]}” is none of {', '.join(SPANS)}."})
+        return history.as_json(COUNTED[kind.slug], str(row.pk), span)
+
+
+ROUTERS = {slug: router_of(kind) for slug, kind in KINDS.items()}

@@ -1,0 +1,160 @@
+"""What requests and answers look like: made from the models' fields, so that none is forgotten."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from ninja import Schema
+from pydantic import ConfigDict, Field, create_model
+
+from monitors.registry import KINDS as MONITOR_KINDS
+from webui.actions.values import fields_of
+from webui.events.kinds import KINDS as TARGET_KINDS
+from webui.models import EventTarget, Installation, Monitor, Server, Service, VServer
+from webui.models.sealed import SealedField
+
+Name = Annotated[str, Field(min_length=1, max_length=127, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_#. :@=-]*$")]
+Scalar = str | int | float | bool | None
+# What is chosen when an object is made and stays so.
+FIXED: Final = {
+    Server: frozenset[str](),
+    Service: frozenset({"server", "service_type", "port"}),
+    VServer: frozenset({"service_type", "port", "port_end"}),
+    Monitor: frozenset({"monitor_type"}),
+    EventTarget: frozenset({"target_type"}),
+    Installation: frozenset[str](),
+}
+REQUIRED: Final = {
+    Server: frozenset({"name", "address"}),
+    Service: frozenset({"name", "server"}),
+    VServer: frozenset({"name", "address"}),
+    Monitor: frozenset({"name", "monitor_type"}),
+    EventTarget: frozenset({"name", "target_type"}),
+    Installation: frozenset[str](),
+}
+_KINDS: Final = {"monitor_type": tuple(MONITOR_KINDS), "target_type": tuple(TARGET_KINDS)}
+
+
+class Strict(Schema):
+    """A body: an unknown member is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Weight(Strict):
+    """A binding of a service."""
+
+    weight: int = Field(1, ge=1, le=100, description="Share of new clients, relative to the other services'.")
+
+
+class MonitorBinding(Strict):
+    """A binding of a monitor; what is left out stays, or is the default."""
+
+    weight: int | None = Field(None, ge=1, le=100, description="Counts towards the service's monitor threshold.")
+    state: Literal["ENABLED", "DISABLED"] | None = Field(None, description="DISABLED: not checked, not counted.")
+
+
+class Bound(Schema):
+    """Something that is bound."""
+
+    name: str
+    weight: int
+    state: str | None = None
+
+
+class Rename(Strict):
+    """A new name."""
+
+    name: Name
+
+
+class Disable(Strict):
+    """How a server or a service goes out of service."""
+
+    delay: int = Field(0, ge=0, le=31_536_000, description="Seconds in which its clients stay; 0: at once.")
+    graceful: bool = Field(default=False, description="Leave earlier, when the last flow has ended.")
+
+
+class State(Schema):
+    """How an object does now; what it was asked for with is not repeated."""
+
+    name: str
+    state: str = Field(description="Effective state, in NetScaler's words.")
+    reason: str
+    figures: dict[str, Scalar] = Field(description="Counters, rates and whatever else lists show of the object.")
+
+
+def body_of(model: type[models.Model], *, new: bool) -> type[Strict]:
+    """The body that makes an object, or (PATCH) changes some of its fields."""
+    found: dict[str, Any] = {}
+    for name, one in fields_of(model).items():
+        if isinstance(one, SealedField) or name in {"params"} or (not new and name in FIXED[model]):
+            continue
+        kind = _type_of(name, one)
+        words = _words(one)
+        if new and name in REQUIRED[model]:
+            found[name] = (kind, Field(description=words))
+        else:
+            default = one.get_default() if new and one.has_default() and not one.is_relation else None
+            found[name] = (kind | None, Field(default, description=words))
+    if model in {Monitor, EventTarget}:
+        found["params"] = (dict[str, Scalar] | None, Field(None, description="Parameters of the type, by name."))
+        secrets = "Passwords and other secrets of the type. Never sent back; one that is left out stays as it is."
+        found["secrets"] = (dict[str, str] | None, Field(None, description=secrets))
+    verb = "New" if new else "Change"
+    made: type[Strict] = create_model(
+        f"{verb}{model.__name__}", __base__=Strict, __doc__=f"{verb} {model._meta.verbose_name}.", **found
+    )
+    return made
+
+
+def answer_of(model: type[models.Model]) -> type[Schema]:
+    """An object as it is configured."""
+    found: dict[str, Any] = {}
+    if model is not Installation:
+        found["id"] = (int, Field(description="Number in the console's addresses; names are unique as well."))
+        found["version"] = (int, Field(description="Goes up by each change; the ETag."))
+        found["created_at"] = (datetime, ...)
+        found["updated_at"] = (datetime, ...)
+    for name, one in fields_of(model).items():
+        if isinstance(one, SealedField):
+            found["secrets_set"] = (list[str], Field(description="Names of the secrets that are set."))
+        elif name == "params":
+            found[name] = (dict[str, Scalar], Field(description="Parameters of the type, by name."))
+        else:
+            kind = _type_of(name, one, given=False)
+            found[name] = (kind | None if one.null else kind, Field(description=_words(one)))
+    made: type[Schema] = create_model(
+        f"{model.__name__}Configuration", __base__=Schema, __doc__=str(model.__doc__), **found
+    )
+    return made
+
+
+def _words(one: models.Field[Any, Any]) -> str:
+    return str(one.help_text) or f"{str(one.verbose_name).capitalize()}."
+
+
+def _type_of(name: str, one: models.Field[Any, Any], *, given: bool = True) -> Any:
+    """The type of a field's values; ``given``: with the limits that the model has."""
+    if one.is_relation or name == "name":
+        return Name if given else str
+    if name in _KINDS:
+        return Literal[_KINDS[name]]
+    if one.choices:
+        return Literal[tuple(str(value) for value, _label in one.flatchoices)]
+    if isinstance(one, models.BooleanField | models.IntegerField):
+        return bool if isinstance(one, models.BooleanField) else _number(one) if given else int
+    return Annotated[str, Field(max_length=one.max_length)] if given and one.max_length else str
+
+
+def _number(one: models.IntegerField[Any, Any]) -> Any:
+    limits = {"ge": 0, "le": 2**31 - 1}
+    for rule in one.validators:
+        if isinstance(rule, MinValueValidator):
+            limits["ge"] = max(limits["ge"], int(rule.limit_value))
+        elif isinstance(rule, MaxValueValidator):
+            limits["le"] = min(limits["le"], int(rule.limit_value))
+    return Annotated[int, Field(ge=limits["ge"], le=limits["le"])]

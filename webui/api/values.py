@@ -1,0 +1,103 @@
+"""Rows as answers, and what requests say about versions and pages."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from django.core.exceptions import ValidationError
+from django.db import models, transaction
+from django.http import HttpRequest, HttpResponse
+
+from webui.actions.base import INSTALLATION, lock_installation
+from webui.actions.values import fields_of
+from webui.api.problems import PreconditionError
+from webui.models import Installation
+from webui.models.sealed import SealedField, names_of
+
+MOST_ROWS: Final = 250
+T = TypeVar("T")
+
+
+def as_answer(row: models.Model) -> dict[str, Any]:
+    """The configuration of an object; others by their names, of secrets the names alone."""
+    found: dict[str, Any] = {}
+    if not isinstance(row, Installation):
+        found = {name: getattr(row, name) for name in ("id", "version", "created_at", "updated_at")}
+    for name, one in fields_of(type(row)).items():
+        value = getattr(row, name)
+        if isinstance(one, SealedField):
+            found["secrets_set"] = sorted(names_of(value))
+        elif one.is_relation:
+            found[name] = value.name if value is not None else None
+        else:
+            found[name] = value
+    return found
+
+
+def etag_of(row: Any) -> str:
+    """Strong: the same version has the same configuration (RFC 9110, section 8.8.3)."""
+    return f'"{row.version}"' if not isinstance(row, Installation) else f'"r{row.revision}"'
+
+
+def wanted(request: HttpRequest, row: Any) -> int | None:
+    """The version that If-Match names, to be compared under the lock; None without the header or for ``*``.
+
+    Raises PreconditionError when it names another, or what is no version.
+    """
+    given = request.headers.get("If-Match", "").strip()
+    if not given or given == "*":
+        return None
+    if etag_of(row) not in [one.strip() for one in given.split(",")]:
+        msg = f"If-Match: {given[:80]} is not the current version, which is {etag_of(row)}: read it again."
+        raise PreconditionError(msg)
+    return None if isinstance(row, Installation) else int(row.version)
+
+
+def unless_changed(request: HttpRequest, row: Any, action: Callable[[], T]) -> T:
+    """Run an action that takes no version, if the row still is the one that If-Match names."""
+    version = wanted(request, row)
+    if version is None:
+        return action()
+    with transaction.atomic():
+        lock_installation()
+        fresh = type(row)._default_manager.filter(pk=row.pk).first()
+        if fresh is not None:
+            wanted(request, fresh)
+        return action()
+
+
+def is_known(request: HttpRequest, row: Any) -> bool:
+    """Whether If-None-Match names the current version, so that there is nothing to send (RFC 9110, section 13.1.2)."""
+    given = [one.strip().removeprefix("W/") for one in request.headers.get("If-None-Match", "").split(",")]
+    return "*" in given or etag_of(row) in given
+
+
+def tagged(response: HttpResponse, row: Any) -> None:
+    """Give the answer its ETag."""
+    response.headers["ETag"] = etag_of(row)
+
+
+def cursor_of(pk: int) -> str:
+    """Where a page ended; not to be understood by whoever gets it."""
+    return base64.urlsafe_b64encode(f"after:{pk}".encode()).decode().rstrip("=")
+
+
+def after(cursor: str) -> int:
+    """The key after which a page begins. Raises ValidationError for what is no cursor of ours."""
+    if not cursor:
+        return 0
+    try:
+        word, _, number = base64.urlsafe_b64decode(cursor.encode() + b"==").decode().partition(":")
+    except (binascii.Error, UnicodeError, ValueError):
+        word, number = "", ""
+    if word != "after" or not number.isascii() or not number.isdecimal() or len(number) > 18:
+        raise ValidationError({"cursor": f"“{cursor[:40]}” is no cursor: send the “next” of the page before."})
+    return int(number)
+
+
+def settings_row() -> Installation:
+    """The installation's own row."""
+    return Installation.objects.get_or_create(pk=INSTALLATION)[0]
