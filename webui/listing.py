@@ -105,14 +105,14 @@ def _server_rows(pks: Collection[int] | None, _known: World | None) -> Rows:
 def _service_rows(pks: Collection[int] | None, known: World | None) -> Rows:
     """Fourteen queries at most; none of a world that is whole."""
     world = _world(known, lambda: None if pks is None else scope_of_services(pks))
-    wanted = world.services.keys() if pks is None else pks & world.services.keys()
+    wanted = world.services.keys() if pks is None else world.services.keys() & pks
     return [dict(service_row(world, world.services[pk])) for pk in wanted]
 
 
 def _vserver_rows(pks: Collection[int] | None, known: World | None) -> Rows:
     """Fourteen queries at most; none of a world that is whole."""
     world = _world(known, lambda: None if pks is None else scope_of_vservers(pks))
-    wanted = world.vservers.keys() if pks is None else pks & world.vservers.keys()
+    wanted = world.vservers.keys() if pks is None else world.vservers.keys() & pks
     return [dict(vserver_row(world, world.vservers[pk])) for pk in wanted]
 
 

@@ -334,7 +334,7 @@ def test_traffic_is_ordered_by_what_the_rows_show_though_counters_move_between(m
     first, second = Service.objects.order_by("name").values_list("pk", flat=True)
     before = {"services": {str(first): {"packets": 9}, str(second): {"packets": 1}}}
     DirectorCounters.objects.create(director="d", taken_at=timezone.now(), payload=before)
-    scope = listing_module.scope_of_services
+    scope = scope_of_services
 
     def meanwhile(pks: Any) -> Any:
         DirectorCounters.objects.update(
