@@ -117,6 +117,7 @@ class Standing:
     logged_in: bool
     allowed: bool = False
     sees_audit: bool = False
+    user: User | None = None
 
 
 def standing(session_key: str | None, permission: str) -> Standing:
@@ -129,4 +130,4 @@ def standing(session_key: str | None, permission: str) -> Standing:
     if not isinstance(user, User) or missing_step(user, request.session):
         return Standing(logged_in=False)
     actor = Actor(user, Interface.PAGE)
-    return Standing(True, actor.may(permission), actor.may(roles.VIEW_AUDIT))
+    return Standing(True, actor.may(permission), actor.may(roles.VIEW_AUDIT), user)

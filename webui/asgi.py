@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 
 from channels.routing import ProtocolTypeRouter
@@ -15,3 +16,8 @@ from webui.events import standby  # noqa: E402 - as below
 application = ProtocolTypeRouter(
     {"http": django_application, "websocket": routing.websocket, "lifespan": standby.lifespan}
 )
+
+# Tens of thousands of rows are read at a time, none of them in a cycle: looking for garbage after each 700 objects
+# takes as long as reading them. What is loaded by now stays.
+gc.freeze()
+gc.set_threshold(50_000, 20, 50)

@@ -80,7 +80,11 @@ def last_checked(pks: Collection[int]) -> dict[int, datetime]:
     change are nowhere else, and an outage of Redis alone is no stall of the checks.
     Rows that were never checked are left out. Raises django.db.Error.
     """
-    known = _ask(pks)
+    return _moments(pks, _ask(pks))
+
+
+def _moments(pks: Collection[int], known: Mapping[int, Figures] | None) -> dict[int, datetime]:
+    """As :func:`last_checked`; ``known`` is what Redis answered, None when it is away."""
     found = {pk: one.checked_at for pk, one in (known or {}).items()}
     missing = set(pks) - found.keys()
     if missing:
@@ -126,14 +130,19 @@ def _ask(pks: Collection[int]) -> dict[int, Figures] | None:
     return found
 
 
-def refresh(rows: Iterable[HealthState]) -> None:
-    """Put what Redis knows into rows that were read, where it is newer; nothing is written."""
+def refresh(rows: Iterable[HealthState]) -> dict[int, datetime]:
+    """Put what Redis knows into rows that were read, where it is newer; nothing is written.
+
+    Returns when each was last checked, as :func:`last_checked` does; Redis is asked once. Raises django.db.Error.
+    """
     rows = list(rows)
-    known = figures([row.pk for row in rows])
+    pks = [row.pk for row in rows]
+    known = _ask(pks)
     for row in rows:
-        one = known.get(row.pk)
+        one = known.get(row.pk) if known else None
         if one is not None and one.fits(row):
             put(row, one)
+    return _moments(pks, known)
 
 
 def put(row: HealthState, one: Figures) -> None:

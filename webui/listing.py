@@ -1,7 +1,7 @@
 """Rows of the list pages: searched, filtered, sorted and cut into pages by the database, where it knows what counts.
 
-States and traffic follow from many rows, so whoever sorts or filters by them has every row computed; else only those
-of the page are. Either way the number of queries is constant; tests pin it.
+States and traffic follow from many rows, so whoever sorts or filters by them has that value worked out of every object;
+all else is of the objects of the page alone. Either way the number of queries is constant; tests pin it.
 """
 
 from __future__ import annotations
@@ -32,14 +32,18 @@ from webui.models import (
     ServiceMonitorBinding,
     VServer,
 )
+from webui.payloads import Rates
+from webui.quick import objects
 from webui.rows import monitor_row_of, server_row, service_row, vserver_row
-from webui.scope import scope_of_services, scope_of_vservers
+from webui.scope import Scope, scope_of_services, scope_of_vservers
 from webui.tables import COLUMNS
 from webui.world import World, load_world
 
 MOST_AT_ONCE: Final = 250  # rows for which only what belongs to them is read
 
 Rows = list[dict[str, Any]]
+Values = Callable[[int, str], Any]  # of an object, by its key, and a column
+RATES: Final = frozenset(Rates.__annotations__)
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,9 @@ class ListOf:
 
     ``search``: look-ups in which words are searched. ``orders``: look-ups by column, for the database to sort by.
     ``addresses``: an address, and perhaps a port, by column: sorted as numbers, not as text. ``rows`` makes the rows of
-    these keys, or of all for None, in any order.
+    these keys, or of all for None, in any order, out of a world that was read for ``values``, if one was. ``values``
+    works out single columns of every object, and tells what it read for that; the others are those of all rows.
+    ``there``: keys of the objects in such a world.
     """
 
     model: type[Model]
@@ -66,7 +72,9 @@ class ListOf:
     filters: tuple[Filter, ...]
     orders: Mapping[str, str]
     addresses: Mapping[str, tuple[str, ...]]
-    rows: Callable[[Collection[int] | None], Rows]
+    rows: Callable[[Collection[int] | None, World | None], Rows]
+    values: Callable[[frozenset[str]], tuple[World, Values] | None] = lambda _columns: None
+    there: Callable[[World], Collection[int]] = lambda _world: ()
 
 
 @dataclass(frozen=True)
@@ -80,33 +88,72 @@ class Listing:
     pages: int = 1
 
 
-def _server_rows(pks: Collection[int] | None) -> Rows:
+def _server_rows(pks: Collection[int] | None, _known: World | None) -> Rows:
     """Three queries."""
     world = World(now=timezone.now())
     servers, services, paths = Server.objects.all(), Service.objects.all(), ServerPath.objects.order_by("director")
     if pks is not None:
         servers, services = servers.filter(pk__in=pks), services.filter(server__in=pks)
         paths = paths.filter(server__in=pks)
-    for service in services:
+    for service in objects(services):
         world.services_of[service.server_id].append(service)
-    for path in paths:
+    for path in objects(paths):
         world.paths[path.server_id].append(path)
-    return [dict(server_row(world, row)) for row in servers]
+    return [dict(server_row(world, row)) for row in objects(servers)]
 
 
-def _service_rows(pks: Collection[int] | None) -> Rows:
-    """Fourteen queries at most."""
-    world = load_world(None if pks is None else scope_of_services(pks))
-    return [dict(service_row(world, row)) for pk, row in world.services.items() if pks is None or pk in pks]
+def _service_rows(pks: Collection[int] | None, known: World | None) -> Rows:
+    """Fourteen queries at most; none of a world that is whole."""
+    world = _world(known, lambda: None if pks is None else scope_of_services(pks))
+    wanted = world.services.keys() if pks is None else world.services.keys() & pks
+    return [dict(service_row(world, world.services[pk])) for pk in wanted]
 
 
-def _vserver_rows(pks: Collection[int] | None) -> Rows:
-    """Fourteen queries at most."""
-    world = load_world(None if pks is None else scope_of_vservers(pks))
-    return [dict(vserver_row(world, row)) for pk, row in world.vservers.items() if pks is None or pk in pks]
+def _vserver_rows(pks: Collection[int] | None, known: World | None) -> Rows:
+    """Fourteen queries at most; none of a world that is whole."""
+    world = _world(known, lambda: None if pks is None else scope_of_vservers(pks))
+    wanted = world.vservers.keys() if pks is None else world.vservers.keys() & pks
+    return [dict(vserver_row(world, world.vservers[pk])) for pk in wanted]
 
 
-def _monitor_rows(pks: Collection[int] | None) -> Rows:
+def _world(known: World | None, scope: Callable[[], Scope | None]) -> World:
+    """What was read already where that is everything; otherwise what is in the scope, with counters read before."""
+    if known is not None and known.is_whole:
+        return known
+    return load_world(scope(), counters=known.counters if known is not None else None)
+
+
+def _service_values(columns: frozenset[str]) -> tuple[World, Values] | None:
+    """States and traffic: one query for traffic alone."""
+    if not columns <= RATES | {"state"}:
+        return None
+    world = World.of_counters() if columns <= RATES else load_world()
+    return (
+        world,
+        lambda pk, name: (
+            world.rates("services", pk)[name]  # type: ignore[literal-required] # one of its keys
+            if name in RATES
+            else world.service_state(world.services[pk]).state
+        ),
+    )
+
+
+def _vserver_values(columns: frozenset[str]) -> tuple[World, Values] | None:
+    """States and traffic: one query for traffic alone."""
+    if not columns <= RATES | {"state"}:
+        return None
+    world = World.of_counters() if columns <= RATES else load_world()
+    return (
+        world,
+        lambda pk, name: (
+            world.rates("vservers", pk)[name]  # type: ignore[literal-required] # one of its keys
+            if name in RATES
+            else world.bare_state(world.vservers[pk])
+        ),
+    )
+
+
+def _monitor_rows(pks: Collection[int] | None, _known: World | None) -> Rows:
     """Three queries."""
     bound = ServiceMonitorBinding.objects.order_by().values_list("monitor").annotate(Count("service"))
     down = HealthState.objects.order_by().filter(state=State.DOWN).values_list("monitor")
@@ -115,7 +162,7 @@ def _monitor_rows(pks: Collection[int] | None) -> Rows:
     return [dict(monitor_row_of(row, services.get(row.pk, 0), failing.get(row.pk, 0))) for row in monitors]
 
 
-def _target_rows(pks: Collection[int] | None) -> Rows:
+def _target_rows(pks: Collection[int] | None, _known: World | None) -> Rows:
     """Two queries; there are few targets."""
     return [dict(row) for row in target_rows() if pks is None or int(row["key"]) in pks]
 
@@ -138,6 +185,8 @@ LISTS: Final[Mapping[str, ListOf]] = {
         {"name": "name", "service_type": "service_type", "method": "lb_method"},
         {"endpoint": ("address", "port")},
         _vserver_rows,
+        _vserver_values,
+        lambda world: world.vservers.keys(),
     ),
     "services": ListOf(
         Service,
@@ -146,6 +195,8 @@ LISTS: Final[Mapping[str, ListOf]] = {
         {"name": "name", "server": "server__name", "service_type": "service_type"},
         {"endpoint": ("server__address", "port")},
         _service_rows,
+        _service_values,
+        lambda world: world.services.keys(),
     ),
     "servers": ListOf(
         Server,
@@ -191,21 +242,23 @@ def listing(kind: str, asked: Asked) -> Listing:
     """The rows of one page of a list; a page beyond the last is the last. Queries: those of the rows, and three."""
     found = LISTS[kind]
     total = found.model._default_manager.count()
-    rows = _computed(found, asked)
-    if rows is not None:
-        page, pages, part = _cut(len(rows), asked)
-        return Listing(rows[part], len(rows), total, page, pages)
+    if _computed_columns(found, asked):
+        ordered = _computed(found, asked)
+        page, pages, part = _cut(len(ordered.keys), asked)
+        return Listing(ordered.rows(found, ordered.keys[part]), len(ordered.keys), total, page, pages)
     matching = _matching(found, asked)
     matched = matching.count()
     page, pages, part = _cut(matched, asked)
-    return Listing(_in_order(found.rows, _keys(found, matching, asked)[part]), matched, total, page, pages)
+    return Listing(_in_order(found, _keys(found, matching, asked)[part]), matched, total, page, pages)
 
 
 def everything(kind: str, asked: Asked) -> Rows:
     """The rows of all pages of a list."""
     found = LISTS[kind]
-    rows = _computed(found, asked)
-    return rows if rows is not None else _in_order(found.rows, list(_keys(found, _matching(found, asked), asked)))
+    if _computed_columns(found, asked):
+        ordered = _computed(found, asked)
+        return ordered.rows(found, ordered.keys)
+    return _in_order(found, list(_keys(found, _matching(found, asked), asked)))
 
 
 def _cut(matched: int, asked: Asked) -> tuple[int, int, slice]:
@@ -243,26 +296,55 @@ def _address_key(row: tuple[Any, ...]) -> tuple[Any, ...]:
     return (found.version, int(found), *port, name.casefold())
 
 
-def _in_order(make: Callable[[Collection[int] | None], Rows], keys: Any) -> Rows:
+def _in_order(found: ListOf, keys: Any, known: World | None = None) -> Rows:
     """The rows of these keys; one that was deleted meanwhile is left out."""
     wanted = list(keys)
-    rows = {int(row["key"]): row for row in make(frozenset(wanted) if len(wanted) <= MOST_AT_ONCE else None)}
+    made = found.rows(frozenset(wanted) if len(wanted) <= MOST_AT_ONCE else None, known)
+    rows = {int(row["key"]): row for row in made}
     return [rows[pk] for pk in wanted if pk in rows]
 
 
-def _computed(found: ListOf, asked: Asked) -> Rows | None:
-    """All matching rows, where a filter or the order is of something computed; else None."""
-    filters = [one for one in found.filters if not one.lookup and one.name in asked.filters]
-    in_database = asked.column in {"", *found.orders, *found.addresses}
-    if in_database and not filters:
-        return None
-    keys = _keys(found, _matching(found, asked), asked if in_database else Asked())
-    rows = _in_order(found.rows, keys)
-    for one in filters:
-        rows = [row for row in rows if row[one.name] == asked.filters[one.name]]
+def _computed_columns(found: ListOf, asked: Asked) -> frozenset[str]:
+    """Columns that are asked for and that the database does not know."""
+    columns = {one.name for one in found.filters if not one.lookup and one.name in asked.filters}
+    if asked.column not in {"", *found.orders, *found.addresses}:
+        columns.add(asked.column)
+    return frozenset(columns)
+
+
+@dataclass(frozen=True)
+class _Ordered:
+    """Keys of all that match, in order; what was read to find that out, or even all rows, by key."""
+
+    keys: list[int]
+    known: World | None
+    made: dict[int, dict[str, Any]]
+
+    def rows(self, found: ListOf, keys: list[int]) -> Rows:
+        return [self.made[pk] for pk in keys] if self.made else _in_order(found, keys, self.known)
+
+
+def _computed(found: ListOf, asked: Asked) -> _Ordered:
+    """What matches, where a filter or the order is of something computed."""
+    columns = _computed_columns(found, asked)
+    in_database = asked.column not in columns
+    keys = list(_keys(found, _matching(found, asked), asked if in_database else Asked()))
+    made: dict[int, dict[str, Any]] = {}
+    known, value = found.values(columns) or (None, lambda pk, name: made[pk][name])
+    if known is None:
+        made = {int(row["key"]): row for row in found.rows(None, None)}
+    # One that was made or deleted between two queries is left out.
+    if known is None:
+        keys = [pk for pk in keys if pk in made]
+    elif known.is_whole:
+        there = found.there(known)
+        keys = [pk for pk in keys if pk in there]
+    for one in found.filters:
+        if not one.lookup and one.name in asked.filters:
+            keys = [pk for pk in keys if value(pk, one.name) == asked.filters[one.name]]
     if not in_database:
-        rows.sort(key=lambda row: sort_key(row[asked.column]), reverse=asked.descending)
-    return rows
+        keys.sort(key=lambda pk: sort_key(value(pk, asked.column)), reverse=asked.descending)
+    return _Ordered(keys, known, made)
 
 
 def sort_key(value: Any) -> tuple[Any, ...]:

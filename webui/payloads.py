@@ -6,7 +6,7 @@ ISO 8601.
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 # A director writes its heartbeat and counters every second; after this long without, its figures are history.
 STALE_AFTER_SECONDS = 10
@@ -238,20 +238,60 @@ class Overview(TypedDict):
     counters: list[CountersRow]
 
 
-class SnapshotMessage(Overview):
-    """The overview, on connecting and after each change."""
+class SnapshotMessage(TypedDict):
+    """What a browser starts from. Beside these fields: the rows that it wants, each source under its own name.
+
+    ``seq`` is the number of the latest message of the ``view``; the next one has one more. ``read_at`` is when the
+    rows were read, ``refresh`` after how many seconds a message comes at the latest. ``totals`` has how many rows of
+    each source there are, be it that fewer are sent.
+    """
 
     type: Literal["snapshot"]
-    seq: int
-    problem_count: int  # also where the problems themselves are not wanted
-
-
-class CountersMessage(CountersRow):
-    """New counters of one director."""
-
-    type: Literal["counters"]
+    view: str
     seq: int
     now: str
+    read_at: str
+    refresh: float
+    problem_count: int  # also where the problems themselves are not wanted
+    totals: dict[str, int]
+    counters: list[CountersRow]
+
+
+class RowsDelta(TypedDict):
+    """What differs in the rows of a source. ``order``: keys of all rows, where it is another than before."""
+
+    changed: list[dict[str, Any]]
+    order: NotRequired[list[str]]
+
+
+class DeltaMessage(TypedDict):
+    """What differs from what the message before left. ``read_at`` only where rows were read.
+
+    ``counters`` have, of each director that reported, the counts that moved, and null for those that are no more;
+    ``gone`` are directors whose counters are.
+    """
+
+    type: Literal["delta"]
+    view: str
+    seq: int
+    now: str
+    read_at: NotRequired[str]
+    problem_count: NotRequired[int]
+    totals: NotRequired[dict[str, int]]
+    rows: NotRequired[dict[str, RowsDelta]]
+    counters: NotRequired[list[CountersRow]]
+    gone: NotRequired[list[str]]
+
+
+class StaleMessage(TypedDict):
+    """The rows cannot be read, and are as they were at ``since``."""
+
+    type: Literal["stale"]
+    view: str
+    seq: int
+    now: str
+    since: str
+    why: str
 
 
 class FlowsMessage(TypedDict):

@@ -174,15 +174,8 @@ def _server_reason(server: Server, now: datetime) -> str:
 
 def monitor_row(world: World, monitor: Monitor) -> MonitorRow:
     """A monitor with the number of services that it checks."""
-    bound = [
-        binding for bindings in world.monitors_of.values() for binding in bindings if binding.monitor_id == monitor.pk
-    ]
-    failing = {
-        health.service_id
-        for health in world.health.values()
-        if health.monitor_id == monitor.pk and health.state == State.DOWN
-    }
-    return monitor_row_of(monitor, len(bound), len(failing))
+    services, failing = world.checks_by(monitor.pk)
+    return monitor_row_of(monitor, services, failing)
 
 
 def monitor_row_of(monitor: Monitor, services: int, failing: int) -> MonitorRow:

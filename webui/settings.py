@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import socket
@@ -151,6 +152,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    # Pages hold no secret but the CSRF token, which is masked anew in each; Django pads besides (BREACH).
+    "django.middleware.gzip.GZipMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "webui.middleware.content_security_policy",
@@ -226,8 +229,20 @@ TIME_ZONE = _env["HALFPIPE_TIME_ZONE"]
 USE_TZ = True
 USE_I18N = False
 
-STATIC_URL = "static/"
+
+def _static_version(folder: Path) -> str:
+    """A name for the static files as they are now: when one of them changes, so do the addresses of all."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+# Scripts import each other by relative addresses, so the version is a folder. While somebody edits them, they stay put.
+STATIC_URL = "static/" if DEBUG else f"static/{_static_version(BASE_DIR / 'webui' / 'static')}/"
 WHITENOISE_USE_FINDERS = True  # no collect step: the vendored files are served from where they lie
+WHITENOISE_IMMUTABLE_FILE_TEST = r"^/static/[0-9a-f]{12}/"  # what has a version is kept by browsers for good
 
 REDIS_URL: str = _env["HALFPIPE_REDIS_URL"]
 CHANNEL_LAYERS = {

@@ -34,7 +34,7 @@ def is_overdue(bound: ServiceMonitorBinding, row: HealthState, checked_at: datet
     never overdue.
     """
     monitor, service = bound.monitor, bound.service
-    if not runs(bound, now):
+    if (checked_at is not None and now - checked_at <= patience(monitor, row.state)) or not runs(bound, now):
         return False
     changed = max(row.since, monitor.updated_at, service.updated_at, service.server.updated_at)
     return now - max(changed, checked_at or changed) > patience(monitor, row.state)

@@ -83,6 +83,9 @@ class Table:
     more: Link | None = None
     begin: Link | None = None  # what to do while there is no row
     selectable: bool = False  # whether rows have a box to tick, of the form "bulk"
+    most: int = 0  # so many of the first rows are shown; 0: all
+    total: int = 0  # how many there are
+    all_url: str = ""  # where all of them are
 
 
 TRAFFIC = (
@@ -252,13 +255,34 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
 }
 
 
-def live_list(source: str, caption: str, rows: Sequence[Any], empty: str, begin: Link | None = None) -> Table:
-    """A table of the dashboard, whose rows come and go with the snapshot."""
-    return Table(source, caption, COLUMNS[source], rows, empty, source=source, live="list", begin=begin)
+def live_list(  # noqa: PLR0913 - the last two by name
+    source: str,
+    caption: str,
+    rows: Sequence[Any],
+    empty: str,
+    begin: Link | None = None,
+    *,
+    most: int = 0,
+    all_url: str = "",
+) -> Table:
+    """A table of the dashboard, whose rows come and go with the snapshot; of many, only the first ``most``."""
+    shown = rows[:most] if most else rows
+    return Table(
+        source,
+        caption,
+        COLUMNS[source],
+        shown,
+        empty,
+        source=source,
+        live="list",
+        begin=begin,
+        most=most,
+        total=len(rows),
+        all_url=all_url,
+    )
 
 
-def at_a_glance(rows: Sequence[Any], begin: Link | None) -> Table:
+def at_a_glance(table: Table) -> Table:
     """Virtual servers as the dashboard shows them."""
-    columns = [column for column in COLUMNS["vservers"] if column.name in GLANCE]
-    table = live_list("vservers", "Virtual servers", rows, "No virtual server yet.", begin)
+    columns = [column for column in table.columns if column.name in GLANCE]
     return replace(table, columns=(*columns, DROPPED[0], SPARK))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,7 +17,6 @@ from webui.backups import chain, primaries
 from webui.choices import STATE_ORDER, AdminState, State
 from webui.effective import Verdict, sessionless, takes_clients, verdict_of, vserver_state, with_fail_open
 from webui.fallen import fallen
-from webui.freshness import last_checked
 from webui.models import (
     DataplaneStatus,
     DirectorCounters,
@@ -31,6 +30,7 @@ from webui.models import (
     VServerServiceBinding,
 )
 from webui.payloads import STALE_AFTER_SECONDS, Rates
+from webui.quick import objects
 from webui.scope import Scope
 from webui.stale import is_overdue
 
@@ -64,8 +64,17 @@ class World:
     primaries: dict[int, list[int]] = field(default_factory=dict)
     fallen: frozenset[int] = frozenset()  # health rows that are DOWN and were UP before
     checked: dict[int, datetime] = field(default_factory=dict)  # by health row; those never checked are not there
+    is_whole: bool = False  # whether every row of the configuration is in it
     _alone: dict[tuple[int, str], Verdict] = field(default_factory=dict)
     _verdicts: dict[tuple[int, int], dict[int, Verdict]] = field(default_factory=dict)
+    _checks_by: tuple[Counter[int], Counter[int]] | None = None
+    _used: dict[int, list[tuple[VServer, VServer]]] = field(default_factory=dict)
+    _stale: dict[int, list[HealthState]] = field(default_factory=dict)
+
+    @classmethod
+    def of_counters(cls) -> World:
+        """Of what directors counted alone: one query."""
+        return cls(now=timezone.now(), counters=_counters())
 
     def vips(self, service: Service) -> list[str]:
         """Addresses at which the service is checked, each once: of its virtual servers, and of those they back up."""
@@ -73,9 +82,13 @@ class World:
 
     def _uses(self, service: Service) -> list[tuple[VServer, VServer]]:
         """Virtual servers whose clients it may get, each with the one that it is bound to: itself, or a backup."""
-        bound = [binding.vserver for binding in self.bindings_of_service[service.pk]]
+        key = service.pk
+        if key in self._used:
+            return self._used[key]
+        bound = [binding.vserver for binding in self.bindings_of_service[key]]
         behind = [(self.vservers[pk], owner) for owner in bound for pk in self.primaries.get(owner.pk, [])]
-        return [*((vserver, vserver) for vserver in bound), *behind]
+        found = self._used[key] = [*((vserver, vserver) for vserver in bound), *behind]
+        return found
 
     def backup_taking(self, vserver: VServer) -> VServer | None:
         """The backup that gets the vserver's clients now; None while it serves them itself, or nobody does."""
@@ -114,8 +127,8 @@ class World:
         """State of the service at one VIP by its own checks, whatever becomes of the others."""
         key = (service.pk, vip)
         if key not in self._alone:
-            bound = self.monitors_of[service.pk]
-            rows = {one.monitor_id: self.health.get((service.pk, vip, one.monitor_id)) for one in bound}
+            bound = self.monitors_of[key[0]]
+            rows = {one.monitor_id: self.health.get((*key, one.monitor_id)) for one in bound}
             health = {monitor_id: row for monitor_id, row in rows.items() if row is not None}
             flows = self._flows_left(service)
             self._alone[key] = verdict_of(service, bound, health, self.now, flows=flows, fallen=self.fallen)
@@ -123,13 +136,26 @@ class World:
 
     def stale(self, service: Service, vip: str = "") -> list[HealthState]:
         """Its checks that should have had a result by now, at one VIP or at all of them."""
-        return [
-            row
-            for bound in self.monitors_of[service.pk]
-            for one in ([vip] if vip else self.vips(service))
-            if (row := self.health.get((service.pk, one, bound.monitor_id))) is not None
-            and is_overdue(bound, row, self.checked.get(row.pk), self.now)
-        ]
+        key = service.pk
+        if key not in self._stale:
+            self._stale[key] = [
+                row
+                for bound in self.monitors_of[key]
+                for one in self.vips(service)
+                if (row := self.health.get((key, one, bound.monitor_id))) is not None
+                and is_overdue(bound, row, self.checked.get(row.pk), self.now)
+            ]
+        found = self._stale[key]
+        return [row for row in found if row.target.vip == vip] if vip else found
+
+    def checks_by(self, monitor: int) -> tuple[int, int]:
+        """How many services a monitor checks, and how many of them it finds DOWN."""
+        if self._checks_by is None:
+            bound = Counter(one.monitor_id for bindings in self.monitors_of.values() for one in bindings)
+            down = {(row.monitor_id, row.service_id) for row in self.health.values() if row.state == State.DOWN}
+            self._checks_by = bound, Counter(pk for pk, _service in down)
+        services, failing = self._checks_by
+        return services[monitor], failing[monitor]
 
     def _flows_left(self, service: Service) -> int | None:
         leaving = AdminState.DISABLED in {service.state, service.server.state}
@@ -149,12 +175,15 @@ class World:
             return worst
         return Verdict(worst.state, f"at {worst_vip}: {worst.reason}")
 
+    def bare_state(self, vserver: VServer) -> State:
+        """That of :meth:`vserver_state` without the reason, which takes as long again."""
+        verdicts = self.verdicts(vserver).values()
+        enabled = vserver.state == AdminState.ENABLED
+        return vserver_state(enabled=enabled, services=verdicts, keeps_no_flows=sessionless(vserver))
+
     def vserver_state(self, vserver: VServer) -> Verdict:
         """State of a virtual server, with the reason in words."""
-        verdicts = list(self.verdicts(vserver).values())
-        state = vserver_state(
-            enabled=vserver.state == AdminState.ENABLED, services=verdicts, keeps_no_flows=sessionless(vserver)
-        )
+        verdicts, state = list(self.verdicts(vserver).values()), self.bare_state(vserver)
         if state == State.OUT_OF_SERVICE:
             return Verdict(state, "it is disabled")
         backup = self.backup_taking(vserver)
@@ -206,33 +235,37 @@ def _total(counters: Iterable[dict[str, Any]], name: str) -> Any:
     return sum(values) if values else None
 
 
-def load_world(scope: Scope | None = None) -> World:
+def _counters() -> list[DirectorCounters]:
+    return list(DirectorCounters.objects.order_by("director"))
+
+
+def load_world(scope: Scope | None = None, counters: list[DirectorCounters] | None = None) -> World:
     """Read the rows: eleven queries, however many rows there are; one more where a vserver may fail open.
 
     With a ``scope`` only what is in it: enough for the rows that it was made for. What Redis knows of the checks is in
-    them.
+    them. ``counters`` that were just read are not read again.
     """
-    world = World(now=timezone.now())
+    world = World(now=timezone.now(), is_whole=scope is None)
     services, vservers = Service.objects.all(), VServer.objects.all()
     if scope is not None:
         services, vservers = services.filter(pk__in=scope.services), vservers.filter(pk__in=scope.vservers)
-    world.services = {service.pk: service for service in services}
-    world.servers = {server.pk: server for server in _within(Server.objects.all(), "services", scope)}
-    world.vservers = {vserver.pk: vserver for vserver in vservers}
+    world.servers = {server.pk: server for server in objects(_within(Server.objects.all(), "services", scope))}
+    world.services = {service.pk: service for service in objects(services, {"server": world.servers})}
+    for service in world.services.values():
+        world.services_of[service.server_id].append(service)
+    world.vservers = {vserver.pk: vserver for vserver in objects(vservers)}
     backup_of = {pk: vserver.backup_vserver_id for pk, vserver in world.vservers.items()}
     world.backup_of = {pk: backup if backup in world.vservers else None for pk, backup in backup_of.items()}
     behind = primaries(backup_of if scope is None else scope.backup_of)
     world.primaries = {pk: [one for one in found if one in world.vservers] for pk, found in behind.items()}
     world.monitors = {monitor.pk: monitor for monitor in Monitor.objects.all()}
     world.directors = list(DataplaneStatus.objects.order_by("director"))
-    world.counters = list(DirectorCounters.objects.order_by("director"))
-    for path in _within(ServerPath.objects.order_by("director"), "server__services", scope):
+    world.counters = _counters() if counters is None else counters
+    for path in objects(_within(ServerPath.objects.order_by("director"), "server__services", scope)):
         world.paths[path.server_id].append(path)
-    rows = list(_within(HealthState.objects.select_related("target"), "service", scope))
-    freshness.refresh(rows)
-    for health in rows:
-        world.health[health.service_id, health.target.vip, health.monitor_id] = health
-    world.checked = last_checked([health.pk for health in world.health.values()])
+    states = list(objects(_within(HealthState.objects.all(), "service", scope), joined="target"))
+    world.health = {(row.service_id, row.target.vip, row.monitor_id): row for row in states}
+    world.checked = freshness.refresh(states)
     if any(vserver.fail_open for vserver in world.vservers.values()):
         world.fallen = fallen()
     _link(world, scope)
@@ -252,24 +285,14 @@ def _within(rows: QuerySet[Found], service: str, scope: Scope | None) -> QuerySe
 
 def _link(world: World, scope: Scope | None) -> None:
     """Point rows at each other; a row that was deleted between two of the queries is left out."""
-    for service in list(world.services.values()):
-        if service.server_id in world.servers:
-            service.server = world.servers[service.server_id]
-            world.services_of[service.server_id].append(service)
-        else:
-            del world.services[service.pk]
-    for checked in _within(ServiceMonitorBinding.objects.order_by("monitor__name"), "service", scope):
-        if checked.service_id in world.services and checked.monitor_id in world.monitors:
-            checked.service = world.services[checked.service_id]
-            checked.monitor = world.monitors[checked.monitor_id]
-            world.monitors_of[checked.service_id].append(checked)
+    checks = _within(ServiceMonitorBinding.objects.order_by("monitor__name"), "service", scope)
+    for checked in objects(checks, {"service": world.services, "monitor": world.monitors}):
+        world.monitors_of[checked.service_id].append(checked)
     bindings = VServerServiceBinding.objects.order_by("service__name", "vserver__name")
-    for bound in bindings if scope is None else bindings.filter(vserver__in=scope.owners):
-        if bound.service_id in world.services and bound.vserver_id in world.vservers:
-            bound.service = world.services[bound.service_id]
-            bound.vserver = world.vservers[bound.vserver_id]
-            world.bindings_of_service[bound.service_id].append(bound)
-            world.bindings_of_vserver[bound.vserver_id].append(bound)
+    bindings = bindings if scope is None else bindings.filter(vserver__in=scope.owners)
+    for bound in objects(bindings, {"service": world.services, "vserver": world.vservers}):
+        world.bindings_of_service[bound.service_id].append(bound)
+        world.bindings_of_vserver[bound.vserver_id].append(bound)
 
 
 def row_of(rows: dict[int, Any], pk: int) -> Any:

@@ -16,11 +16,13 @@ from tempfile import TemporaryDirectory
 from dataplane.bench import (
     audit,
     configurations,
+    console,
     control,
     forwarder,
     harness,
     loss,
     packets,
+    pages,
     probes,
     reaction,
     rings,
@@ -105,6 +107,16 @@ class Bench:
         plan = loss.Plan(changes=self.changes)
         self.add(loss.measure(self.object_path, self.loss_object, self.sandbox.bpffs / "loss", plan))
 
+    def browsers(self) -> None:
+        """What browsers cost that look at the console."""
+        for figure in console.measure():
+            self.add([figure])
+
+    def pages(self) -> None:
+        """How soon pages are there."""
+        for figure in pages.measure():
+            self.add([figure])
+
     def audit(self) -> None:
         """How long the audit's pages take."""
         self.add(audit.measure())
@@ -121,6 +133,8 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "probes": Bench.probes,
     "reaction": Bench.reaction,
     "loss": Bench.loss,
+    "browsers": Bench.browsers,
+    "pages": Bench.pages,
     "audit": Bench.audit,
 }
 

@@ -63,9 +63,9 @@ def _one(size: int, goal: Goal | None, folder: Path) -> Figure:
         }
         _wait_until_up(place, size)
         time.sleep(INTERVAL)
-        found, spent, began = place.rows(), _spent(processes), time.monotonic()
+        found, before, began = place.rows(), spent(processes), time.monotonic()
         time.sleep(MEASURED)
-        used = {name: after - spent[name] for name, after in _spent(processes).items()}
+        used = {name: after - before[name] for name, after in spent(processes).items()}
         seconds = time.monotonic() - began
         after = place.rows()
         memory = _memory(processes["worker"].pid)
@@ -199,7 +199,7 @@ def _wait_until_up(place: Place, size: int) -> None:
         time.sleep(1)
 
 
-def _spent(processes: Mapping[str, subprocess.Popen[bytes]]) -> dict[str, float]:
+def spent(processes: Mapping[str, subprocess.Popen[bytes]]) -> dict[str, float]:
     """CPU seconds of each process, user and system, its threads and ended children included (proc(5), stat)."""
     found = {}
     for name, process in processes.items():

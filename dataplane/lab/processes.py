@@ -59,6 +59,9 @@ class Processes:
             "--no-access-log",
             "--timeout-graceful-shutdown",
             "2",
+            # Large messages are packed once for all browsers (webui/deltas.py), and not again for each.
+            "--ws-per-message-deflate",
+            "false",
             ready=lambda: readiness.http_answers(ADDRESS, self.port, "/healthz"),
         )
 

@@ -60,7 +60,11 @@ schema.app = get_wsgi_application()
 def test_nothing_breaks_it(case: Any, session: str) -> None:
     try:
         with transaction.atomic():
-            case.call_and_validate(cookies={settings.SESSION_COOKIE_NAME: session}, excluded_checks=EXCLUDED)
+            case.call_and_validate(
+                cookies={settings.SESSION_COOKIE_NAME: session},
+                headers={"Accept-Encoding": "identity"},  # its WSGI client asks for gzip and does not unpack it
+                excluded_checks=EXCLUDED,
+            )
             raise NothingKeptError
     except NothingKeptError:
         return

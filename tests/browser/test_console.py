@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import pytest
+from django.templatetags.static import static
 from playwright.sync_api import Browser, Page, expect
 
 from tests import factories
@@ -182,7 +183,7 @@ def test_the_first_tab_stop_leads_past_the_navigation(operator: Page) -> None:
 
 def test_figures_are_written_the_same_by_server_and_browser(operator: Page, console_url: str) -> None:
     values = [0, 1, 0.4, 9.99, 9.999, 12.34, 99.94, 99.96, 999, 999.4, 999.5, 1000, 1234.5, 12345, 1e6, 1.5e9, 2e15]
-    script = f"async (values) => (await import('{console_url}/static/format.js')).figure(values)"
+    script = f"async (values) => (await import('{console_url}{static('format.js')}')).figure(values)"
     for value in values:
         assert operator.evaluate(script, value) == figure(value), value
 

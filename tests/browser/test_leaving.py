@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.templatetags.static import static
 from playwright.sync_api import Page, expect
 
 from tests.browser import seed
@@ -47,5 +48,6 @@ def test_the_operator_sees_the_seconds_run_and_can_call_the_service_back(
     [(-1, "now"), (0.2, "in 1 s"), (119, "in 119 s"), (120, "in 02:00"), (3599, "in 59:59"), (7325, "in 2:02:05")],
 )
 def test_time_that_is_left_is_told_to_the_second(operator: Page, seconds: float, text: str) -> None:
-    found = operator.evaluate("async (seconds) => (await import('/static/format.js')).until(seconds)", seconds)
+    script = f"async (seconds) => (await import('{static('format.js')}')).until(seconds)"
+    found = operator.evaluate(script, seconds)
     assert found == text

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests import factories
 from tests.factories import SYSTEM
 from tests.redis_server import RedisServer
-from webui import details, freshness
+from webui import details, freshness, world
 from webui.actions import services
 from webui.freshness import Figures
 from webui.models import CheckLease, HealthState
@@ -123,3 +123,23 @@ def test_a_row_that_was_never_checked_has_no_time(redis_server: RedisServer) -> 
     row = state()
     HealthState.objects.update(checked_at=None)
     assert freshness.last_checked([row.pk]) == {}
+
+
+@pytest.mark.django_db
+def test_a_world_asks_redis_once_for_figures_and_times(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = state(state="UP")
+    freshness.save({row.pk: FIGURES})
+    asked: list[int] = []
+    client = freshness.client
+
+    def counted() -> object:
+        asked.append(1)
+        return client()
+
+    monkeypatch.setattr(freshness, "client", counted)
+    found = world.load_world()
+    assert asked == [1]
+    assert found.checked == {row.pk: NOW}
+    assert [one.response for one in found.health.values()] == [FIGURES.response]

@@ -9,17 +9,20 @@ import pytest
 from django.contrib.auth.models import User
 from django.http import QueryDict
 from django.test import Client
+from django.utils import timezone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
 from tests import factories
+from webui import listing as listing_module
 from webui.actions import eventtargets, servers, services, vservers
 from webui.asked import LONGEST_SEARCH, PAGE_SIZE, PAGE_SIZES, Asked, parse
 from webui.cells import guarded
 from webui.choices import State
 from webui.listing import LISTS, choices_of, columns_of, everything, listing
-from webui.models import HealthState, Server, ServerPath, Service, VServer
+from webui.models import DirectorCounters, HealthState, Server, ServerPath, Service, VServer
+from webui.quick import objects
 from webui.rows import service_row, vserver_row
 from webui.scope import scope_of_services, scope_of_vservers
 from webui.world import load_world
@@ -299,3 +302,65 @@ def test_someone_who_may_change_nothing_gets_no_boxes(client: Client) -> None:
     assert "Server1" in page
     assert 'type="checkbox"' not in page
     assert Service.objects.count() == 0
+
+
+# Values that are worked out for every object, and rows that are made of those of the page alone
+
+
+@pytest.mark.parametrize("kind", ["services", "vservers"])
+def test_what_a_list_is_ordered_by_is_what_its_rows_show(kind: str) -> None:
+    _many(4)
+    HealthState.objects.filter(service__name__contains="1").update(state=State.DOWN)
+    count = {"packets": 5, "packets_per_second": 2.5, "bits_per_second": 1e6, "flows": 3}
+    payload = {
+        kind: {
+            str(pk): count | {"packets": pk}
+            for pk in LISTS[kind].model._default_manager.values_list("pk", flat=True)[1:]
+        }
+    }
+    DirectorCounters.objects.create(director="d", taken_at=timezone.now(), payload=payload)
+    rows = {int(row["key"]): row for row in LISTS[kind].rows(None, None)}
+    columns = ["state", "packets", "packets_per_second", "bits_per_second", "flows"]
+    for some in (columns, columns[1:]):
+        found = LISTS[kind].values(frozenset(some))
+        assert found is not None
+        for name in some:
+            assert {pk: found[1](pk, name) for pk in rows} == {pk: row[name] for pk, row in rows.items()}
+    assert LISTS[kind].values(frozenset({"state", "method"})) is None
+
+
+def test_traffic_is_ordered_by_what_the_rows_show_though_counters_move_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    _many(2)
+    first, second = Service.objects.order_by("name").values_list("pk", flat=True)
+    before = {"services": {str(first): {"packets": 9}, str(second): {"packets": 1}}}
+    DirectorCounters.objects.create(director="d", taken_at=timezone.now(), payload=before)
+    scope = scope_of_services
+
+    def meanwhile(pks: Any) -> Any:
+        DirectorCounters.objects.update(
+            payload={"services": {str(first): {"packets": 10}, str(second): {"packets": 20}}}
+        )
+        return scope(pks)
+
+    monkeypatch.setattr(listing_module, "scope_of_services", meanwhile)
+    assert [row["packets"] for row in listing("services", _asked("services", "sort=-packets")).rows] == [9, 1]
+
+
+def test_rows_read_quickly_are_what_the_orm_makes(django_assert_num_queries: Queries) -> None:
+    _many(3)
+    servers_by_key = {row.pk: row for row in Server.objects.all()}
+    with django_assert_num_queries(1):
+        quick = list(objects(Service.objects.order_by("-pk"), {"server": servers_by_key}))
+        assert [row.server.name for row in quick] == [f"Server{n}" for n in (2, 1, 0)]
+    assert quick == list(Service.objects.order_by("-pk"))
+    fields = Service._meta.concrete_fields
+    for one, other in zip(quick, Service.objects.order_by("-pk"), strict=True):
+        assert [getattr(one, field.attname) for field in fields] == [getattr(other, field.attname) for field in fields]
+        assert (one._state.adding, one._state.db) == (other._state.adding, other._state.db)
+    with django_assert_num_queries(1):
+        states = list(objects(HealthState.objects.order_by("pk"), joined="target"))
+        assert {row.target.vip for row in states} == {f"10.77.1.{n}" for n in (1, 2, 3)}
+    assert list(objects(Service.objects.all(), {"server": {}})) == []
+    quick[0].comment = "saved"
+    quick[0].save()
+    assert Service.objects.get(pk=quick[0].pk).comment == "saved"

@@ -101,7 +101,7 @@ def _reading(router: Router, kind: Kind) -> None:
     def state_of(request: HttpRequest, name: str) -> Any:
         may_view(request, kind.model)
         row = _found(kind, name)
-        (shown,) = LISTS[kind.slug].rows([row.pk])
+        (shown,) = LISTS[kind.slug].rows([row.pk], None)
         figures = {key: value for key, value in shown.items() if key not in NOT_FIGURES}
         return {"name": row.name, "state": shown["state"], "reason": shown["state_reason"], "figures": figures}
 

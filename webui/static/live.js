@@ -1,33 +1,38 @@
-// Live updates: a websocket with snapshots and counters; see webui/consumers.py.
+// Live updates of pages: what the link (link.js) brings goes into the tables.
 
 import { clock } from "./format.js";
+import { Link } from "./link.js";
 import { fill, reconcile, setText, tick } from "./render.js";
 
-const FIRST_WAIT_MS = 500;
-const LONGEST_WAIT_MS = 15_000;
-const SILENCE_MS = 25_000; // a snapshot comes every 10 s; two missed ones mean a dead connection
 const STALE_AFTER_MS = 10_000;
-const NOT_LOGGED_IN = 4401;
-const NOT_ALLOWED = 4403;
-const TRY_AGAIN = 1013;
 const MOST_KEYS = 300;
 const COUNTED = { vservers: "vservers", services: "services", reasons: "reasons" };
 
 const status = document.getElementById("live");
 const title = document.title;
-let socket = null;
-let wait = FIRST_WAIT_MS;
-let lastSeq = 0;
-let lastMessageAt = Date.now();
-let clockOffset = 0; // server's clock minus ours
 let snapshot = null;
 let counters = new Map(); // director → {takenAt, payload}
 
-const serverNow = () => Date.now() + clockOffset;
+const link = new Link({ wish, take, say });
+const serverNow = () => link.now();
 
-function say(state, text) {
+// Screen readers are told when the state changes, and not each time that it is looked at.
+function say(state, since, why) {
+  const at = new Date(since).toISOString().slice(0, 19);
+  const said = state === "stale" ? `stale since ${at} – ${why}` : state === "on" ? "live" : why;
+  if (status.dataset.said === said) return;
+  status.dataset.said = said;
   status.className = `live live-${state}`;
-  setText(status, text);
+  document.documentElement.classList.toggle("is-stale", state === "stale");
+  if (state !== "stale") {
+    status.textContent = said;
+    return;
+  }
+  const time = document.createElement("time");
+  time.dateTime = `${at}Z`;
+  time.dataset.format = "clock";
+  time.textContent = clock(new Date(since));
+  status.replaceChildren("stale since ", time, ` – ${why}`);
 }
 
 // Sum over the directors that still report, as World.rates does.
@@ -67,35 +72,33 @@ function showRows(source, rows) {
 // What of the snapshot this page shows, as webui/narrow.py reads it: all rows of a list, some of a table.
 function wish() {
   const wanted = new Map();
-  for (const body of document.querySelectorAll("[data-list]")) wanted.set(body.dataset.list, null);
+  for (const body of document.querySelectorAll("[data-list]")) wanted.set(body.dataset.list, Number(body.dataset.most) || null);
   for (const body of document.querySelectorAll("[data-patch]")) {
     const keys = wanted.has(body.dataset.patch) ? wanted.get(body.dataset.patch) : new Set();
-    if (keys === null) continue;
+    if (!(keys instanceof Set)) continue;
     for (const element of body.querySelectorAll("[data-key]")) keys.add(element.dataset.key);
     for (const element of body.querySelectorAll("[data-sum]")) element.dataset.sum.split(" ").forEach((key) => keys.add(key));
     wanted.set(body.dataset.patch, keys);
   }
   wanted.delete("eventtargets"); // no part of the snapshot
   // An address must not grow beyond what servers take; whoever shows so much gets all.
-  for (const [name, keys] of wanted) if (keys?.size > MOST_KEYS) wanted.set(name, null);
-  const parts = [...wanted].filter(([, keys]) => keys === null || keys.size > 0);
-  return parts.map(([name, keys]) => `${name}=${keys ? [...keys].sort().join(",") : "*"}`).join("&") || "none=1";
+  for (const [name, keys] of wanted) if (keys instanceof Set && keys.size > MOST_KEYS) wanted.set(name, null);
+  const text = (keys) => (keys === null ? "*" : keys instanceof Set ? [...keys].sort().join(",") : `~${keys}`);
+  const parts = [...wanted].filter(([, keys]) => !(keys instanceof Set) || keys.size > 0);
+  return parts.map(([name, keys]) => `${name}=${text(keys)}`).join("&") || "none=1";
 }
 
-let wished = "";
-function wishAnew() {
-  const wanted = wish();
-  if (wanted === wished || socket?.readyState !== WebSocket.OPEN) return;
-  wished = wanted;
-  socket.send(wanted);
-}
-
-function show() {
+function show(sources = Object.keys(snapshot ?? {})) {
   if (!snapshot) return;
-  for (const [source, rows] of Object.entries(snapshot)) {
+  for (const source of sources) {
+    const rows = snapshot[source];
     if (!Array.isArray(rows) || source === "counters") continue;
     const kind = COUNTED[source];
     showRows(source, kind ? rows.map((row) => ({ ...row, ...rates(kind, row.key) })) : rows);
+  }
+  for (const element of document.querySelectorAll("[data-total]")) {
+    const total = snapshot.totals[element.dataset.total];
+    if (total !== undefined) setText(element, String(total));
   }
   showProblems(snapshot.problem_count);
   tick(serverNow());
@@ -122,34 +125,31 @@ function showProblems(number) {
 
 function takeCounters({ director, taken_at: takenAt, payload }) {
   const at = Date.parse(takenAt);
-  const known = counters.get(director);
-  if (!known || known.takenAt <= at) counters.set(director, { takenAt: at, payload });
+  const known = counters.get(director)?.payload ?? {};
+  const next = { ...known };
+  for (const [kind, counts] of Object.entries(payload)) {
+    next[kind] = { ...known[kind], ...counts };
+    for (const [key, count] of Object.entries(counts)) if (count === null) delete next[kind][key];
+  }
+  counters.set(director, { takenAt: at, payload: next });
   // Counters come every second, so they are a heartbeat as well.
   const row = snapshot?.directors?.find((one) => one.director === director);
   if (row && Date.parse(row.heartbeat_at ?? 0) < at) row.heartbeat_at = takenAt;
 }
 
-function receive(event) {
-  const message = JSON.parse(event.data);
-  if (message.seq <= lastSeq) return;
-  lastSeq = message.seq;
-  lastMessageAt = Date.now();
-  clockOffset = Date.parse(message.now) - lastMessageAt;
-  wait = FIRST_WAIT_MS;
-  say("on", "live");
-  if (message.type === "snapshot") {
-    const first = snapshot === null;
-    snapshot = message;
-    counters = new Map([...counters].filter(([director]) => message.counters.some((one) => one.director === director)));
-    message.counters.forEach(takeCounters);
-    show();
-    if (!first) refreshParts();
-  } else if (message.type === "counters") {
-    takeCounters(message);
-    showCounters();
-    if (snapshot?.directors) showRows("directors", snapshot.directors);
-    tick(serverNow());
+function take(message, next) {
+  const first = snapshot === null;
+  snapshot = next;
+  if (message.type === "snapshot") counters = new Map();
+  for (const director of message.gone ?? []) counters.delete(director);
+  message.counters?.forEach(takeCounters);
+  if (message.type === "snapshot") show();
+  else {
+    if (message.rows || message.totals || "problem_count" in message) show(Object.keys(message.rows ?? {}));
+    if (message.counters || message.gone) showCounters();
   }
+  // Whatever was read anew may be on the page outside the tables too.
+  if (!first && (message.type === "snapshot" || message.read_at)) refreshParts();
 }
 
 // Parts of a page that the snapshot does not hold are asked for again, unless someone is working in them.
@@ -180,7 +180,7 @@ async function refreshParts() {
       }
     }
     show();
-    wishAnew();
+    link.wishAnew();
   } catch (error) {
     console.warn("A part of the page could not be read again:", error);
   } finally {
@@ -188,52 +188,8 @@ async function refreshParts() {
   }
 }
 
-async function loggedOut() {
-  try {
-    const answer = await fetch(location.href, { redirect: "manual", cache: "no-store" });
-    return answer.type === "opaqueredirect";
-  } catch {
-    return false; // the server is away, which is another matter
-  }
-}
-
-async function lost(code) {
-  socket = null;
-  if (code === NOT_LOGGED_IN || (await loggedOut())) {
-    say("off", "logged out – reload to log in");
-    return;
-  }
-  if (code === NOT_ALLOWED) {
-    say("off", "your role does not allow this any more – reload");
-    return;
-  }
-  const why = code === TRY_AGAIN ? "Redis or the database is away, trying again" : "reconnecting";
-  say("stale", `stale since ${clock(new Date(lastMessageAt))} – ${why}`);
-  // Jitter keeps the browsers of a whole company from coming back in the same instant.
-  setTimeout(connect, wait * (0.5 + Math.random()));
-  wait = Math.min(wait * 2, LONGEST_WAIT_MS);
-}
-
-function connect() {
-  lastSeq = 0; // each connection counts its own messages
-  lastMessageAt = snapshot ? lastMessageAt : Date.now();
-  const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-  const opened = Date.now();
-  wished = wish();
-  const mine = new WebSocket(`${scheme}//${location.host}/ws/live/?${wished}`);
-  socket = mine;
-  mine.addEventListener("message", receive);
-  mine.addEventListener("close", (event) => {
-    clearInterval(watch);
-    lost(event.code);
-  });
-  const watch = setInterval(() => {
-    if (Date.now() - Math.max(opened, lastMessageAt) > SILENCE_MS) mine.close();
-  }, 1000);
-}
-
 if (status) {
-  connect();
+  link.start();
   setInterval(() => {
     tick(serverNow());
     // Figures of a director that fell silent must not stand there as if they were current.
@@ -244,7 +200,6 @@ if (status) {
   });
   document.addEventListener("htmx:afterSwap", () => {
     show();
-    wishAnew();
+    link.wishAnew();
   });
-  addEventListener("pagehide", () => socket?.close());
 }

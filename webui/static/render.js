@@ -91,6 +91,7 @@ export function tick(now) {
     const at = new Date(element.getAttribute("datetime"));
     const full = bothZones(at);
     if (element.title !== full) element.title = full;
+    if (element.dataset.format === "clock") continue; // says itself when
     if (element.dataset.format === "moment") {
       setText(element, absolute(at));
       continue;

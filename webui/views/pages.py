@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_not_required
@@ -23,6 +24,13 @@ from webui.tables import COLUMNS, Link, Table, at_a_glance, live_list
 from webui.views.change import actor_of, asks_preview, attempt, attempt_preview, within_page
 from webui.views.wizard import may_make
 
+MOST_PROBLEMS: Final = 100
+MOST_ROWS: Final = 50  # of one kind, on the dashboard: those with problems come first, and its list has them all
+
+
+def _part(source: str, caption: str, rows: Sequence[Any], empty: str, begin: Link | None = None) -> Table:
+    return live_list(source, caption, rows, empty, begin, most=MOST_ROWS, all_url=reverse("list", args=[source]))
+
 
 @require_safe
 def dashboard(request: HttpRequest) -> HttpResponse:
@@ -35,7 +43,15 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         return Link(f"Add {name or model}", reverse("add", args=[kind])) if may else None
 
     tables = [
-        at_a_glance(seen["vservers"], add("vservers", "vserver", "virtual server")),
+        at_a_glance(
+            _part(
+                "vservers",
+                "Virtual servers",
+                seen["vservers"],
+                "No virtual server yet.",
+                add("vservers", "vserver", "virtual server"),
+            )
+        ),
         live_list("recent", "What changed in the last hour", recent, "Nothing changed in the last hour."),
         live_list(
             "directors",
@@ -51,14 +67,14 @@ def dashboard(request: HttpRequest) -> HttpResponse:
             "Nothing is checked: that begins when a service with a monitor is bound to a virtual server.",
             Link("About monitors", reverse("docs-page", args=["monitors"])),
         ),
-        live_list("services", "Services", seen["services"], "No service yet.", add("services", "service")),
-        live_list("servers", "Servers", seen["servers"], "No server yet.", add("servers", "server")),
+        _part("services", "Services", seen["services"], "No service yet.", add("services", "service")),
+        _part("servers", "Servers", seen["servers"], "No server yet.", add("servers", "server")),
         replace(
             live_list("reasons", "Packets by outcome", seen["reasons"], "No director has counted packets yet."),
             more=Link("Packets by outcome over time", reverse("director-statistics")),
         ),
     ]
-    problems = live_list("problems", "Problems", seen["problems"], "No problem.")
+    problems = live_list("problems", "Problems", seen["problems"], "No problem.", most=MOST_PROBLEMS)
     context: dict[str, Any] = {"problems": problems, "problem_count": len(seen["problems"]), "tables": tables}
     if not seen["vservers"]:
         context["begin"] = may_make(request)
