@@ -186,7 +186,7 @@ class FlowConsumer(GuardedConsumer):
             )
 
     async def _may_stay(self) -> bool:
-        """Asked before each message, as :meth:`webui.hub.Hub` does; closes the connection of whoever may not have it."""
+        """Asked before each message, as the hub does; closes the connection of whoever may not have it."""
         now = time.monotonic()
         edition = await database_sync_to_async(editions.read)()
         if edition != self._edition or now - self._checked_at >= SESSION_SECONDS:

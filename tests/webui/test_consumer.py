@@ -16,7 +16,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 
 from tests import factories
-from webui import consumers, hub, live, queries, sessions
+from webui import consumers, hub, live, onlookers, queries
 from webui.actions import servers
 from webui.asgi import application
 from webui.deltas import Counted, View
@@ -336,8 +336,8 @@ async def test_a_browser_is_told_when_the_rows_cannot_be_read_and_since_when_the
 
 async def test_a_slow_browser_gets_a_snapshot_instead_of_all_that_it_missed() -> None:
     session = await _session_of(factories.outsider)
-    facts = await database_sync_to_async(sessions.look)(session)
-    assert facts is not None
+    facts = await database_sync_to_async(onlookers.look)(session)
+    assert isinstance(facts, onlookers.Facts)
     member = hub.Member(session, facts)
     member.view = View("v", EVERYTHING, 10.0)
     counted = Counted()

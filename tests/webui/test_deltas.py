@@ -80,7 +80,7 @@ def _read(reading: dict[str, Any], number: int) -> Read:
         {"director": name, "taken_at": f"{number:04}", "payload": payload}
         for name, payload in reading["counters"].items()
     ]
-    return Read(NOW, len(reading["problems"]), sources, counters)  # type: ignore[arg-type] # plain dicts
+    return Read(NOW, len(reading["problems"]), sources, counters, sources)  # type: ignore[arg-type] # plain dicts
 
 
 @given(
