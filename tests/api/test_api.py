@@ -10,7 +10,7 @@ from django.test import Client
 
 from tests import factories
 from tests.factories import SYSTEM
-from webui.actions import services, vservers
+from webui.actions import account, services, vservers
 from webui.models import AuditEntry, Installation, Monitor, Server, Service, VServer, VServerServiceBinding
 
 pytestmark = pytest.mark.django_db
@@ -256,3 +256,67 @@ def test_the_page_tells_every_request_of_the_description(api: Api) -> None:
         assert f"<code>{path}</code>" in page
         for operation in methods.values():
             assert f'id="{operation["operationId"]}"' in page
+
+
+def test_a_dry_run_tells_what_would_be_and_changes_nothing(api: Api) -> None:
+    vserver = factories.vserver(factories.service(factories.server(1)), factories.service(factories.server(2)))
+    revision = Installation.objects.get().revision
+    for method, path, body in (
+        ("POST", "/servers", {"name": "x", "address": "10.0.0.1"}),
+        ("PATCH", "/vservers/vserver_DSR", {"comment": "new"}),
+        ("POST", "/vservers/vserver_DSR/disable", None),
+        ("POST", "/services/service_Server1_ANY/disable", {"delay": 5}),
+        ("DELETE", "/vservers/vserver_DSR", None),
+        ("PUT", "/vservers/vserver_DSR/weights", {"weights": {"service_Server1_ANY": 9}}),
+        ("PUT", "/vservers/vserver_DSR/services/service_Server1_ANY", {"weight": 9}),
+        ("DELETE", "/vservers/vserver_DSR/services/service_Server1_ANY", None),
+        ("POST", "/servers/Server1/rename", {"name": "other"}),
+        ("PATCH", "/settings", {"ttl_rule": True}),
+        ("POST", "/revisions/1/rollback", {}),
+    ):
+        told = api(method, f"{path}?dry_run=true", body)
+        assert (api.status, told["revision"]) == (200, revision), path
+        assert told["changes"], path
+    assert Installation.objects.get().revision == revision
+    vserver.refresh_from_db()
+    assert (vserver.comment, vserver.state) == ("", "ENABLED")
+    told = api("PATCH", "/vservers/vserver_DSR?dry_run=true", {"netmask": "0.0.0.0"})
+    assert (api.status, told["errors"][0]["field"]) == (422, "netmask")
+
+
+def test_weights_are_set_together(api: Api) -> None:
+    factories.vserver(factories.service(factories.server(1)), factories.service(factories.server(2)))
+    revision = Installation.objects.get().revision
+    told = api(
+        "PUT", "/vservers/vserver_DSR/weights", {"weights": {"service_Server1_ANY": 4, "service_Server2_ANY": 2}}
+    )
+    assert [one["weight"] for one in told] == [4, 2]
+    assert Installation.objects.get().revision == revision + 1
+
+
+def test_the_audit_is_reviewed_page_by_page(api: Api) -> None:
+    factories.vserver(factories.service())
+    api("PATCH", "/servers/Server1", {"comment": "x"})
+    (call,) = api("GET", "/audit?verb=call")["items"]
+    assert (call["command"], call["outcome"]) == ("PATCH /api/v1/servers/Server1", "success")
+    change, *_others = api("GET", f"/audit?correlation={call['correlation']}&verb=update")["items"]
+    assert (change["before"], change["after"], change["interface"]) == ({"comment": ""}, {"comment": "x"}, "api")
+    assert api("GET", f"/audit/{change['sequence']}")["hash"] == change["hash"]
+    first = api("GET", "/audit?interface=system&limit=2")
+    second = api("GET", f"/audit?interface=system&limit=2&cursor={first['next']}")
+    assert first["items"][-1]["sequence"] == second["items"][0]["sequence"] + 1
+    head = api("GET", "/audit/head")
+    assert AuditEntry.objects.get(pk=head["sequence"]).hash == head["hash"]
+    assert api("GET", "/audit?verb=nonsense")["status"] == 422
+    assert api("GET", "/audit/0")["status"] == 404
+
+
+def test_a_token_asks_with_its_own_role_alone(db: None) -> None:
+    user = factories.owner()
+    _row, raw = account.make_token(factories.actor(user), {"name": "t", "scope": "operator", "days": 1})
+    api = Api(Client(headers={"Authorization": f"Bearer {raw}"}))
+    factories.vserver(factories.service())
+    assert api("POST", "/services/service_Server1_ANY/disable", {})["state"] == "DISABLED"
+    assert api("PATCH", "/servers/Server1", {"comment": "x"})["status"] == 403
+    assert api("GET", "/audit")["status"] == 403
+    assert Api(Client(headers={"Authorization": "Bearer hp_nonsense"}))("GET", "/servers")["status"] == 401

@@ -7,7 +7,7 @@ from typing import Any
 from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
 
-from webui.api import bindings, configuration, objects, problems, reading
+from webui.api import audit, bindings, configuration, objects, previews, problems, reading
 from webui.api.auth import AUTH
 
 DESCRIPTION = """All objects of the configuration, their bindings, states and statistics, revisions and the audit.
@@ -41,12 +41,14 @@ def make() -> NinjaAPI:
         docs_url=None,  # a page of our own: webui.views.api_docs
     )
     problems.register(api)
+    api.add_exception_handler(previews.Previewed, previews.answer)
     for slug, router in objects.ROUTERS.items():
         api.add_router(f"/{slug}", router)
     api.add_router("/vservers", bindings.of_vservers)
     api.add_router("/services", bindings.of_services)
     api.add_router("", configuration.router)
     api.add_router("", reading.router)
+    api.add_router("/audit", audit.router)
     return api
 
 

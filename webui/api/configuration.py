@@ -14,6 +14,7 @@ from webui.actions import installation, revisions
 from webui.api import schemas, values
 from webui.api.auth import actor_of, may_see_revisions, may_view
 from webui.api.objects import ERRORS, Page, given
+from webui.api.previews import DryRun, Preview, act
 from webui.models import ConfigurationRevision, Installation
 
 router = Router(tags=["Configuration"])
@@ -94,11 +95,12 @@ def read_settings(request: HttpRequest, response: HttpResponse) -> Any:
     return values.as_answer(row)
 
 
-@router.patch("/settings", response={200: SettingsAnswer, **ERRORS}, summary="Change the settings")
-def change_settings(request: HttpRequest, response: HttpResponse, body: SettingsBody) -> Any:  # type: ignore[valid-type]  # made above
+@router.patch("/settings", response={200: SettingsAnswer | Preview, **ERRORS}, summary="Change the settings")
+def change_settings(request: HttpRequest, response: HttpResponse, body: SettingsBody, dry_run: DryRun = False) -> Any:  # type: ignore[valid-type]  # made above
     """All directors follow at once."""
     row = values.settings_row()
-    values.unless_changed(request, row, lambda: installation.update(actor_of(request), given(body)))
+    update = installation.update
+    values.unless_changed(request, row, lambda: act(request, lambda actor: update(actor, given(body)), dry_run=dry_run))
     row = values.settings_row()
     values.tagged(response, row)
     return values.as_answer(row)
@@ -133,10 +135,10 @@ def compare(request: HttpRequest, old: Number, new: Number) -> Any:
     ]
 
 
-@router.post("/revisions/{number}/rollback", response={200: Done, **ERRORS}, summary="Bring a revision back")
-def rollback(request: HttpRequest, number: Number, body: Rollback) -> Any:
+@router.post("/revisions/{number}/rollback", response={200: Done | Preview, **ERRORS}, summary="Bring a revision back")
+def rollback(request: HttpRequest, number: Number, body: Rollback, dry_run: DryRun = False) -> Any:
     """That is a change of its own, and makes a new revision."""
-    return {"revision": revisions.rollback(actor_of(request), number, body.expected)}
+    return {"revision": act(request, lambda actor: revisions.rollback(actor, number, body.expected), dry_run=dry_run)}
 
 
 @router.post("/revisions/save", response={200: Done, **ERRORS}, summary="Mark what runs as saved")

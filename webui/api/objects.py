@@ -13,9 +13,10 @@ from pydantic import Field, create_model
 
 from webui import statistics as history
 from webui.actions import renaming
-from webui.actions.base import find
+from webui.actions.base import Actor, find
 from webui.api import schemas, values
-from webui.api.auth import actor_of, may_view
+from webui.api.auth import may_view
+from webui.api.previews import DryRun, Preview, act
 from webui.api.problems import Problem
 from webui.listing import LISTS
 from webui.metrics.read import SPANS
@@ -24,6 +25,7 @@ from webui.views.kinds import KINDS, Kind
 
 ERRORS: dict[int, Any] = dict.fromkeys((400, 401, 403, 404, 412, 422, 503), Problem)
 COUNTED = {"vservers": VSERVERS, "services": SERVICES}
+Deed = Callable[[Actor, Any], Any]
 NOT_FIGURES = frozenset({"key", "url", "name", "state", "state_reason", "spark", "server_url"})
 
 
@@ -135,49 +137,63 @@ def _changing(router: Router, kind: Kind) -> None:
     answer = schemas.answer_of(kind.model)
     new, changed = schemas.body_of(kind.model, new=True), schemas.body_of(kind.model, new=False)
 
-    @router.post("", response={201: answer, **ERRORS}, summary=f"Make {_one(kind)}", operation_id=f"make_{kind.slug}")
-    def make(request: HttpRequest, response: HttpResponse, body: new) -> Any:  # type: ignore[valid-type]  # made above
-        row = kind.actions.create(actor_of(request), given(body))
-        values.tagged(response, row)
+    @router.post(
+        "",
+        response={201: answer, 200: Preview, **ERRORS},
+        summary=f"Make {_one(kind)}",
+        operation_id=f"make_{kind.slug}",
+    )
+    def make(request: HttpRequest, response: HttpResponse, body: new, dry_run: DryRun = False) -> Any:  # type: ignore[valid-type]  # made above
+        row = act(request, lambda actor: kind.actions.create(actor, given(body)), dry_run=dry_run)
         response.headers["Location"] = f"{request.path.rstrip('/')}/{row.name}"
-        return Status(201, values.as_answer(row))
+        return Status(201, _answered(response, row))
 
     @router.patch(
         "/{name}",
-        response={200: answer, **ERRORS},
+        response={200: answer | Preview, **ERRORS},
         summary=f"Change {_one(kind)}",
         operation_id=f"change_{kind.slug}",
     )
-    def change(request: HttpRequest, response: HttpResponse, name: str, body: changed) -> Any:  # type: ignore[valid-type]  # made above
+    def change(
+        request: HttpRequest,
+        response: HttpResponse,
+        name: str,
+        body: changed,  # type: ignore[valid-type]  # made above
+        dry_run: DryRun = False,
+    ) -> Any:
         row = _found(kind, name)
         expected = values.wanted(request, row)
         wanted = {key: value for key, value in given(body).items() if key not in schemas.FIXED[kind.model]}
-        row = kind.actions.update(actor_of(request), row, wanted, expected)
-        values.tagged(response, row)
-        return values.as_answer(row)
+        update = kind.actions.update
+        return _answered(response, act(request, lambda actor: update(actor, row, wanted, expected), dry_run=dry_run))
 
     @router.delete(
         "/{name}",
-        response={204: None, **ERRORS},
+        response={204: None, 200: Preview, **ERRORS},
         summary=f"Delete {_one(kind)}",
         operation_id=f"delete_{kind.slug}",
     )
-    def delete(request: HttpRequest, name: str) -> Any:
+    def delete(request: HttpRequest, name: str, dry_run: DryRun = False) -> Any:
         row = _found(kind, name)
-        values.unless_changed(request, row, lambda: kind.actions.delete(actor_of(request), row))
+        values.unless_changed(
+            request, row, lambda: act(request, lambda actor: kind.actions.delete(actor, row), dry_run=dry_run)
+        )
         return Status(204, None)
 
     @router.post(
         "/{name}/rename",
-        response={200: answer, **ERRORS},
+        response={200: answer | Preview, **ERRORS},
         summary=f"Rename {_one(kind)}",
         operation_id=f"rename_{kind.slug}",
     )
-    def rename(request: HttpRequest, response: HttpResponse, name: str, body: schemas.Rename) -> Any:
+    def rename(
+        request: HttpRequest, response: HttpResponse, name: str, body: schemas.Rename, dry_run: DryRun = False
+    ) -> Any:
         row = _found(kind, name)
-        row = renaming.rename(actor_of(request), row, body.name, values.wanted(request, row))
-        values.tagged(response, row)
-        return values.as_answer(row)
+        version = values.wanted(request, row)
+        return _answered(
+            response, act(request, lambda actor: renaming.rename(actor, row, body.name, version), dry_run=dry_run)
+        )
 
 
 def given(body: schemas.Strict) -> dict[str, Any]:
@@ -185,30 +201,35 @@ def given(body: schemas.Strict) -> dict[str, Any]:
     return body.model_dump(exclude_unset=True)
 
 
+def _answered(response: HttpResponse, row: Any) -> dict[str, Any]:
+    """The object as it is now, with its ETag."""
+    values.tagged(response, row)
+    return values.as_answer(row)
+
+
 def _switching(router: Router, kind: Kind) -> None:
-    answer = schemas.answer_of(kind.model)
-
-    def enable(request: HttpRequest, response: HttpResponse, name: str) -> Any:
+    def switched(request: HttpRequest, response: HttpResponse, name: str, deed: Deed, *, dry_run: bool) -> Any:
         row = _found(kind, name)
-        row = values.unless_changed(request, row, lambda: kind.actions.enable(actor_of(request), row))
-        values.tagged(response, row)
-        return values.as_answer(row)
-
-    def disable(request: HttpRequest, response: HttpResponse, name: str) -> Any:
-        row = _found(kind, name)
-        row = values.unless_changed(request, row, lambda: kind.actions.disable(actor_of(request), row))
-        values.tagged(response, row)
-        return values.as_answer(row)
-
-    def disable_after(request: HttpRequest, response: HttpResponse, name: str, body: schemas.Disable) -> Any:
-        row = _found(kind, name)
-        row = values.unless_changed(
-            request, row, lambda: kind.actions.disable(actor_of(request), row, body.delay, body.graceful)
+        done = values.unless_changed(
+            request, row, lambda: act(request, lambda actor: deed(actor, row), dry_run=dry_run)
         )
-        values.tagged(response, row)
-        return values.as_answer(row)
+        return _answered(response, done)
 
-    options: dict[str, Any] = {"response": {200: answer, **ERRORS}}
+    def enable(request: HttpRequest, response: HttpResponse, name: str, dry_run: DryRun = False) -> Any:
+        return switched(request, response, name, kind.actions.enable, dry_run=dry_run)
+
+    def disable(request: HttpRequest, response: HttpResponse, name: str, dry_run: DryRun = False) -> Any:
+        return switched(request, response, name, kind.actions.disable, dry_run=dry_run)
+
+    def disable_after(
+        request: HttpRequest, response: HttpResponse, name: str, body: schemas.Disable, dry_run: DryRun = False
+    ) -> Any:
+        def deed(actor: Actor, row: Any) -> Any:
+            return kind.actions.disable(actor, row, body.delay, body.graceful)
+
+        return switched(request, response, name, deed, dry_run=dry_run)
+
+    options: dict[str, Any] = {"response": {200: schemas.answer_of(kind.model) | Preview, **ERRORS}}
     router.post("/{name}/enable", summary=f"Enable {_one(kind)}", operation_id=f"enable_{kind.slug}", **options)(enable)
     down: Callable[..., Any] = disable_after if kind.can_wait else disable
     words = f"Disable {_one(kind)}" + (", at once or gracefully" if kind.can_wait else "")

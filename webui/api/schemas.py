@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Any, Final, Literal
 
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -39,15 +40,21 @@ _KINDS: Final = {"monitor_type": tuple(MONITOR_KINDS), "target_type": tuple(TARG
 
 
 class Strict(Schema):
-    """A body: an unknown member is refused."""
+    """A body: an unknown member is refused, and so is a value of another type (true is not 1)."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Weight(Strict):
     """A binding of a service."""
 
     weight: int = Field(1, ge=1, le=100, description="Share of new clients, relative to the other services'.")
+
+
+class Weights(Strict):
+    """Weights of several services at once."""
+
+    weights: dict[str, Annotated[int, Field(ge=1, le=100)]] = Field(description="By the names of bound services.")
 
 
 class MonitorBinding(Strict):
@@ -111,6 +118,7 @@ def body_of(model: type[models.Model], *, new: bool) -> type[Strict]:
     return made
 
 
+@cache
 def answer_of(model: type[models.Model]) -> type[Schema]:
     """An object as it is configured."""
     found: dict[str, Any] = {}
