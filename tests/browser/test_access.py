@@ -17,7 +17,7 @@ from tests import factories
 from tests.browser import seed
 from tests.browser.conftest import Apply, log_in
 from tests.browser.test_console import _violations
-from webui.choices import Role
+from webui.choices import AdminState, Role
 from webui.models import Installation, Server, Service, VServer
 
 pytestmark = pytest.mark.browser
@@ -171,7 +171,7 @@ def test_an_operator_disables_a_service_and_edits_nothing(apply: Apply, browser:
         page.get_by_role("button", name="Disable").click()
         expect(page.get_by_role("button", name="Enable")).to_be_visible()
         expect(page.locator("#part-now")).to_contain_text("OUT OF SERVICE")
-        assert apply(lambda: Service.objects.get(pk=pk).enabled) is False
+        assert apply(lambda: Service.objects.get(pk=pk).state) == AdminState.DISABLED
         page.goto(f"{console_url}/services/{pk}/edit/")
         expect(page.get_by_role("button", name="Save")).to_have_count(0)
         page.goto(console_url + "/revisions/")
@@ -205,7 +205,7 @@ def test_a_revision_is_brought_back_after_a_look_at_what_differs(
     expect(operator.get_by_role("heading", level=1)).to_have_text(f"Roll back to revision {kept}?")
     expect(operator.get_by_role("main")).to_contain_text("Server2")
     operator.get_by_role("button", name=f"Roll back to revision {kept}").click()
-    operator.wait_for_url(console_url + "/revisions/")
+    expect(operator.get_by_role("heading", level=1)).to_have_text("Compare revisions")
     assert apply(lambda: list(Server.objects.values_list("name", flat=True))) == ["Server1"]
 
 
