@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.urls import URLPattern, reverse
 from playwright.sync_api import Browser, Page, expect
 
+from tests import factories
 from tests.browser import seed
 from tests.browser.conftest import ROOT, Apply, log_in
 from tests.browser.test_console import _target
@@ -118,6 +119,7 @@ def _of_an_object(kind: Kind, pk: int) -> Iterator[tuple[str, str]]:
 
 
 def test_each_page_that_there_is_is_looked_at(apply: Apply) -> None:
+    apply(factories.owner)
     apply(seed.incident)
     names = set(apply(_pages).values())
     assert names - {"404"} == _names() - NO_PAGES - MADE_BY_OTHERS - SHOWN_ONCE - {"login"}
