@@ -494,3 +494,17 @@ def test_vservers_of_a_service_that_are_not_concerned_keep_it_in_the_tables(web:
     checked()
     (found,) = dryrun.preview(SYSTEM, lambda who: vservers.unbind_service(who, web, bound[0])).directors
     assert not [line for line in found.lines if line.startswith("- service")]
+
+
+def test_a_service_that_is_closed_to_others_already_is_not_told_to_be_closed_anew(
+    web: VServer, bound: list[Service]
+) -> None:
+    factories.vserver(bound[0], name="other", address="10.77.0.50", sessionless="DISABLED")
+    checked()
+    services.disable(SYSTEM, bound[0])
+    (found,) = dryrun.preview(SYSTEM, lambda who: vservers.update(who, web, {"sessionless": "DISABLED"})).directors
+    assert [line for line in found.lines if "closed" in line]
+    assert not [line for line in found.lines if line.startswith("~ service")]
+    vservers.update(SYSTEM, web, {"sessionless": "DISABLED"})
+    (found,) = dryrun.preview(SYSTEM, lambda who: vservers.update(who, web, {"sessionless": "ENABLED"})).directors
+    assert not [line for line in found.lines if line.startswith("~ service")]
