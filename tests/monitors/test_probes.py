@@ -28,7 +28,7 @@ def run(wanted: ProbeSpec) -> ProbeResult:
 def listener(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in request.param else socket.AF_INET
     with socket.create_server((request.param, 0), family=family) as server:
-        server.settimeout(2)
+        server.settimeout(30)
         yield server
 
 
@@ -60,7 +60,7 @@ def test_tcp_closes_with_fin_not_with_a_reset(listener: socket.socket) -> None:
     assert run(spec(address=address, port=port)).success
     connection, _peer = listener.accept()
     with closing(connection):
-        connection.settimeout(2)
+        connection.settimeout(30)
         assert connection.recv(1) == b""  # a reset would raise ConnectionResetError
 
 

@@ -17,6 +17,7 @@ from hypothesis.extra.django import TestCase
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from tests import factories
+from tests.examples import examples
 from tests.factories import SYSTEM
 from webui import revisions as reading
 from webui.actions import eventtargets, installation, monitors, renaming, revisions, servers, services, vservers
@@ -166,7 +167,9 @@ class Changes(RuleBasedStateMachine):
 
 class TestAnyChanges(TestCase):
     def test_every_revision_is_complete_and_can_be_brought_back(self) -> None:
-        run_state_machine_as_test(Changes, settings=settings(max_examples=25, stateful_step_count=25, deadline=None))
+        run_state_machine_as_test(
+            Changes, settings=settings(max_examples=examples(25), stateful_step_count=25, deadline=None)
+        )
 
 
 @pytest.fixture

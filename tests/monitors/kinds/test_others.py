@@ -128,7 +128,7 @@ def datagrams(*answers: bytes, others: bool = False) -> Iterator[int]:
     """A UDP server that gives these answers to the first request; with ``others``, from another address."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind((LOOPBACK, 0))
-        server.settimeout(3)
+        server.settimeout(30)
 
         def serve() -> None:
             _request, client = server.recvfrom(2048)

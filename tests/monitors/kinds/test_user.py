@@ -177,8 +177,8 @@ def test_a_child_left_behind_neither_delays_the_verdict_nor_lives_on(script: Wri
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended, or ends within a second (it may be a zombie of init)."""
-    for _ in range(50):
+    """Whether a process has ended, or ends within half a minute (it may be a zombie of init)."""
+    for _ in range(1500):
         try:
             if "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text():
                 return True
