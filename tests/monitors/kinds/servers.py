@@ -145,7 +145,7 @@ def silent(connection: socket.socket) -> None:
 
 
 def drip(connection: socket.socket) -> None:
-    """A byte every 20 ms, never a whole answer."""
+    """A byte every 20 ms for 5 s, never a whole answer; a check that ends within 4 s did not wait for the end."""
     for _ in range(250):
         connection.sendall(b"2")
         time.sleep(0.02)
