@@ -21,6 +21,7 @@ from tests.examples import examples
 from tests.factories import SYSTEM
 from webui import revisions as reading
 from webui.actions import eventtargets, installation, monitors, renaming, revisions, servers, services, vservers
+from webui.actions.base import Actor
 from webui.actions.errors import ConflictError, NotFoundError, PermissionRefused
 from webui.journal import CONFIGURED, configured, plain
 from webui.models import (
@@ -373,3 +374,10 @@ def test_the_list_goes_on_to_older_ones(owner: Client, built: VServer) -> None:
     older = current() - 49
     assert f'href="?before={older}"' in page
     assert f">{older - 1}</td>" in owner.get(reverse("revisions"), {"before": older}).content.decode().replace(" ", "")
+
+
+@pytest.mark.django_db
+def test_a_command_without_a_user_names_the_revision_as_far_as_it_fits() -> None:
+    servers.create(Actor.system("\0" + "x" * 400), {"name": "long", "address": "10.77.0.99"})
+    revision = ConfigurationRevision.objects.latest("number")
+    assert revision.actor_name == "\ufffd" + "x" * 149
