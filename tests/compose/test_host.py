@@ -13,7 +13,7 @@ import pytest
 from tests.compose.compose import Project, run, wait_for
 from tests.compose.conftest import project
 
-pytestmark = [pytest.mark.compose, pytest.mark.timeout(300), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(900)]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.compose.compose import COUNT, Project, run, wait_for
 from tests.compose.console import states
 from tests.lab.capturing import captured
 
-pytestmark = [pytest.mark.compose, pytest.mark.timeout(300), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(900)]
 
 OURS = ("web", "worker", "beat", "dataplane")
 NON_ROOT = ("settings", "setup", "example", "web", "worker", "beat", "lbnet", "redis", "postgres")
