@@ -309,7 +309,7 @@ def test_screens_look_like_netscalers(path: Path, session: Session, monkeypatch:
     now = datetime(2026, 11, 24, 9, 30, 15, 390_000, tzinfo=UTC)
     monkeypatch.setattr(timezone, "now", lambda: now)
     monkeypatch.setattr("webui.world.timezone.now", lambda: now)
-    monkeypatch.setattr("webui.world.last_checked", lambda *_pks: {})
+    monkeypatch.setattr("webui.world.freshness.refresh", lambda _rows: {})
     for line in ARTICLE:
         session.run(line)
     session.run("add lb monitor http HTTP -destPort 80 -respCode 200-299")
