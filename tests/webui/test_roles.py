@@ -135,7 +135,7 @@ ACTIONS: dict[str, tuple[tuple[str, ...], Call]] = {
     "account.end_other_sessions": (EVERYONE, lambda do, a, _w: do(a, None)),
 }
 # Parts of others, whose permission was checked: they never ask.
-PARTS = {"users.mark_revoked", "probing.requester_of"}
+PARTS = {"services.require_server", "users.mark_revoked", "probing.requester_of"}
 
 
 def actions() -> dict[str, Callable[..., Any]]:

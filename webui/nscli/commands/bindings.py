@@ -136,7 +136,7 @@ def _bind_service(context: Context, parsed: Parsed) -> None:
     weight = parsed.value("weight")
     if isinstance(row, ServiceGroup):
         if weight:
-            raise CliError("[-weight] is each member's own: bind serviceGroup <group> <server> <port> -weight n")
+            raise CliError("[-weight] is each member's own: set serviceGroup <group> <server> <port> -weight n")
         servicegroups.bind_to_vserver(context.actor, vserver, row)
         return
     name = row.name
