@@ -11,6 +11,7 @@ from django.conf import settings
 from hypothesis import HealthCheck
 from hypothesis import settings as profiles
 
+from tests.examples import examples
 from tests.monitors.kinds.places import public_folder
 from tests.redis_server import RedisServer
 
@@ -21,7 +22,9 @@ def pytest_configure() -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     settings.REDIS_URL = "redis://127.0.0.1:1/0"  # nobody listens on port 1: a forgotten patch shows
     # How long an example takes depends on what else the machine does: no test may fail by that.
-    profiles.register_profile("halfpipe", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    profiles.register_profile(
+        "halfpipe", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=examples(100)
+    )
     profiles.load_profile("halfpipe")
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 

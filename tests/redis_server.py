@@ -23,10 +23,10 @@ def redis_server(folder: Path) -> Iterator[str]:
     command = ["redis-server", "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 30
         while not path.exists():
             assert process.poll() is None, f"redis-server ended with {process.returncode}"
-            assert time.monotonic() < deadline, "redis-server is not ready after 20 s"
+            assert time.monotonic() < deadline, "redis-server is not ready after 30 s"
             time.sleep(0.02)
         yield f"unix://{path}"
     finally:
@@ -50,7 +50,7 @@ class RedisServer:
         listen = ("--port", "0", "--unixsocket", str(self.folder / "redis.sock"))
         keep_nothing = ("--save", "", "--appendonly", "no", "--dir", str(self.folder))
         self._process = subprocess.Popen(["redis-server", *listen, *keep_nothing], stdout=subprocess.DEVNULL)
-        end = time.monotonic() + 10
+        end = time.monotonic() + 30
         while True:
             try:
                 with redis.Redis.from_url(self.url) as client:

@@ -214,12 +214,17 @@ def _with_users(before: _Part, after: _Part, now: datetime) -> tuple[_Part, _Par
     )
 
 
-def _bound(part: _Part) -> dict[int, frozenset[tuple[bool, bool]]]:
-    """How vservers see each service, by its row: what its entry of the director's tables follows from."""
-    found: dict[int, set[tuple[bool, bool]]] = {}
+def _bound(part: _Part) -> dict[int, frozenset[tuple[int, bool, bool, bool]]]:
+    """How each vserver sees each service, by its row: what its entry of the director's tables follows from.
+
+    That entry also tells whether any vserver keeps flows from it: the others decide too whether it does already.
+    """
+    found: dict[int, set[tuple[int, bool, bool, bool]]] = {}
     for vserver in part.vservers:
+        keeps = vserver.options.sessions or vserver.options.persist_timeout > 0
         for service in vserver.services:
-            found.setdefault(service.config_id, set()).add((service.eligible, service.flush))
+            seen = (vserver.config_id, service.eligible, service.flush, keeps)
+            found.setdefault(service.config_id, set()).add(seen)
     return {row: frozenset(seen) for row, seen in found.items()}
 
 

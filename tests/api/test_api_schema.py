@@ -16,6 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from tests import factories
+from tests.examples import examples
 from webui.actions import account, monitors
 from webui.api.app import API
 
@@ -54,7 +55,7 @@ schema.app = get_wsgi_application()
 
 
 @schema.parametrize()
-@hypothesis_settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=examples(15), deadline=None, suppress_health_check=list(HealthCheck))
 def test_nothing_breaks_it(case: Any, token: str) -> None:
     try:
         with transaction.atomic():

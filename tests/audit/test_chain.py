@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests import factories
 from tests.audit.samples import entries, sql, without_triggers
+from tests.examples import examples
 from tests.factories import SYSTEM
 from webui import auditing
 from webui.actions import servers
@@ -240,7 +241,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(120), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=st.dictionaries(st.text(max_size=8), json_values, max_size=4), words=st.text(max_size=40))
 def test_whatever_is_written_verifies_when_it_is_read_back(db: None, values: dict[str, Any], words: str) -> None:
     made = auditing.note(SYSTEM, AuditVerb.CALL, after=values, reason=words, object_name=words, kind=words)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from tests import factories
 from tests.audit.samples import entries, sql, without_triggers
+from tests.examples import examples
 from tests.factories import SYSTEM
 from webui import auditing
 from webui.actions import servers, vservers
@@ -148,7 +149,7 @@ def test_a_page_says_how_far_it_has_searched() -> None:
 moments = st.lists(st.tuples(st.booleans(), st.integers(0, 3), st.sampled_from(["alpha", "beta"])), max_size=14)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=moments,
     size=st.integers(1, 5),

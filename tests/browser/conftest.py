@@ -166,10 +166,10 @@ def _make_operator() -> None:
     User.objects.create_superuser("ada", password=PASSWORD)
 
 
-def log_in(page: Page, console_url: str) -> None:
+def log_in(page: Page, console_url: str, username: str = "ada", password: str = PASSWORD) -> None:
     """Through the form, as people do."""
     page.goto(console_url + "/")
-    page.get_by_label("Username").fill("ada")
-    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_label("Username").fill(username)
+    page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Log in").click()
     page.wait_for_url(console_url + "/")

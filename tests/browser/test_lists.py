@@ -122,6 +122,8 @@ def test_times_are_the_browsers_own_with_utc_beside_them(
     with browser.new_context(timezone_id="Asia/Kolkata") as context:
         page = context.new_page()
         log_in(page, console_url)
+        pk = apply(lambda: Service.objects.get(name="service_Server2_ANY").pk)
+        page.goto(f"{console_url}/services/{pk}/history/")
         expect(page.locator("#live")).to_have_text("live")
         stamp = page.locator("#part-transitions time").first
         title = stamp.get_attribute("title") or ""

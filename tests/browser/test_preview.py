@@ -74,7 +74,7 @@ def test_weights_are_set_by_the_keyboard_and_what_moves_is_told_beforehand(
 
 def test_unbinding_asks_and_tells_whose_clients_move(operator: Page, apply: Apply, console_url: str) -> None:
     pk = apply(_all_up)
-    operator.goto(f"{console_url}/vservers/{pk}/")
+    operator.goto(f"{console_url}/vservers/{pk}/bindings/")
     operator.get_by_role("link", name="Unbind …: service service_Server1_ANY").click()
     expect(operator.locator("main")).to_contain_text("of the clients will move")
     _pictures(operator, "unbind")

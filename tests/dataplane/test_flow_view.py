@@ -96,7 +96,7 @@ class FakeListener:
 
 
 def eventually(what: Any) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not what():
         assert time.monotonic() < deadline
         time.sleep(0.02)

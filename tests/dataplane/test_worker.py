@@ -183,7 +183,7 @@ def test_many_events_make_one_round_and_stop_ends_the_loop(
     worker.run(running, events, stop)
     assert looks == [same_network]
     assert events.empty()
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5
 
 
 def test_a_delay_that_ends_changes_the_tables_without_any_change_of_rows(

@@ -276,7 +276,7 @@ def test_a_tick_delivers_in_threads_of_its_own(post: Post) -> None:
     wanted = transition()
     couriers = Couriers()
     assert couriers.tick() == 1
-    for _ in range(500):
+    for _ in range(3000):
         if couriers.idle():
             break
         time.sleep(0.01)

@@ -70,7 +70,7 @@ def test_whatever_a_server_says_a_message_is_one_line_of_bounded_length(text: st
 def test_udp_sends_a_datagram_for_each_event() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as collector:
         collector.bind((LOOPBACK, 0))
-        collector.settimeout(5)
+        collector.settimeout(30)
         given = Parameters(host=LOOPBACK, port=collector.getsockname()[1])
         events = [event(1), event(2)]
         assert list(send(given, events)) == [events]

@@ -105,7 +105,7 @@ def test_a_server_that_swallows_packets_gives_no_answer(kind: str, port: int) ->
 
     result = in_namespace(swallowed)
     assert (result.success, result.message, result.sent) == (False, "no answer within 0.3 s", True)
-    assert 0.3 <= result.duration < 1
+    assert 0.3 <= result.duration < 4
 
 
 def test_an_unreachable_server_is_named() -> None:

@@ -104,7 +104,7 @@ def make_keeper(probes: Probes) -> Iterator[Callable[..., Keeper]]:
         keeper.stop()
 
 
-def wait_for(true: Callable[[], object], seconds: float = 8.0) -> None:
+def wait_for(true: Callable[[], object], seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it did not happen in time"

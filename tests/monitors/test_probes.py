@@ -28,7 +28,7 @@ def run(wanted: ProbeSpec) -> ProbeResult:
 def listener(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in request.param else socket.AF_INET
     with socket.create_server((request.param, 0), family=family) as server:
-        server.settimeout(2)
+        server.settimeout(30)
         yield server
 
 
@@ -52,7 +52,7 @@ def test_tcp_connects_and_says_how_long_it_took(listener: socket.socket) -> None
     result = run(spec(address=address, port=port))
     assert result.success
     assert result.message == f"connected in {words.milliseconds(result.duration)}"
-    assert 0 < result.duration < 1
+    assert 0 < result.duration < 4
 
 
 def test_tcp_closes_with_fin_not_with_a_reset(listener: socket.socket) -> None:
@@ -60,7 +60,7 @@ def test_tcp_closes_with_fin_not_with_a_reset(listener: socket.socket) -> None:
     assert run(spec(address=address, port=port)).success
     connection, _peer = listener.accept()
     with closing(connection):
-        connection.settimeout(2)
+        connection.settimeout(30)
         assert connection.recv(1) == b""  # a reset would raise ConnectionResetError
 
 
@@ -69,15 +69,15 @@ def test_tcp_refused_fails_at_once() -> None:
         port = server.getsockname()[1]
     result = run(spec(port=port, timeout=5))
     assert (result.success, result.message, result.sent) == (False, "connection refused", True)
-    assert result.duration < 1
+    assert result.duration < 4
 
 
 def test_tcp_without_answer_fails_after_its_time_out(silent_port: int) -> None:
     start = perf_counter()
     result = run(spec(port=silent_port, timeout=0.3))
-    assert 0.3 <= perf_counter() - start < 1
+    assert 0.3 <= perf_counter() - start < 4
     assert (result.success, result.message, result.sent) == (False, "no answer within 0.3 s", True)
-    assert 0.3 <= result.duration < 1
+    assert 0.3 <= result.duration < 4
 
 
 def test_tcp_to_any_port_is_a_failure_that_says_what_is_missing() -> None:

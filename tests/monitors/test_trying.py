@@ -57,7 +57,7 @@ def ask(one: tuple[Monitor, Service, ProbeTarget], requester: str = "user:1") ->
 
 def wait(ticket: str) -> tries.Try:
     """Until there is an answer."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while (found := tries.look(ticket)) is not None and found["state"] in {"waiting", "running"}:
         assert time.monotonic() < deadline, found
         time.sleep(0.01)

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, strategies
 from hypothesis import settings as property_settings
 
 from tests import factories
+from tests.examples import examples
 from tests.factories import SYSTEM
 from webui.actions import checks, monitors, servers, services, vservers
 from webui.choices import State
@@ -168,7 +169,9 @@ def test_the_number_of_queries_does_not_grow_with_the_configuration(size: int, d
     assert not ProbeTarget.objects.exists()
 
 
-@property_settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@property_settings(
+    max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(steps=strategies.lists(strategies.tuples(strategies.integers(0, 2), strategies.integers(0, 3)), max_size=14))
 def test_after_any_bindings_and_unbindings_the_rows_are_what_the_bindings_ask_for(
     django_db_blocker: Any, steps: list[tuple[int, int]]

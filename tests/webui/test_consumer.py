@@ -25,6 +25,8 @@ from webui.narrow import EVERYTHING
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+PATIENCE = 30  # seconds; what is waited for comes much earlier, unless the machine has other things to do
+
 COUNTERS: live.CountersEvent = {
     "type": "live.counters",
     "director": "director1",
@@ -51,19 +53,19 @@ class Browser:
     async def connect(self) -> int:
         """0 when the server accepts; otherwise its close code."""
         await self.wire.send_input({"type": "websocket.connect"})
-        answer = await self.wire.receive_output(5)
+        answer = await self.wire.receive_output(PATIENCE)
         return 0 if answer["type"] == "websocket.accept" else int(answer.get("code", 1000))
 
     async def message(self) -> Any:
         """The next message."""
-        output = await self.wire.receive_output(3)
+        output = await self.wire.receive_output(PATIENCE)
         assert output["type"] == "websocket.send", output
         return json.loads(output.get("text") or gzip.decompress(output["bytes"]))
 
     async def disconnect(self) -> None:
         """Close the tab."""
         await self.wire.send_input({"type": "websocket.disconnect", "code": 1001})
-        await self.wire.wait(3)
+        await self.wire.wait(PATIENCE)
 
 
 @database_sync_to_async
@@ -89,7 +91,7 @@ async def _connected(make_user: Any = factories.outsider, query: str = "") -> Br
 async def _refusal(browser: Browser) -> int:
     """The close code that a browser gets instead of a message."""
     assert await browser.connect() == 0
-    output = await browser.wire.receive_output(3)
+    output = await browser.wire.receive_output(PATIENCE)
     assert output["type"] == "websocket.close", output
     return int(output["code"])
 
@@ -173,7 +175,7 @@ async def test_browsers_share_the_reading_of_a_change(monkeypatch: pytest.Monkey
     await live.apublish({"type": "live.changed", "what": "health"})
     for browser in browsers:
         assert (await browser.message())["type"] == "delta"
-    assert len(read) == 1
+    assert 1 <= len(read) <= 2, "one, and one for those who came, if the machine was late with it"
     for browser in browsers:
         await browser.disconnect()
 
@@ -190,7 +192,7 @@ async def test_a_snapshot_comes_even_when_every_event_is_lost(monkeypatch: pytes
 
 async def _is_closed(browser: Browser) -> bool:
     await live.apublish(COUNTERS)
-    output = await browser.wire.receive_output(3)
+    output = await browser.wire.receive_output(PATIENCE)
     return bool(output == {"type": "websocket.close", "code": consumers.NOT_LOGGED_IN})
 
 
@@ -260,7 +262,7 @@ async def test_a_browser_that_missed_something_gets_a_snapshot_when_it_asks() ->
 async def _packed(browser: Browser) -> bytes:
     """The next large message; browsers that come make small ones for those that are there."""
     while True:
-        output = await browser.wire.receive_output(5)
+        output = await browser.wire.receive_output(PATIENCE)
         if output.get("bytes"):
             found: bytes = output["bytes"]
             return found

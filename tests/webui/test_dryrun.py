@@ -20,6 +20,7 @@ from dataplane.plan import Put, Step, Table, plan
 from dataplane.reconcile import Reconciler
 from dataplane.tables import RING_SLOTS, Tables
 from tests import factories
+from tests.examples import examples
 from tests.fakes import FakeLinks, FakeMaps, FakeNeighbours
 from tests.webui import reports
 from webui import dryrun, explained
@@ -272,7 +273,8 @@ def test_errors_come_back_as_on_the_real_change_and_no_attempt_is_recorded(web: 
     with pytest.raises(ConflictError):
         dryrun.preview(SYSTEM, lambda who: vservers.update(who, web, {"comment": "x"}, web.version - 1))
     assert AuditEntry.objects.count() == entries
-    del before["auth_user"], before["sqlite_sequence"]
+    for name in ("auth_user", "sqlite_sequence"):  # the latter is SQLite's
+        before.pop(name, None)
     assert {name: rows for name, rows in content().items() if name in before} == before
 
 
@@ -458,7 +460,7 @@ def _attempt(deed: Callable[[], Any]) -> tuple[Any, str]:
 
 
 @pytest.mark.django_db
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(st.lists(st.tuples(DEEDS, st.sampled_from(["", "UP", "DOWN"])), min_size=1, max_size=6))
 def test_a_preview_changes_nothing_and_its_tables_are_those_of_the_real_change(deeds: list[tuple[Deed, str]]) -> None:
     with transaction.atomic():
@@ -494,3 +496,17 @@ def test_vservers_of_a_service_that_are_not_concerned_keep_it_in_the_tables(web:
     checked()
     (found,) = dryrun.preview(SYSTEM, lambda who: vservers.unbind_service(who, web, bound[0])).directors
     assert not [line for line in found.lines if line.startswith("- service")]
+
+
+def test_a_service_that_is_closed_to_others_already_is_not_told_to_be_closed_anew(
+    web: VServer, bound: list[Service]
+) -> None:
+    factories.vserver(bound[0], name="other", address="10.77.0.50", sessionless="DISABLED")
+    checked()
+    services.disable(SYSTEM, bound[0])
+    (found,) = dryrun.preview(SYSTEM, lambda who: vservers.update(who, web, {"sessionless": "DISABLED"})).directors
+    assert [line for line in found.lines if "closed" in line]
+    assert not [line for line in found.lines if line.startswith("~ service")]
+    vservers.update(SYSTEM, web, {"sessionless": "DISABLED"})
+    (found,) = dryrun.preview(SYSTEM, lambda who: vservers.update(who, web, {"sessionless": "ENABLED"})).directors
+    assert not [line for line in found.lines if line.startswith("~ service")]

@@ -17,6 +17,7 @@ from hypothesis.extra.django import TestCase
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from tests import factories
+from tests.examples import examples
 from tests.factories import SYSTEM
 from webui import revisions as reading
 from webui.actions import (
@@ -30,6 +31,7 @@ from webui.actions import (
     services,
     vservers,
 )
+from webui.actions.base import Actor
 from webui.actions.errors import ConflictError, NotFoundError, PermissionRefused
 from webui.journal import CONFIGURED, configured, plain
 from webui.models import (
@@ -225,7 +227,9 @@ class Changes(RuleBasedStateMachine):
 
 class TestAnyChanges(TestCase):
     def test_every_revision_is_complete_and_can_be_brought_back(self) -> None:
-        run_state_machine_as_test(Changes, settings=settings(max_examples=25, stateful_step_count=25, deadline=None))
+        run_state_machine_as_test(
+            Changes, settings=settings(max_examples=examples(25), stateful_step_count=25, deadline=None)
+        )
 
 
 @pytest.fixture
@@ -434,3 +438,10 @@ def test_the_list_goes_on_to_older_ones(owner: Client, built: VServer) -> None:
     older = current() - 49
     assert f'href="?before={older}"' in page
     assert f">{older - 1}</td>" in owner.get(reverse("revisions"), {"before": older}).content.decode().replace(" ", "")
+
+
+@pytest.mark.django_db
+def test_a_command_without_a_user_names_the_revision_as_far_as_it_fits() -> None:
+    servers.create(Actor.system("\0" + "x" * 400), {"name": "long", "address": "10.77.0.99"})
+    revision = ConfigurationRevision.objects.latest("number")
+    assert revision.actor_name == "\ufffd" + "x" * 149

@@ -268,6 +268,8 @@ def test_an_operator_has_the_buttons_that_it_may_use(client: Client) -> None:
     assert ">Edit<" not in page
     assert "Latest changes" not in page, "who did what is for those who may see the audit"
     assert ">Disable …<" not in client.get(f"/vservers/{world.vserver.pk}/").content.decode()
+    assert client.get(f"/services/{world.service.pk}/disable/").status_code == 200
+    assert client.get(f"/vservers/{world.vserver.pk}/disable/").status_code == 403
     assert client.post(f"/services/{world.service.pk}/disable/").status_code == 302
     assert Service.objects.get().state == "DISABLED"
     refused = client.post(f"/vservers/{world.vserver.pk}/disable/", follow=True).content.decode()

@@ -13,6 +13,7 @@ from django.db.models import F
 
 from webui import auditing, live, roles, wake
 from webui.actions.errors import ConflictError, NotFoundError, PermissionRefused
+from webui.audit import chain
 from webui.choices import AuditVerb, Interface
 from webui.journal import Journal, journal
 from webui.models import AuditEntry, EventTarget, Installation, Monitor, Server, Service, ServiceGroup, VServer
@@ -20,6 +21,7 @@ from webui.models import AuditEntry, EventTarget, Installation, Monitor, Server,
 __all__ = ["Actor", "Change", "ConflictError", "NotFoundError", "PermissionRefused", "change", "find", "wanted_version"]
 
 INSTALLATION = 1
+LONGEST_NAME = 150  # characters, as of a user's
 SUMMED_UP = 5  # of the entries of a change, in the list of revisions
 
 Configured = Server | Service | ServiceGroup | VServer | Monitor | EventTarget
@@ -53,9 +55,9 @@ class Actor:
 
     @property
     def name(self) -> str:
-        """Name for the audit: the user's, or the command's."""
+        """Name for the audit and revisions: the user's, or the command's; such that every database holds it."""
         if self.user is None:
-            return self.operator or self.command
+            return chain.text(self.operator or self.command)[:LONGEST_NAME]
         return self.user.get_username() or "anonymous"
 
     def may(self, permission: str) -> bool:

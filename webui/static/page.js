@@ -74,15 +74,34 @@ document.addEventListener("htmx:afterSwap", countSelected);
 new MutationObserver(countSelected).observe(document.getElementById("main") ?? document.body, { childList: true, subtree: true });
 countSelected();
 
+// The navigation: on narrow screens it folds away as a whole; its group opens over the page, and goes when left.
 const menu = document.getElementById("menu");
+const group = document.getElementById("system");
+const narrow = () => menu?.checkVisibility() ?? false;
 if (menu) {
   menu.hidden = false;
-  const fold = (open) => menu.setAttribute("aria-expanded", String(open));
+  const fold = (open) => {
+    menu.setAttribute("aria-expanded", String(open));
+    if (group) group.open = open;
+  };
   menu.addEventListener("click", () => fold(menu.getAttribute("aria-expanded") !== "true"));
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || menu.getAttribute("aria-expanded") !== "true") return;
     fold(false);
     menu.focus();
+  });
+}
+if (group) {
+  document.addEventListener("click", (event) => {
+    if (!narrow() && !group.contains(event.target)) group.open = false;
+  });
+  group.addEventListener("focusout", (event) => {
+    if (!narrow() && event.relatedTarget && !group.contains(event.relatedTarget)) group.open = false;
+  });
+  group.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !group.open || narrow()) return;
+    group.open = false;
+    group.querySelector("summary").focus();
   });
 }
 

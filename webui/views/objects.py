@@ -371,7 +371,7 @@ def _farewell(row: Server | Service) -> str:
 @require_http_methods(["GET", "HEAD", "POST"])
 def object_disable(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
     """Ask first, telling the consequences; then take the object out of service."""
-    _offered(request, kind, "change")
+    _offered(request, kind, "disable")
     obj: Any = get_object_or_404(kind.model, pk=pk)
     if request.method != "POST":
         context = {

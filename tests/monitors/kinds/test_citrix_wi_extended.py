@@ -175,7 +175,7 @@ def test_misbehaving_servers_fail_in_time(handler: Callable[[socket.socket], Non
     with by_hand(handler) as port:
         start = perf_counter()
         words = failed(login(port, 0.4))
-        assert perf_counter() - start < 1
+        assert perf_counter() - start < 4
     if handler is silent:
         assert words == "connected, no answer to GET /Citrix/XenApp/ within 0.4 s"
 

@@ -104,14 +104,14 @@ def test_a_refused_port_fails_at_once(kind: str) -> None:
     port = free_port(socket.SOCK_DGRAM if kind == "DNS" else socket.SOCK_STREAM)
     result = probe(kind, port, 5, query="a.test")
     assert failed(result) == "connection refused"
-    assert result.duration < 1
+    assert result.duration < 4
 
 
 def test_a_silent_server_fails_when_the_time_is_over() -> None:
     with datagrams(mute) as port:
         start = perf_counter()
         assert failed(probe("DNS", port, 0.3, query="a.test")) == "no answer within 0.3 s"
-        assert 0.3 <= perf_counter() - start < 1
+        assert 0.3 <= perf_counter() - start < 4
 
 
 def test_answers_to_other_questions_do_not_count() -> None:
@@ -159,7 +159,7 @@ def test_misbehaving_tcp_servers_fail_in_time(handler: Callable[[socket.socket],
     with by_hand(handler) as port:
         start = perf_counter()
         assert failed(probe("DNS-TCP", port, 0.4, query="a.test"))
-        assert perf_counter() - start < 1
+        assert perf_counter() - start < 4
 
 
 def test_parameters_that_cannot_work_are_refused() -> None:

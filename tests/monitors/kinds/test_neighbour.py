@@ -91,7 +91,7 @@ def test_an_address_that_nobody_has_fails(kind: str, server: str) -> None:
         link(server)
         start = perf_counter()
         result = check(kind, 0.4, nobody)
-        assert perf_counter() - start < 1
+        assert perf_counter() - start < 4
         return result
 
     what = "ARP" if kind == "ARP" else "neighbour solicitations"

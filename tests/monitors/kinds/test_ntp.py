@@ -106,7 +106,7 @@ def test_what_is_no_ntp_silence_and_a_refused_port_fail() -> None:
         assert failed(ask(port, 0.3)) == "no answer within 0.3 s"
     result = ask(free_port(socket.SOCK_DGRAM), 5)
     assert failed(result) == "connection refused"
-    assert result.duration < 1
+    assert result.duration < 4
 
 
 @given_by(data=st.binary(max_size=80), flip=st.integers(0, 47))

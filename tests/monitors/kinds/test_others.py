@@ -120,7 +120,7 @@ def test_the_trace_of_tftp_shows_three_datagrams(tftp: int) -> None:
 def test_a_refused_udp_port_fails_at_once() -> None:
     result = probe("TFTP", free_port(socket.SOCK_DGRAM), 5, file_name="a")
     assert failed(result) == "connection refused"
-    assert result.duration < 1
+    assert result.duration < 4
 
 
 @contextmanager
@@ -128,7 +128,7 @@ def datagrams(*answers: bytes, others: bool = False) -> Iterator[int]:
     """A UDP server that gives these answers to the first request; with ``others``, from another address."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind((LOOPBACK, 0))
-        server.settimeout(3)
+        server.settimeout(30)
 
         def serve() -> None:
             _request, client = server.recvfrom(2048)
@@ -147,7 +147,7 @@ def test_a_silent_tftp_server_fails_when_the_time_is_over() -> None:
     start = perf_counter()
     with datagrams() as port:
         assert failed(probe("TFTP", port, 0.3, file_name="a")) == "no answer within 0.3 s"
-    assert 0.3 <= perf_counter() - start < 1
+    assert 0.3 <= perf_counter() - start < 4
 
 
 def test_answers_of_other_addresses_do_not_count() -> None:

@@ -169,7 +169,7 @@ def test_a_slow_query_fails_when_the_time_is_over(postgresql: int) -> None:
     start = perf_counter()
     words = failed(ask(postgresql, 0.5, sql_query="SELECT pg_sleep(5)"))
     assert words == "connected, logged in, no answer to the query within 0.5 s"
-    assert perf_counter() - start < 1
+    assert perf_counter() - start < 4
 
 
 @pytest.mark.parametrize("sql", ["SELECT repeat('x', 100000000)", "SELECT generate_series(1, 100000000)"])
@@ -180,7 +180,7 @@ def test_an_answer_without_end_fails(postgresql: int, sql: str) -> None:
 def test_a_refused_connection_fails_at_once() -> None:
     result = ask(free_port(), 5)
     assert failed(result) == "connection refused"
-    assert result.duration < 1
+    assert result.duration < 4
 
 
 @pytest.mark.parametrize("secure", [False, True])
@@ -189,7 +189,7 @@ def test_misbehaving_servers_fail_in_time(handler: Callable[[socket.socket], Non
     with by_hand(handler) as port:
         start = perf_counter()
         words = failed(ask(port, 0.4, secure=secure))
-        assert perf_counter() - start < 1
+        assert perf_counter() - start < 4
     if handler is silent:
         assert words == "connected, no answer to the login within 0.4 s"
 

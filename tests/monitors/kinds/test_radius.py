@@ -194,7 +194,7 @@ def test_a_wrong_key_gets_no_answer_and_the_words_say_what_that_may_mean(server:
 def test_a_refused_port_fails_at_once() -> None:
     result = login(free_port(socket.SOCK_DGRAM), 5)
     assert failed(result) == "connection refused"
-    assert result.duration < 1
+    assert result.duration < 4
 
 
 def test_a_silent_server_fails_when_the_time_is_over() -> None:

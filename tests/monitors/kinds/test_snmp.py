@@ -80,13 +80,13 @@ def test_an_object_that_is_not_there_is_told_in_each_versions_way(agent: int) ->
 def test_a_wrong_community_gets_no_answer(agent: int) -> None:
     start = perf_counter()
     assert failed(ask(agent, 0.3, snmp_community="s3cret-wrong")) == "no answer within 0.3 s"
-    assert perf_counter() - start < 1
+    assert perf_counter() - start < 4
 
 
 def test_a_refused_port_fails_at_once() -> None:
     result = ask(free_port(socket.SOCK_DGRAM), 5)
     assert failed(result) == "connection refused"
-    assert result.duration < 1
+    assert result.duration < 4
 
 
 def test_a_silent_server_fails_when_the_time_is_over() -> None:

@@ -41,7 +41,7 @@ def test_without_an_expected_text_silence_passes_and_says_so() -> None:
         start = perf_counter()
         words = passed(probe("UDP-ECV", port, 0.4, send="hello"))
         assert words == "no ICMP error within 0.36 s (no answer is expected)"
-        assert 0.3 < perf_counter() - start < 0.9
+        assert 0.3 < perf_counter() - start < 4
 
 
 def test_the_trace_shows_what_came_escaped() -> None:

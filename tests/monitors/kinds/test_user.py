@@ -162,7 +162,7 @@ def test_a_program_that_does_not_end_is_killed_with_all_its_children(script: Wri
     start = perf_counter()
     words = failed(run(name, 0.5))
     assert words == "check.sh did not end within 0.5 s: half"
-    assert perf_counter() - start < 1.2
+    assert perf_counter() - start < 4
     child = int((folder / "pids").read_text())
     assert gone(child)
 
@@ -172,13 +172,13 @@ def test_a_child_left_behind_neither_delays_the_verdict_nor_lives_on(script: Wri
     (folder / "pids").chmod(0o666)
     start = perf_counter()
     assert passed(run(script(f"sleep 60 & echo $! >{folder}/pids; echo done"))) == "check.sh: done"
-    assert perf_counter() - start < 1
+    assert perf_counter() - start < 4
     assert gone(int((folder / "pids").read_text()))
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended, or ends within a second (it may be a zombie of init)."""
-    for _ in range(50):
+    """Whether a process has ended, or ends within half a minute (it may be a zombie of init)."""
+    for _ in range(1500):
         try:
             if "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text():
                 return True
@@ -190,9 +190,9 @@ def gone(pid: int) -> bool:
 
 def test_a_flood_of_output_ends_the_program(script: Write) -> None:
     for where in ("", ">&2"):
-        result = run(script(f"yes{where}"), 5)
+        result = run(script(f"yes{where}"), 10)
         assert failed(result).startswith("check.sh was ended: it wrote more than 65536 bytes")
-        assert result.duration < 2
+        assert result.duration < 8
 
 
 def test_no_zombie_and_no_descriptor_is_left(script: Write) -> None:

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests import factories
+from tests.examples import examples
 from tests.factories import SYSTEM
 from webui.actions.base import Actor
 from webui.choices import Interface
@@ -165,7 +166,7 @@ LINES = st.sampled_from([line for line in REAL.splitlines() if line])
 
 
 @given(st.lists(st.one_of(LINES, st.text(max_size=40)), max_size=12).map("\n".join), st.booleans(), st.booleans())
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_a_file_holds_a_dry_run_reports_every_line_and_changes_nothing(
     text: str, skip: bool, netscaler: bool
 ) -> None:

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from monitors.registry import KINDS
+from tests.examples import examples
 from tests.factories import SYSTEM
 from tests.webui.nscli import configurations
 from webui.actions import monitors
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.django_db
 
 
 @given(st.data(), st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=4))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_every_configuration_comes_back_from_its_export(data: st.DataObject, kinds: list[str]) -> None:
     with transaction.atomic():
         configurations.fill(data.draw, kinds)
@@ -43,7 +44,7 @@ def test_every_configuration_comes_back_from_its_export(data: st.DataObject, kin
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 @given(data=st.data())
-@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(3), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_monitors_of_every_kind_come_back(kind: str, data: st.DataObject) -> None:
     with transaction.atomic():
         monitor = configurations.make_monitor(data.draw, kind, "m")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from monitors.registry import KINDS
 from tests import factories
+from tests.examples import examples
 from webui.actions.base import Actor
 from webui.choices import Interface, State
 from webui.models import (
@@ -418,7 +419,7 @@ VOCABULARY = sorted(
 @example('add server "\\u{1}" 10.0.0.1')
 @example("set service service_Server1_ANY -hashId 99999999999999999999999999")
 @example("add lb monitor m FTP -password x -encrypted")
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(200), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_typed_is_answered_by_done_or_an_error(line: str) -> None:
     with transaction.atomic():
         session = Session(OPERATOR)
