@@ -18,7 +18,7 @@ def deed(entry: AuditEntry) -> str:
     verb, about = entry.get_verb_display(), f"{MODELS_IN_WORDS.get(entry.kind, entry.kind)} {entry.object_name}"
     joint = {str(AuditVerb.BIND): "to", str(AuditVerb.UNBIND): "from"}.get(entry.verb)
     bound: dict[str, Any] = entry.after or entry.before or {}
-    for kind in ("service", "monitor"):
+    for kind in ("service", "monitor", "group"):
         if joint and kind in bound:
             return f"{verb} {kind} {bound[kind]} {joint} {about}"
     return f"{verb} {about}".strip()
@@ -34,7 +34,7 @@ def difference(entry: AuditEntry) -> str:
     if entry.verb == AuditVerb.BIND:
         bound: dict[str, Any] = entry.after or {}
         return ", ".join(
-            f"{name} {value}" for name, value in sorted(bound.items()) if name not in {"service", "monitor"}
+            f"{name} {value}" for name, value in sorted(bound.items()) if name not in {"service", "monitor", "group"}
         )
     if not isinstance(entry.before, dict) or not isinstance(entry.after, dict):
         return ""

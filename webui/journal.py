@@ -21,9 +21,13 @@ from webui.models import (
     Monitor,
     Server,
     Service,
+    ServiceGroup,
+    ServiceGroupMember,
+    ServiceGroupMonitorBinding,
     ServiceMonitorBinding,
     VServer,
     VServerServiceBinding,
+    VServerServiceGroupBinding,
 )
 from webui.models.revision import ConfigurationRevision, RevisionRow
 
@@ -31,8 +35,13 @@ Plain = dict[str, Any]  # a row by the names of its columns, in JSON's types
 
 # In an order in which they can be made, one after the other.
 CONFIGURED: Final[tuple[type[models.Model], ...]] = (
-    *(Installation, Server, Monitor, EventTarget, Service, VServer),
+    *(Installation, Server, Monitor, EventTarget, Service, ServiceGroup, VServer),
     *(ServiceMonitorBinding, VServerServiceBinding),
+    *(ServiceGroupMember, ServiceGroupMonitorBinding, VServerServiceGroupBinding),
+)
+BINDINGS: Final = frozenset(
+    {"servicemonitorbinding", "vserverservicebinding"}
+    | {"servicegroupmember", "servicegroupmonitorbinding", "vserverservicegroupbinding"}
 )
 BY_KIND: Final = {str(model._meta.model_name): model for model in CONFIGURED}
 # Columns that are no configuration: a change of these alone is none, and a roll-back leaves them.
@@ -108,10 +117,10 @@ class Journal:
 def _name(kind: str, values: Plain, row: models.Model | None) -> str:
     if row is not None:
         return str(row)[:300]
-    if kind not in {"servicemonitorbinding", "vserverservicebinding"}:
+    if kind not in BINDINGS:
         return str(values.get("name", ""))[:300]
     # The binding is gone, and one of its ends may be.
-    ends = ((VServer, "vserver_id"), (Service, "service_id"), (Monitor, "monitor_id"))
+    ends = (*((VServer, "vserver_id"), (ServiceGroup, "group_id"), (Service, "service_id"), (Monitor, "monitor_id")),)
     names = []
     for model, column in ends:
         if column in values:

@@ -18,6 +18,10 @@ KIND_TEXT: Final = {
     "installation": "settings",
     "eventtarget": "event target",
     "vserver": "virtual server",
+    "servicegroup": "service group",
+    "servicegroupmember": "member of a service group",
+    "servicegroupmonitorbinding": "binding of a monitor to a group",
+    "vserverservicegroupbinding": "binding of a service group",
     "servicemonitorbinding": "binding of a monitor",
     "vserverservicebinding": "binding of a service",
 }

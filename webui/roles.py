@@ -13,7 +13,7 @@ from django.contrib.auth.models import AnonymousUser, User
 
 from webui.choices import Role
 
-KINDS: Final = ("server", "service", "vserver", "monitor", "eventtarget")
+KINDS: Final = ("server", "service", "servicegroup", "vserver", "monitor", "eventtarget")
 
 VIEW_STATUS: Final = "webui.view_status"
 VIEW_AUDIT: Final = "webui.view_auditentry"
@@ -22,7 +22,7 @@ MANAGE_USERS: Final = "webui.manage_users"
 
 _SHOW: Final = frozenset({VIEW_STATUS, "webui.view_installation", *(f"webui.view_{kind}" for kind in KINDS)})
 # NetScaler's ``^(enable|disable) (server|service).*``
-_OPERATE: Final = frozenset({"webui.enable_server", "webui.enable_service"})
+_OPERATE: Final = frozenset({"webui.enable_server", "webui.enable_service", "webui.enable_servicegroup"})
 _CONFIGURE: Final = frozenset(
     {
         "webui.change_installation",

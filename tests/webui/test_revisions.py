@@ -20,7 +20,17 @@ from tests import factories
 from tests.examples import examples
 from tests.factories import SYSTEM
 from webui import revisions as reading
-from webui.actions import eventtargets, installation, monitors, renaming, revisions, servers, services, vservers
+from webui.actions import (
+    eventtargets,
+    installation,
+    monitors,
+    renaming,
+    revisions,
+    servers,
+    servicegroups,
+    services,
+    vservers,
+)
 from webui.actions.base import Actor
 from webui.actions.errors import ConflictError, NotFoundError, PermissionRefused
 from webui.journal import CONFIGURED, configured, plain
@@ -34,6 +44,7 @@ from webui.models import (
     RevisionRow,
     Server,
     Service,
+    ServiceGroup,
     ServiceMonitorBinding,
     VServer,
     VServerServiceBinding,
@@ -140,6 +151,54 @@ class Changes(RuleBasedStateMachine):
         if row := self._any(Server, which):
             self._do(servers.update, row, {"address": f"10.1.0.{n}", "comment": f"at {n}"})
 
+    @rule(name=st.sampled_from(["g", "h"]), which=st.integers(0, 9), port=st.sampled_from(["*", 80]))
+    def add_member(self, name: str, which: int, port: str | int) -> None:
+        group, server = ServiceGroup.objects.filter(name=name).first(), self._any(Server, which)
+        if group is None:
+            self._do(servicegroups.create, {"name": name, "service_type": "TCP"})
+        elif server:
+            self._do(servicegroups.bind_member, group, server, port)
+
+    @rule(which=st.integers(0, 9), other=st.integers(0, 9), binds=st.booleans())
+    def use_group(self, which: int, other: int, binds: bool) -> None:
+        group, vserver, monitor = (
+            self._any(*one) for one in ((ServiceGroup, which), (VServer, other), (Monitor, other))
+        )
+        bind, unbind = servicegroups.bind_to_vserver, servicegroups.unbind_from_vserver
+        if group and vserver:
+            self._do(bind if binds else unbind, vserver, group)
+        if group and monitor:
+            self._do(servicegroups.bind_monitor if binds else servicegroups.unbind_monitor, group, monitor)
+
+    @rule(which=st.integers(0, 9), what=st.sampled_from(["rename", "change", "disable", "unbind", "delete"]))
+    def change_group(self, which: int, what: str) -> None:
+        if not (group := self._any(ServiceGroup, which)):
+            return
+        member = group.members.select_related("service__server").first()
+        if what == "rename":
+            self._do(renaming.rename, group, "h" if group.name == "g" else "g")
+        elif what == "change":
+            self._do(servicegroups.update, group, {"mon_threshold": 1 - group.mon_threshold})
+        elif what == "disable":
+            self._do(servicegroups.disable, group)
+        elif what == "unbind" and member:
+            self._do(servicegroups.unbind_member, group, member.service.server, member.service.port or "*")
+        elif what == "delete":
+            self._do(servicegroups.delete, group)
+
+    @invariant()
+    def members_have_what_their_group_has(self) -> None:
+        for group in ServiceGroup.objects.all():
+            bound = set(group.vserver_bindings.values_list("vserver", flat=True))
+            checked = set(group.monitor_bindings.values_list("monitor", flat=True))
+            for member in group.members.select_related("service__server"):
+                service = member.service
+                assert service.name.startswith(f"{group.name}_{service.server.name}_")
+                assert service.mon_threshold == group.mon_threshold
+                assert set(service.vserver_bindings.values_list("vserver", flat=True)) == bound
+                has = set(service.monitor_bindings.values_list("monitor", flat=True))
+                assert has == (checked or {services.default_monitor(service).pk})
+
     @rule(on=st.booleans())
     def settings(self, on: bool) -> None:
         self._do(installation.update, {"ttl_rule": on})
@@ -182,6 +241,11 @@ def test_every_model_of_the_configuration_is_in_the_journal(built: VServer) -> N
     monitors.create(SYSTEM, {"name": "m", "monitor_type": "TCP"})
     eventtargets.create(SYSTEM, {"name": "t", "target_type": "SYSLOG", "host": "192.0.2.1"})
     installation.update(SYSTEM, {"ttl_rule": True})
+    group = servicegroups.create(SYSTEM, {"name": "g", "service_type": "ANY"})
+    servicegroups.bind_member(SYSTEM, group, Server.objects.all()[0], 443)
+    servicegroups.bind_monitor(SYSTEM, group, "ping-default")
+    other = vservers.create(SYSTEM, {"name": "v2", "address": "10.77.0.77", "service_type": "ANY", "port": 443})
+    servicegroups.bind_to_vserver(SYSTEM, other, group)
     kinds = set(RevisionRow.objects.values_list("kind", flat=True))
     assert kinds == {str(model._meta.model_name) for model in CONFIGURED}
 

@@ -20,7 +20,7 @@ from webui import access, roles, settings
 from webui.actions.base import Actor, NotFoundError, PermissionRefused
 from webui.actions.wizard import Order
 from webui.choices import Interface, Role
-from webui.models import ApiToken, AuditEntry, EventTarget, Monitor, Server, Service, VServer
+from webui.models import ApiToken, AuditEntry, EventTarget, Monitor, Server, Service, ServiceGroup, VServer
 
 pytestmark = pytest.mark.django_db
 
@@ -39,8 +39,9 @@ class World:
         self.vserver = factories.vserver(self.service)
         self.monitor = factories.monitor()
         given = {"name": "log", "target_type": "SYSLOG", "host": "log.example"}
-        from webui.actions import eventtargets  # noqa: PLC0415 - beside its use
+        from webui.actions import eventtargets, servicegroups  # noqa: PLC0415 - beside its use
 
+        self.group = servicegroups.create(factories.SYSTEM, {"name": "g", "service_type": "ANY"})
         self.target = eventtargets.create(factories.SYSTEM, given)
         self.user = User.objects.create_user("somebody", password="somebody's password")
 
@@ -61,6 +62,19 @@ ACTIONS: dict[str, tuple[tuple[str, ...], Call]] = {
     "services.bind_monitor": (NETWORK, lambda do, a, w: do(a, w.service, w.monitor)),
     "services.set_monitor_binding": (NETWORK, lambda do, a, w: do(a, w.service, "ping-default", weight=2)),
     "services.unbind_monitor": (NETWORK, lambda do, a, w: do(a, w.service, w.monitor)),
+    "servicegroups.create": (NETWORK, lambda do, a, _w: do(a, {"name": "g9", "service_type": "TCP"})),
+    "servicegroups.update": (NETWORK, lambda do, a, w: do(a, w.group, {"comment": "x"})),
+    "servicegroups.enable": (OPERATORS, lambda do, a, w: do(a, w.group)),
+    "servicegroups.disable": (OPERATORS, lambda do, a, w: do(a, w.group, 60)),
+    "servicegroups.delete": (NETWORK, lambda do, a, w: do(a, w.group)),
+    "servicegroups.bind_member": (NETWORK, lambda do, a, w: do(a, w.group, w.server, "443")),
+    "servicegroups.set_member": (NETWORK, lambda do, a, w: do(a, w.group, w.server, "443", {"weight": 2})),
+    "servicegroups.unbind_member": (NETWORK, lambda do, a, w: do(a, w.group, w.server)),
+    "servicegroups.bind_monitor": (NETWORK, lambda do, a, w: do(a, w.group, w.monitor)),
+    "servicegroups.set_monitor_binding": (NETWORK, lambda do, a, w: do(a, w.group, w.monitor, weight=2)),
+    "servicegroups.unbind_monitor": (NETWORK, lambda do, a, w: do(a, w.group, w.monitor)),
+    "servicegroups.bind_to_vserver": (NETWORK, lambda do, a, w: do(a, w.vserver, w.group)),
+    "servicegroups.unbind_from_vserver": (NETWORK, lambda do, a, w: do(a, w.vserver, w.group)),
     "vservers.create": (NETWORK, lambda do, a, _w: do(a, {"name": "v9", "address": "10.77.0.90"})),
     "vservers.update": (NETWORK, lambda do, a, w: do(a, w.vserver, {"comment": "x"})),
     "vservers.enable": (NETWORK, lambda do, a, w: do(a, w.vserver)),
@@ -121,7 +135,7 @@ ACTIONS: dict[str, tuple[tuple[str, ...], Call]] = {
     "account.end_other_sessions": (EVERYONE, lambda do, a, _w: do(a, None)),
 }
 # Parts of others, whose permission was checked: they never ask.
-PARTS = {"users.mark_revoked", "probing.requester_of"}
+PARTS = {"services.require_server", "users.mark_revoked", "probing.requester_of"}
 
 
 def actions() -> dict[str, Callable[..., Any]]:
@@ -274,4 +288,6 @@ def test_groups_follow_the_table() -> None:
         names = Group.objects.get(name=role).permissions.values_list("codename", flat=True)
         assert {f"webui.{name}" for name in names} == wanted, "a permission of the table is missing in the models"
     assert [str(role) for role in Role] == list(settings.ROLES)
-    assert {one._meta.model_name for one in (Server, Service, VServer, Monitor, EventTarget)} == set(roles.KINDS)
+    assert {one._meta.model_name for one in (Server, Service, ServiceGroup, VServer, Monitor, EventTarget)} == set(
+        roles.KINDS
+    )

@@ -16,7 +16,7 @@ from webui.actions.errors import ConflictError, NotFoundError, PermissionRefused
 from webui.audit import chain
 from webui.choices import AuditVerb, Interface
 from webui.journal import Journal, journal
-from webui.models import AuditEntry, EventTarget, Installation, Monitor, Server, Service, VServer
+from webui.models import AuditEntry, EventTarget, Installation, Monitor, Server, Service, ServiceGroup, VServer
 
 __all__ = ["Actor", "Change", "ConflictError", "NotFoundError", "PermissionRefused", "change", "find", "wanted_version"]
 
@@ -24,9 +24,9 @@ INSTALLATION = 1
 LONGEST_NAME = 150  # characters, as of a user's
 SUMMED_UP = 5  # of the entries of a change, in the list of revisions
 
-Configured = Server | Service | VServer | Monitor | EventTarget
+Configured = Server | Service | ServiceGroup | VServer | Monitor | EventTarget
 Changeable = Configured | Installation
-Named = TypeVar("Named", Server, Service, VServer, Monitor, EventTarget)
+Named = TypeVar("Named", Server, Service, ServiceGroup, VServer, Monitor, EventTarget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class Change:
 
 
 def kind_of(model: type[models.Model]) -> str:
-    """The audit's name of a model: ``server``, ``service``, ``vserver``, ``monitor`` or ``eventtarget``."""
+    """The audit's name of a model: its name in lower case, such as ``vserver`` or ``servicegroup``."""
     return str(model._meta.model_name)
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
-from webui.actions.base import Actor, change, reload
+from webui.actions.base import Actor, Change, change, reload
 from webui.actions.values import as_switch
 from webui.choices import AdminState, AuditVerb, OnOff
 from webui.models import Server, Service, VServerServiceBinding
@@ -22,8 +22,13 @@ def enable(actor: Actor, row: Leaver) -> Leaver:
     """Let it take traffic; ends a delay that is running. Raises PermissionRefused, NotFoundError."""
     with change(actor, type(row), "enable", row.name) as current:
         found = reload(row)
-        _set(current, found, AuditVerb.ENABLE, {"state": AdminState.ENABLED})
+        enable_within(current, found)
         return found
+
+
+def enable_within(current: Change, row: Server | Service) -> None:
+    """Enable as part of another change, whose permission was checked; ``row`` was reloaded."""
+    _set(current, row, AuditVerb.ENABLE, {"state": AdminState.ENABLED})
 
 
 def disable(actor: Actor, row: Leaver, delay: Any = 0, graceful: Any = False) -> Leaver:
@@ -34,22 +39,27 @@ def disable(actor: Actor, row: Leaver, delay: Any = 0, graceful: Any = False) ->
     """
     with change(actor, type(row), "disable", row.name) as current:
         found = reload(row)
-        seconds, waits = _seconds(delay), _switch(graceful)
-        bound = _bindings(found)
-        if waits and not seconds:
-            _refuse_endless(bound)
-            waits = bool(bound)  # of nobody's, no flow can be left
-        at = timezone.now() + timedelta(seconds=seconds) if seconds else None
-        _set(
-            current,
-            found,
-            AuditVerb.DISABLE,
-            {"state": AdminState.DISABLED, "out_of_service_at": at, "graceful": waits},
-        )
+        disable_within(current, found, *manner(delay, graceful))
         return found
 
 
-def _set(current: Any, row: Server | Service, verb: AuditVerb, values: dict[str, Any]) -> None:
+def manner(delay: Any, graceful: Any) -> tuple[int, bool]:
+    """Seconds and whether to wait for the flows. Raises ValidationError (``delay``, ``graceful``)."""
+    return _seconds(delay), _switch(graceful)
+
+
+def disable_within(current: Change, row: Server | Service, seconds: int = 0, waits: bool = False) -> None:
+    """Disable as part of another change, whose permission was checked; ``row`` was reloaded. Raises ValidationError."""
+    bound = _bindings(row)
+    if waits and not seconds:
+        _refuse_endless(bound)
+        waits = bool(bound)  # of nobody's, no flow can be left
+    at = timezone.now() + timedelta(seconds=seconds) if seconds else None
+    values = {"state": AdminState.DISABLED, "out_of_service_at": at, "graceful": waits}
+    _set(current, row, AuditVerb.DISABLE, values)
+
+
+def _set(current: Change, row: Server | Service, verb: AuditVerb, values: dict[str, Any]) -> None:
     before = row.leaving_json()
     for name, value in values.items():
         setattr(row, name, value)

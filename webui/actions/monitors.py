@@ -152,5 +152,9 @@ def delete(actor: Actor, monitor: Monitor) -> None:
         if names:
             msg = f"“{row.name}” is bound to services: {', '.join(names)}. Unbind it first."
             raise ValidationError(msg)
+        groups = list(row.group_bindings.order_by("group__name").values_list("group__name", flat=True))
+        if groups:
+            msg = f"“{row.name}” is bound to service groups: {', '.join(groups)}. Unbind it first."
+            raise ValidationError(msg)
         current.record(AuditVerb.DELETE, row, before=as_json(row))
         row.delete()

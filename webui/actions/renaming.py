@@ -11,15 +11,16 @@ from typing import TypeVar
 
 from django.core.exceptions import ValidationError
 
-from webui.actions import eventtargets, monitors, servers, services, vservers
+from webui.actions import eventtargets, monitors, servers, servicegroups, services, vservers
 from webui.actions.base import Actor
-from webui.models import EventTarget, Monitor, Server, Service, VServer
+from webui.models import EventTarget, Monitor, Server, Service, ServiceGroup, VServer
 
-Renamed = TypeVar("Renamed", Server, Service, VServer, Monitor, EventTarget)
+Renamed = TypeVar("Renamed", Server, Service, ServiceGroup, VServer, Monitor, EventTarget)
 
 _MODULES: dict[type, ModuleType] = {
     Server: servers,
     Service: services,
+    ServiceGroup: servicegroups,
     VServer: vservers,
     Monitor: monitors,
     EventTarget: eventtargets,

@@ -17,8 +17,19 @@ from webui.actions.base import Change
 from webui.actions.monitors import SAME_QUESTION
 from webui.actions.values import as_json
 from webui.choices import AuditVerb
-from webui.journal import BY_KIND, META, OWN, Plain, configured, plain, restored
-from webui.models import Monitor, Server, Service, ServiceMonitorBinding, VServer, VServerServiceBinding
+from webui.journal import BINDINGS, BY_KIND, META, OWN, Plain, configured, plain, restored
+from webui.models import (
+    Monitor,
+    Server,
+    Service,
+    ServiceGroup,
+    ServiceGroupMember,
+    ServiceGroupMonitorBinding,
+    ServiceMonitorBinding,
+    VServer,
+    VServerServiceBinding,
+    VServerServiceGroupBinding,
+)
 from webui.revisions import RowChange
 
 _ASIDE: Final = "100::"  # RFC 6666: addresses that nobody has
@@ -106,9 +117,11 @@ def _entry_of(one: RowChange, values: Plain | None) -> dict[str, Any] | None:
     if values is None:
         return None
     row = restored(one.kind, values)
-    if isinstance(row, VServerServiceBinding):
+    if isinstance(row, VServerServiceGroupBinding):
+        return {"group": _named(ServiceGroup, row.group_id)}
+    if isinstance(row, VServerServiceBinding | ServiceGroupMember):
         return {"service": _named(Service, row.service_id), "weight": row.weight}
-    if isinstance(row, ServiceMonitorBinding):
+    if isinstance(row, ServiceMonitorBinding | ServiceGroupMonitorBinding):
         return {"monitor": _named(Monitor, row.monitor_id), "weight": row.weight, "state": row.state}
     for field in row._meta.concrete_fields:
         other = field.related_model
@@ -117,7 +130,7 @@ def _entry_of(one: RowChange, values: Plain | None) -> dict[str, Any] | None:
     return as_json(row)
 
 
-def _named(model: type[Service] | type[Monitor], pk: int) -> str:
+def _named(model: type[Service] | type[ServiceGroup] | type[Monitor], pk: int) -> str:
     return model._default_manager.filter(pk=pk).values_list("name", flat=True).first() or f"deleted ({pk})"
 
 
@@ -126,10 +139,9 @@ def _record(
 ) -> None:
     row = restored(one.kind, one.after if one.after is not None else one.before or {})
     verb = _VERB[one.what]
-    if isinstance(row, VServerServiceBinding | ServiceMonitorBinding):
+    if one.kind in BINDINGS:
         verb = _BINDING_VERB[one.what]
-        model, pk = (VServer, row.vserver_id) if isinstance(row, VServerServiceBinding) else (Service, row.service_id)
-        owner = model._default_manager.filter(pk=pk).first()
+        owner = _owner(row)
         if owner is None:  # gone with its bindings, which its own entry says
             return
         row = owner
@@ -139,6 +151,15 @@ def _record(
         before = {name: before.get(name) for name in names}
         after = {name: after.get(name, "changed") for name in names}
     current.record(verb, row, before=before, after=after, reason=reason)  # type: ignore[arg-type]  # configured rows
+
+
+def _owner(row: models.Model) -> VServer | Service | ServiceGroup | None:
+    """What a binding belongs to; None when it is gone."""
+    if isinstance(row, VServerServiceBinding | VServerServiceGroupBinding):
+        return VServer.objects.filter(pk=row.vserver_id).first()
+    if isinstance(row, ServiceGroupMember | ServiceGroupMonitorBinding):
+        return ServiceGroup.objects.filter(pk=row.group_id).first()
+    return Service.objects.filter(pk=row.service_id).first() if isinstance(row, ServiceMonitorBinding) else None
 
 
 def _follow(by_kind: dict[str, list[RowChange]]) -> None:

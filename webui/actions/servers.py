@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 
-from webui.actions import checks, leaving
+from webui.actions import checks, leaving, membership
 from webui.actions.base import Actor, Change, change, reload, wanted_version
 from webui.actions.values import as_json, assign, insert, name_of, rewrite
 from webui.choices import AuditVerb
@@ -36,7 +36,10 @@ def update(actor: Actor, server: Server, values: Mapping[str, Any], expected_ver
         row = reload(server)
         wanted_version(row, expected_version)
         old_address = row.address
-        if "address" in rewrite(current, row, values):
+        changed = rewrite(current, row, values)
+        if "name" in changed:
+            membership.rename(current, membership.of_server(row))
+        if "address" in changed:
             checks.forget(server=row, reason=f"the server's address changed from {old_address} to {row.address}")
         return row
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 
-from webui.actions import checks, leaving, servers
+from webui.actions import checks, leaving, membership, servers
 from webui.actions.base import (
     Actor,
     Change,
@@ -34,12 +34,11 @@ def create(actor: Actor, values: Mapping[str, Any]) -> Service:
     that is named after it, as NetScaler does. Raises PermissionRefused, NotFoundError, ValidationError.
     """
     given = dict(values)
-    server = given.get("server")
-    if isinstance(server, str) and _existing_server(server) is None and (address := _as_address(server)):
-        require(actor, Server, "add", address)  # before the transaction: a refusal is written to stay
+    if isinstance(given.get("server"), str):
+        require_server(actor, given["server"])
     with change(actor, Service, "add", name_of(values)) as current:
         if isinstance(given.get("server"), str):
-            given["server"] = _server(current, given["server"])
+            given["server"] = server_within(current, given["server"])
         service = create_within(current, given)
         bind_within(current, service, default_monitor(service))
         return service
@@ -52,7 +51,13 @@ def create_within(current: Change, values: Mapping[str, Any]) -> Service:
     return insert(current, service)
 
 
-def _existing_server(given: str) -> Server | None:
+def require_server(actor: Actor, given: str) -> None:
+    """Before a change that may make a server of an address: raises PermissionRefused, which is written to stay."""
+    if existing_server(given) is None and (address := _as_address(given)):
+        require(actor, Server, "add", address)
+
+
+def existing_server(given: str) -> Server | None:
     """The server of that name, or else of that address."""
     named = by_name(Server, given)
     if named is None and (address := _as_address(given)):
@@ -67,8 +72,9 @@ def _as_address(given: str) -> str:
         return ""
 
 
-def _server(current: Change, given: str) -> Server:
-    if (server := _existing_server(given)) is not None:
+def server_within(current: Change, given: str) -> Server:
+    """The server of that name or address; made for an address that no server has. Raises NotFoundError."""
+    if (server := existing_server(given)) is not None:
         return server
     if address := _as_address(given):
         return servers.create_within(current, {"name": address, "address": address})
@@ -88,7 +94,8 @@ def update(actor: Actor, service: Service, values: Mapping[str, Any], expected_v
         given = dict(values)
         if isinstance(given.get("server"), str):
             given["server"] = find(Server, given["server"])
-        rewrite(current, row, given)
+        was = row.name
+        membership.refuse_owned(row, rewrite(current, row, given), was)
         return row
 
 
@@ -109,18 +116,24 @@ def delete(actor: Actor, service: Service) -> None:
     """Delete a service, also a bound one (as NetScaler does by default). Raises PermissionRefused, NotFoundError."""
     with change(actor, Service, "delete", service.name) as current:
         row = reload(service)
-        bindings = list(row.vserver_bindings.select_related("vserver").order_by("vserver__name"))
-        names = [binding.vserver.name for binding in bindings]
-        monitors = list(row.monitor_bindings.values_list("monitor__name", flat=True))
-        for binding in bindings:
-            before = {"service": row.name, "weight": binding.weight}
-            current.record(AuditVerb.UNBIND, binding.vserver, before=before, reason=f"“{row.name}” was deleted")
-            touch(binding.vserver)
-        reason = f"it was bound to {', '.join(names)}" if names else ""
-        before = as_json(row) | {"vservers": names, "monitors": monitors}
-        current.record(AuditVerb.DELETE, row, before=before, reason=reason)
-        row.delete()
+        membership.refuse(row, "unbind it there")
+        delete_within(current, row)
         checks.sync_checks()
+
+
+def delete_within(current: Change, row: Service) -> None:
+    """Delete as part of another change, which goes on with :func:`checks.sync_checks`."""
+    bindings = list(row.vserver_bindings.select_related("vserver").order_by("vserver__name"))
+    names = [binding.vserver.name for binding in bindings]
+    monitors = list(row.monitor_bindings.values_list("monitor__name", flat=True))
+    for binding in bindings:
+        before = {"service": row.name, "weight": binding.weight}
+        current.record(AuditVerb.UNBIND, binding.vserver, before=before, reason=f"“{row.name}” was deleted")
+        touch(binding.vserver)
+    reason = f"it was bound to {', '.join(names)}" if names else ""
+    before = as_json(row) | {"vservers": names, "monitors": monitors}
+    current.record(AuditVerb.DELETE, row, before=before, reason=reason)
+    row.delete()
 
 
 def bind_monitor(
@@ -132,11 +145,12 @@ def bind_monitor(
     """
     with change(actor, Service, "change", service.name) as current:
         row, other = reload(service), _monitor(monitor)
+        membership.refuse(row, "bind the monitor to the group")
         stand_in = default_monitor(row)
         bound = list(row.monitor_bindings.select_related("monitor"))
         binding = bind_within(current, row, other, weight=weight, state=state)
         if [one.monitor for one in bound] == [stand_in]:
-            _remove(current, row, bound[0], reason=f"“{other.name}” takes its place")
+            unbind_within(current, row, bound[0], reason=f"“{other.name}” takes its place")
         touch(row)
         checks.sync_checks()
         return binding
@@ -156,6 +170,7 @@ def set_monitor_binding(
     """
     with change(actor, Service, "change", service.name) as current:
         row = reload(service)
+        membership.refuse(row, "bindings of monitors are the group's")
         binding = _binding(row, _monitor(monitor))
         before = _binding_json(binding)
         given = {"weight": weight, "state": state}
@@ -176,6 +191,7 @@ def unbind_monitor(actor: Actor, service: Service, monitor: Monitor | str) -> No
     """
     with change(actor, Service, "change", service.name) as current:
         row, other = reload(service), _monitor(monitor)
+        membership.refuse(row, "unbind the monitor from the group")
         binding = _binding(row, other)
         stand_in = default_monitor(row)
         last = row.monitor_bindings.count() == 1
@@ -185,7 +201,7 @@ def unbind_monitor(actor: Actor, service: Service, monitor: Monitor | str) -> No
                 "which takes its place, or turn the service's health monitoring off."
             )
             raise ValidationError({"monitor": msg})
-        _remove(current, row, binding)
+        unbind_within(current, row, binding)
         if last:
             bind_within(current, row, stand_in)
         touch(row)
@@ -217,7 +233,8 @@ def bind_within(
     return binding
 
 
-def _remove(current: Change, service: Service, binding: ServiceMonitorBinding, reason: str = "") -> None:
+def unbind_within(current: Change, service: Service, binding: ServiceMonitorBinding, reason: str = "") -> None:
+    """Unbind as part of another change, which goes on with :func:`checks.sync_checks`."""
     current.record(AuditVerb.UNBIND, service, before=_binding_json(binding), reason=reason)
     binding.delete()
 

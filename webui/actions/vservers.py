@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 
-from webui.actions import checks
+from webui.actions import checks, membership
 from webui.actions.base import Actor, Change, NotFoundError, change, find, reload, touch, wanted_version
 from webui.actions.values import as_json, assign, insert, name_of, rewrite
 from webui.choices import AdminState, AuditVerb
@@ -101,7 +101,9 @@ def delete(actor: Actor, vserver: VServer) -> None:
 def bind_service(actor: Actor, vserver: VServer, service: Service | str, weight: int = 1) -> VServerServiceBinding:
     """Bind a service with its weight (1 to 100). Raises PermissionRefused, NotFoundError, ValidationError."""
     with change(actor, VServer, "change", vserver.name) as current:
-        binding = bind_within(current, reload(vserver), _service(service), weight)
+        row, other = reload(vserver), _service(service)
+        membership.refuse(other, "bind the group")
+        binding = bind_within(current, row, other, weight)
         touch(binding.vserver)
         checks.sync_checks()
         return binding
@@ -122,6 +124,7 @@ def set_weight(actor: Actor, vserver: VServer, service: Service | str, weight: i
     with change(actor, VServer, "change", vserver.name) as current:
         row = reload(vserver)
         binding = _binding(row, _service(service))
+        membership.refuse(binding.service, "its weight is set there")
         before = _binding_json(binding)
         assign(binding, {"weight": weight})
         binding.full_clean()
@@ -156,6 +159,8 @@ def set_weights(
             try:
                 assign(binding, {"weight": weight})
                 binding.full_clean()
+                if binding.weight != old:
+                    membership.refuse(binding.service, "its weight is set there")
             except ValidationError as error:
                 problems[binding.service.name] = " ".join(error.messages)
                 continue
@@ -176,10 +181,16 @@ def unbind_service(actor: Actor, vserver: VServer, service: Service | str) -> No
     with change(actor, VServer, "change", vserver.name) as current:
         row = reload(vserver)
         binding = _binding(row, _service(service))
-        current.record(AuditVerb.UNBIND, row, before=_binding_json(binding))
-        binding.delete()
+        membership.refuse(binding.service, "unbind the group")
+        unbind_within(current, binding)
         touch(row)
         checks.sync_checks()
+
+
+def unbind_within(current: Change, binding: VServerServiceBinding) -> None:
+    """Unbind as part of another change, which goes on with :func:`checks.sync_checks`."""
+    current.record(AuditVerb.UNBIND, binding.vserver, before=_binding_json(binding))
+    binding.delete()
 
 
 def _service(given: Service | str) -> Service:

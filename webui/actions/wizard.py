@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 
-from webui.actions import checks, monitors, servers, services, vservers
+from webui.actions import checks, membership, monitors, servers, services, vservers
 from webui.actions.base import Actor, Change, change, require
 from webui.actions.values import name_of
 from webui.models import Monitor, Server, Service, VServer
@@ -102,6 +102,7 @@ def _serve(current: Change, made: Made, server: Server, monitor: Monitor | None,
         with _collected(problems, other=_place_of(made)):
             services.bind_within(current, service, monitor or services.default_monitor(service))
     with _collected(problems, other="servers"):
+        membership.refuse(service, "bind the group")
         vservers.bind_within(current, vserver, service)
 
 

@@ -21,6 +21,7 @@ OUTCOMES: Final = {str(one): str(one.label) for one in Outcome}
 KINDS: Final = {
     "vserver": "virtual server",
     "service": "service",
+    "servicegroup": "service group",
     "server": "server",
     "monitor": "monitor",
     "eventtarget": "event target",

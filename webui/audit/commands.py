@@ -20,6 +20,7 @@ PRIORITY: Final = 16 * 8 + 6  # local0, informational
 MODULES: Final = {str(Interface.CLI): "CLI", str(Interface.API): "API", str(Interface.PAGE): "GUI"}
 KINDS: Final = {
     "vserver": "lb vserver",
+    "servicegroup": "serviceGroup",
     "monitor": "lb monitor",
     "eventtarget": "audit target",
     "installation": "ns param",
@@ -36,6 +37,7 @@ VERBS: Final = {
 POSITIONAL: Final[Mapping[str, tuple[str, ...]]] = {
     "server": ("address",),
     "service": ("server", "service_type", "port"),
+    "servicegroup": ("service_type",),
     "vserver": ("service_type", "address", "port"),
     "monitor": ("monitor_type",),
     "eventtarget": ("target_type",),
@@ -55,7 +57,7 @@ def command(entry: AuditEntry) -> str:
     given: dict[str, Any] = entry.after if isinstance(entry.after, dict) else {}
     if entry.verb in {AuditVerb.BIND, AuditVerb.UNBIND}:
         given = dict(given or (entry.before if isinstance(entry.before, dict) else {}))
-        bound = given.pop("service", None)
+        bound = given.pop("service", given.pop("group", None))
         words += [quoted(str(bound))] if bound is not None else []
         if (monitor := given.pop("monitor", None)) is not None:
             words += ["-monitorName", quoted(str(monitor))]

@@ -105,7 +105,7 @@ def _entry(row: AuditEntry, there: dict[str, set[int]]) -> Shown:
     verb, about = row.get_verb_display(), f"{MODELS_IN_WORDS.get(row.kind, row.kind)} {row.object_name}".strip()
     if (joint := _JOINTS.get(row.verb)) is not None:
         bound: dict[str, Any] = row.after or row.before or {}
-        what = next((f"{kind} {bound[kind]}" for kind in ("service", "monitor") if kind in bound), "")
+        what = next((f"{kind} {bound[kind]}" for kind in ("service", "monitor", "group") if kind in bound), "")
         verb = f"{verb} {what} {joint}" if what else verb
     if row.verb == AuditVerb.APPLY and row.revision is not None:
         verb = f"applied revision {row.revision} on"

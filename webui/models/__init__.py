@@ -9,6 +9,12 @@ from webui.models.monitor import Monitor
 from webui.models.revision import ConfigurationRevision, PendingConfirmation, RevisionRow
 from webui.models.server import Server
 from webui.models.service import Service, ServiceMonitorBinding
+from webui.models.servicegroup import (
+    ServiceGroup,
+    ServiceGroupMember,
+    ServiceGroupMonitorBinding,
+    VServerServiceGroupBinding,
+)
 from webui.models.vserver import VServer, VServerServiceBinding
 from webui.models.watch import FlowWatch
 
@@ -41,8 +47,12 @@ __all__ = [
     "Server",
     "ServerPath",
     "Service",
+    "ServiceGroup",
+    "ServiceGroupMember",
+    "ServiceGroupMonitorBinding",
     "ServiceMonitorBinding",
     "Sparklines",
     "VServer",
     "VServerServiceBinding",
+    "VServerServiceGroupBinding",
 ]

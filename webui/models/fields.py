@@ -14,7 +14,7 @@ from webui.wording import in_words
 
 # A port of 0 stands for NetScaler's ``*``; a number, so that uniqueness holds on every database.
 ANY_PORT = 0
-MODELS_IN_WORDS = {"eventtarget": "event target"}  # where the model's name is no words
+MODELS_IN_WORDS = {"eventtarget": "event target", "servicegroup": "service group"}  # where the model's name is no words
 MAX_PORT = 65535
 
 # NetScaler command reference: first a letter, digit or underscore, then also # . space : @ = -
@@ -110,10 +110,10 @@ def check_unchanged(row: Any, old: Any, problems: Problems, names: Mapping[str, 
     for name, label in names.items():
         if row.usable(name) and getattr(row, name) != getattr(old, name):
             was = getattr(old, name)
+            kind = MODELS_IN_WORDS.get(row._meta.model_name, row._meta.model_name)
             shown = "*" if name == "port" and was == ANY_PORT else was
             problems[name].append(
-                f"The {label} of a {row._meta.model_name} is fixed when it is made (“{shown}”): "
-                f"delete “{old.name}” and make it anew."
+                f"The {label} of a {kind} is fixed when it is made (“{shown}”): delete “{old.name}” and make it anew."
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.apps import apps
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Lower
@@ -72,6 +73,9 @@ class Service(Leaving):
         problems = Problems()
         if self.usable("name"):
             check_name(self, problems, digit_first=False)
+            group = apps.get_model("webui", "ServiceGroup").objects.filter(name__iexact=self.name).first()
+            if group is not None:
+                problems["name"].append(f"There is a service group “{group.name}”; commands could not tell them apart.")
         old = self.stored()
         if old is not None:
             check_unchanged(self, old, problems, {"server": "server", "service_type": "type", "port": "port"})

@@ -16,10 +16,8 @@ from webui.actions.errors import ConflictError, NotFoundError, PermissionRefused
 from webui.nscli.errors import CliError
 from webui.nscli.families import family
 from webui.nscli.grammar import Parsed
-from webui.nscli.groups import Groups
 from webui.nscli.lexer import logical_lines, words
 from webui.nscli.masking import masked
-from webui.nscli.ranges import expanded
 from webui.nscli.relevance import irrelevant, why_left_out
 from webui.nscli.session import Session, commands
 from webui.nscli.told import in_one_line
@@ -114,7 +112,6 @@ class _Run:
     """What the lines of one file know of each other."""
 
     session: Session
-    groups: Groups = field(default_factory=Groups)
     left_out: dict[tuple[str, str], str] = field(default_factory=dict)
     denied: str = ""  # the first line that the actor may not run
 
@@ -125,26 +122,12 @@ class _Run:
             if why := self._why_ignored(line):
                 return Line(number, shown, IGNORED, why)
             with transaction.atomic():
-                told = self._told(line)
+                told = self.session.attempt(line)[0] or []
         except _LINE_ERRORS as error:
-            self.groups.undo()
             if isinstance(error, PermissionRefused):
                 self.denied = self.denied or line
             return Line(number, shown, REFUSED, in_one_line(error))
         return Line(number, shown, APPLIED, "; ".join(one.removeprefix("Warning: ") for one in told))
-
-    def _told(self, line: str) -> list[str]:
-        """Run a line; one about a service group as the lines that it stands for."""
-        lines: list[str] = []
-        notes: list[str] = []
-        for step in expanded(words(line)):
-            found = self.groups.expand(commands().parse(step))
-            if found is None:
-                return self.session.attempt(line)[0] or []
-            lines += found
-            notes += [note for one in found for note in self.session.attempt(one)[0] or ()]
-        said = f"as {'; '.join(lines)}" if lines else "nothing to do yet: it has no member"
-        return [*dict.fromkeys(notes), said]
 
     def _why_ignored(self, line: str) -> str:
         """Why a line is passed over; empty for one to run. Raises CliError for what is no command at all."""

@@ -23,9 +23,12 @@ from webui.models import (
     Monitor,
     Server,
     Service,
+    ServiceGroup,
+    ServiceGroupMonitorBinding,
     ServiceMonitorBinding,
     VServer,
     VServerServiceBinding,
+    VServerServiceGroupBinding,
 )
 from webui.models.fields import port_text
 from webui.models.sealed import CannotOpenError, opened
@@ -38,6 +41,7 @@ FIRST_LINE: Final = "#Halfpipe 1"
 ALWAYS: Final[dict[str, frozenset[str]]] = {
     # What the article's lines name, and what NetScaler takes otherwise when it is missing.
     "service": frozenset({"usip"}),
+    "servicegroup": frozenset({"usip"}),
     "vserver": frozenset({"lb_method", "mode", "sessionless"}),
 }
 _SEALED: Final = re.compile(r"-(\w+) (\S+) -encrypted")
@@ -64,19 +68,22 @@ def _lines(*, defaults: bool) -> Iterator[str]:
     own_monitors = list(Monitor.objects.filter(built_in=False).order_by("name"))
     for monitor in own_monitors:
         yield _line("add lb monitor", [monitor.name, monitor.monitor_type], "monitor", monitor, defaults=defaults)
-    for service in Service.objects.select_related("server").order_by("name"):
+    for service in Service.objects.filter(membership=None).select_related("server").order_by("name"):
         place = [service.name, service.server.name, service.service_type, port_text(service.port)]
         yield _line("add service", place, "service", service, defaults=defaults)
+    yield from _of_groups(defaults=defaults)
     yield from _of_vservers(defaults=defaults)
     for monitor in own_monitors:
         if monitor.dest_ip:
             yield _command("set lb monitor", monitor.name, monitor.monitor_type, destIP=monitor.dest_ip)
     yield from _monitor_bindings()
-    for binding in VServerServiceBinding.objects.select_related("vserver", "service").order_by(
-        "vserver__name", "service__name"
-    ):
+    of_services = VServerServiceBinding.objects.filter(service__membership=None).select_related("vserver", "service")
+    for binding in of_services.order_by("vserver__name", "service__name"):
         weight = {"weight": str(binding.weight)} if binding.weight != 1 or defaults else {}
         yield _command("bind lb vserver", binding.vserver.name, binding.service.name, **weight)
+    of_groups = VServerServiceGroupBinding.objects.select_related("vserver", "group")
+    for bound in of_groups.order_by("vserver__name", "group__name"):
+        yield _command("bind lb vserver", bound.vserver.name, bound.group.name)
     for target in EventTarget.objects.order_by("name"):
         yield _line("add eventTarget", [target.name, target.target_type], "eventtarget", target, defaults=defaults)
 
@@ -86,6 +93,20 @@ def _of_installation(*, defaults: bool) -> Iterator[str]:
     words = list(_options("installation", row, defaults=defaults))
     if words:
         yield line_of([Word("set"), Word("ns"), Word("param"), *words])
+
+
+def _of_groups(*, defaults: bool) -> Iterator[str]:
+    groups = list(ServiceGroup.objects.order_by("name"))
+    for group in groups:
+        place = [group.name, group.service_type]
+        yield _line("add serviceGroup", place, "servicegroup", group, defaults=defaults)
+    for group in groups:
+        for member in group.members.select_related("service__server").order_by("service__name"):
+            service = member.service
+            values = {"weight": str(member.weight)} if member.weight != 1 or defaults else {}
+            values |= {"state": str(service.state)} if service.state != group.state or defaults else {}
+            values |= {"hashId": str(service.hash_id)} if service.hash_id is not None else {}
+            yield _command("bind serviceGroup", group.name, service.server.name, port_text(service.port), **values)
 
 
 def _of_vservers(*, defaults: bool) -> Iterator[str]:
@@ -101,18 +122,25 @@ def _of_vservers(*, defaults: bool) -> Iterator[str]:
 def _monitor_bindings() -> Iterator[str]:
     """Of each service; its default monitor is there by itself while it is alone, and goes when another one comes."""
     found: dict[Service, list[ServiceMonitorBinding]] = {}
-    rows = ServiceMonitorBinding.objects.select_related("service", "monitor")
+    rows = ServiceMonitorBinding.objects.filter(service__membership=None).select_related("service", "monitor")
     for binding in rows.order_by("service__name", "monitor__name"):
         found.setdefault(binding.service, []).append(binding)
     for service, bindings in found.items():
         stand_in = default_monitor_name(service.service_type, service.port)
         bindings.sort(key=lambda one: one.monitor.name == stand_in)
         for binding in bindings:
-            values = {"weight": str(binding.weight)} if binding.weight != 1 else {}
-            if binding.state != AdminState.ENABLED:
-                values["monState"] = str(binding.state)
+            values = _of_binding(binding)
             if values or len(bindings) > 1 or binding.monitor.name != stand_in:
                 yield _command("bind service", service.name, monitorName=binding.monitor.name, **values)
+
+    for group in ServiceGroup.objects.order_by("name"):
+        for of_group in group.monitor_bindings.select_related("monitor").order_by("monitor__name"):
+            yield _command("bind serviceGroup", group.name, monitorName=of_group.monitor.name, **_of_binding(of_group))
+
+
+def _of_binding(binding: ServiceMonitorBinding | ServiceGroupMonitorBinding) -> dict[str, str]:
+    values = {"weight": str(binding.weight)} if binding.weight != 1 else {}
+    return values | ({"monState": str(binding.state)} if binding.state != AdminState.ENABLED else {})
 
 
 def _line(verb: str, place: list[str], kind: str, row: Any, *, defaults: bool) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from monitors.registry import KINDS as MONITOR_KINDS
 from webui.events.kinds import KINDS as TARGET_KINDS
-from webui.models import EventTarget, Monitor, Server, Service, VServer
+from webui.models import EventTarget, Monitor, Server, Service, ServiceGroup, VServer
 from webui.nscli.completion import Completion, Source, complete
 from webui.nscli.grammar import Option
 from webui.nscli.options import more
@@ -17,6 +17,7 @@ MOST: Final = 200
 _MODELS: Final[dict[str, Any]] = {
     "server": Server,
     "service": Service,
+    "servicegroup": ServiceGroup,
     "vserver": VServer,
     "monitor": Monitor,
     "eventtarget": EventTarget,

@@ -48,6 +48,8 @@ SERVICE: Final = (
     STATE,
     COMMENT,
 )
+# A group's members have hash IDs of their own.
+SERVICE_GROUP: Final = tuple(one for one in SERVICE if one.field != "hash_id")
 VSERVER: Final = (
     Option("lbMethod", "lb_method", choices=tuple(LbMethod.values), about="Who gets a new client."),
     Option("netmask", "netmask", about="IPv4 addresses that count as one for the hash."),
@@ -117,6 +119,7 @@ PARAM: Final = (
 BY_POSITION: Final = {
     "server": ("name", "address"),
     "service": ("name", "server", "service_type", "port"),
+    "servicegroup": ("name", "service_type"),
     "vserver": ("name", "service_type", "address", "port", "port_end"),
     "monitor": ("name", "monitor_type"),
     "eventtarget": ("name", "target_type"),
@@ -125,6 +128,7 @@ BY_POSITION: Final = {
 OWN: Final[Mapping[str, tuple[Option, ...]]] = {
     "server": SERVER,
     "service": SERVICE,
+    "servicegroup": SERVICE_GROUP,
     "vserver": VSERVER,
     "monitor": (*MONITOR, *UNITS),
     "eventtarget": TARGET,
@@ -161,6 +165,16 @@ _NUMBERING = "is NetScaler's own numbering"
 _COUNTED = "sets nothing here: what was forwarded is counted for every service, and logs of flows are not sent"
 _ENDS = "would end connections at the balancer; with direct server return they end at the server"
 _ANSWERS = "would need the balancer to see the content or the answers"
+_OF_SERVICE: Final = (
+    _foreign(_NUMBERING, "devno", "serverID", "riseApbrStatsMsgCode")
+    | _foreign(_COUNTED, "appflowLog")
+    | _foreign("has no effect in MAC mode: packets are not rewritten", "useproxyport")
+    | _foreign("gives way to the virtual server's", "cltTimeout")
+    | _foreign("has no effect: replies are not seen", "svrTimeout")
+    | _foreign(_ENDS, "monConnectionClose=RESET,FIN", "pathMonitor=NO", "pathMonitorIndv=NO", "autoScale=DISABLED")
+    | _foreign("traffic domains are not available", "td=0")
+    | _foreign("sets nothing here: caches are not redirected to", "cacheType=SERVER", "contentInspectionProfileName=")
+)
 FOREIGN: Final[Mapping[str, Mapping[str, Foreign]]] = {
     "server": _foreign(_NUMBERING, "devno")
     | _foreign("traffic domains are not available", "td=0")
@@ -172,14 +186,8 @@ FOREIGN: Final[Mapping[str, Mapping[str, Foreign]]] = {
         "translationMask=0.0.0.0",
         "queryType=A,AAAA",
     ),
-    "service": _foreign(_NUMBERING, "devno", "serverID", "riseApbrStatsMsgCode")
-    | _foreign(_COUNTED, "appflowLog")
-    | _foreign("has no effect in MAC mode: packets are not rewritten", "useproxyport")
-    | _foreign("gives way to the virtual server's", "cltTimeout")
-    | _foreign("has no effect: replies are not seen", "svrTimeout")
-    | _foreign(_ENDS, "monConnectionClose=RESET,FIN", "pathMonitor=NO", "pathMonitorIndv=NO", "autoScale=DISABLED")
-    | _foreign("traffic domains are not available", "td=0")
-    | _foreign("sets nothing here: caches are not redirected to", "cacheType=SERVER", "contentInspectionProfileName="),
+    "service": _OF_SERVICE,
+    "servicegroup": _OF_SERVICE | _foreign(_NUMBERING, "order"),
     "vserver": _foreign(_NUMBERING, "devno", "order", "orderThreshold")
     | _foreign(_COUNTED, "appflowLog")
     | _foreign("is for methods that are refused here", "backupLBMethod", "hashLength", "dataLength", "dataOffset")

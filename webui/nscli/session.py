@@ -28,6 +28,7 @@ MOST_REMEMBERED: Final = 500  # lines of a session's history
 NETSCALER_DEFAULTS: Final[dict[str, dict[str, str]]] = {
     "vserver": {"lb_method": "LEASTCONNECTION", "mode": "IP", "sessionless": "DISABLED"},
     "service": {"usip": "NO"},
+    "servicegroup": {"usip": "NO"},
 }
 
 

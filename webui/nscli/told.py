@@ -31,6 +31,7 @@ _POSITIONAL: Final = {
     "monitor_type": "type",
     "target_type": "type",
     "service": "serviceName",
+    "group": "serviceGroupName",
     "monitor": "monitorName",
     "weight": "-weight",
     "delay": "delay",

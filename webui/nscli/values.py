@@ -8,7 +8,7 @@ from typing import Any, Final
 from django.db import models
 
 from monitors.parameters import Parameter, plain
-from webui.models import EventTarget, Installation, Monitor, Server, Service, VServer
+from webui.models import EventTarget, Installation, Monitor, Server, Service, ServiceGroup, VServer
 from webui.models.sealed import CannotOpenError, opened
 from webui.nscli.errors import CliError
 from webui.nscli.grammar import ENCRYPTED, UNITS, Option, Parsed
@@ -17,6 +17,7 @@ from webui.nscli.options import BY_POSITION, LISTS, OWN, UNIT_OPTIONS, foreign, 
 MODELS: Final[Mapping[str, type[models.Model]]] = {
     "server": Server,
     "service": Service,
+    "servicegroup": ServiceGroup,
     "vserver": VServer,
     "monitor": Monitor,
     "eventtarget": EventTarget,

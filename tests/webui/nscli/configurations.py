@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from monitors.parameters import Parameter
 from monitors.registry import KINDS
 from tests.factories import SYSTEM
-from webui.actions import eventtargets, installation, monitors, servers, services, vservers
+from webui.actions import eventtargets, installation, monitors, servers, servicegroups, services, vservers
 from webui.actions.values import NOT_VALUES
 from webui.events.kinds import KINDS as TARGETS
 from webui.models import (
@@ -23,9 +23,13 @@ from webui.models import (
     ProbeTarget,
     Server,
     Service,
+    ServiceGroup,
+    ServiceGroupMember,
+    ServiceGroupMonitorBinding,
     ServiceMonitorBinding,
     VServer,
     VServerServiceBinding,
+    VServerServiceGroupBinding,
 )
 from webui.models.sealed import opened
 from webui.nscli.options import OWN
@@ -166,6 +170,8 @@ def fill(draw: Draw, kinds: list[str]) -> None:
     virtual = [_vserver(draw, number, names[number]) for number in range(draw(st.integers(0, 3)))]
     _bind(draw, [one for one in offered if one], [one for one in checks if one])
     _serve(draw, [one for one in virtual if one], [one for one in offered if one], [one for one in checks if one])
+    if draw(st.booleans()):
+        _group(draw, machines, [one for one in virtual if one], [one for one in checks if one], f"g{names[0]}")
     for number, name in enumerate(TARGETS):
         values = {"name": f"{names[number]} t", "target_type": name} | parameter_values(draw, TARGETS[name].parameters)
         make(lambda v: eventtargets.create(SYSTEM, v), values | own_values(draw, "eventtarget"), values)
@@ -181,6 +187,21 @@ def _bind(draw: Draw, offered: list[Service], checks: list[Monitor]) -> None:
             make(lambda _v: services.bind_monitor(SYSTEM, service, stand_in, 7), {})  # noqa: B023
             if draw(st.booleans()):
                 services.set_monitor_binding(SYSTEM, service, stand_in, weight=3)
+
+
+def _group(draw: Draw, machines: list[Server], virtual: list[VServer], checks: list[Monitor], name: str) -> None:
+    place = {"name": name, "service_type": draw(st.sampled_from(["ANY", "TCP", "UDP"]))}
+    group = make(lambda v: servicegroups.create(SYSTEM, v), place | own_values(draw, "servicegroup"), place)
+    if group is None:
+        return
+    for server in machines:
+        port, weight = draw(st.sampled_from(["*", 80, 443])), draw(st.sampled_from([1, 7]))
+        own = draw(st.sampled_from([{}, {"state": "DISABLED"}, {"state": "ENABLED", "hash_id": 4_000_000_000}]))
+        make(lambda v: servicegroups.bind_member(SYSTEM, group, server, port, weight=weight, values=v), own, {})  # noqa: B023
+    for monitor in checks:
+        make(lambda _v: servicegroups.bind_monitor(SYSTEM, group, monitor, 5, "DISABLED"), {})  # noqa: B023
+    for vserver in virtual:
+        make(lambda _v: servicegroups.bind_to_vserver(SYSTEM, vserver, group), {})  # noqa: B023
 
 
 def _serve(draw: Draw, virtual: list[VServer], offered: list[Service], checks: list[Monitor]) -> None:
@@ -232,7 +253,7 @@ def _vserver(draw: Draw, number: int, name: str) -> VServer | None:
 def state() -> dict[str, Any]:
     """All that was configured, without numbers of rows."""
     found: dict[str, Any] = {}
-    for model in (Server, Service, VServer, EventTarget):
+    for model in (Server, Service, ServiceGroup, VServer, EventTarget):
         for row in model._default_manager.all():
             found[f"{model.__name__} {row.name}"] = _values(row)
     for monitor in Monitor.objects.filter(built_in=False):
@@ -241,6 +262,12 @@ def state() -> dict[str, Any]:
         found[f"{bound.service.name} – {bound.monitor.name}"] = (bound.weight, bound.state)
     for binding in VServerServiceBinding.objects.all():
         found[f"{binding.vserver.name} = {binding.service.name}"] = binding.weight
+    for member in ServiceGroupMember.objects.all():
+        found[f"{member.group.name} ∋ {member.service.name}"] = member.weight
+    for checked in ServiceGroupMonitorBinding.objects.all():
+        found[f"{checked.group.name} – {checked.monitor.name}"] = (checked.weight, checked.state)
+    for served in VServerServiceGroupBinding.objects.all():
+        found[f"{served.vserver.name} = {served.group.name}"] = True
     settings = Installation.objects.get(pk=1)
     return found | {"installation": (settings.ttl_rule, settings.forwarding_mode)}
 
@@ -257,6 +284,7 @@ def _values(row: models.Model) -> dict[str, Any]:
 def wipe() -> None:
     """Delete the configuration, past every rule."""
     VServer.objects.update(backup_vserver=None)
+    ServiceGroup.objects.all().delete()
     for model in (HealthState, ProbeTarget, VServerServiceBinding, ServiceMonitorBinding, VServer, Service, Server):
         model._default_manager.all().delete()
     EventTarget.objects.all().delete()

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from django.db import transaction
 
-from webui.actions import services, vservers
-from webui.actions.base import find, require
-from webui.models import Monitor, Service, VServer
+from webui.actions import servicegroups, services, vservers
+from webui.actions.base import by_name, find, require
+from webui.models import Monitor, Service, ServiceGroup, VServer
 from webui.nscli.commands.naming import spellings
 from webui.nscli.context import Context, Entry
 from webui.nscli.errors import CliError
@@ -63,24 +63,36 @@ def entries() -> Iterator[Entry]:
     optional = Argument("serviceName", required=False, offers="service")
     for words in spellings(("bind", "lb", "vserver")):
         yield Entry(
-            Command(words, (vserver, optional), (WEIGHT, ORDER, *policy), configures=True, about="Bind a service."),
+            Command(
+                words,
+                (vserver, optional),
+                (WEIGHT, ORDER, *policy),
+                configures=True,
+                about="Bind a service or a service group.",
+            ),
             _bind_service,
         )
     for words in spellings(("unbind", "lb", "vserver")):
         yield Entry(
-            Command(words, (vserver, optional), policy, configures=True, about="Unbind a service."), _unbind_service
+            Command(words, (vserver, optional), policy, configures=True, about="Unbind a service or a service group."),
+            _unbind_service,
         )
     for verb, state in (("enable", "ENABLED"), ("disable", "DISABLED")):
         for words in spellings((verb, "lb", "monitor")):
             optional_monitor = Argument("monitorName", required=False, offers="monitor")
             yield Entry(
-                Command(words, (service, optional_monitor), configures=True, about="A monitor's binding to a service."),
+                Command(
+                    words,
+                    (service, optional_monitor),
+                    configures=True,
+                    about="A monitor's binding to a service or group.",
+                ),
                 _set_state(state),
             )
 
 
 def _bind_monitor(context: Context, parsed: Parsed) -> None:
-    _refuse_policy(parsed)
+    refuse_policy(parsed)
     if not parsed.has("monitorname"):
         raise CliError("Required argument missing [-monitorName]")
     service = find(Service, parsed.one("serviceName"))
@@ -100,16 +112,16 @@ def bind_monitor(context: Context, service: Service, monitor: Monitor, parsed: P
     weight = parsed.value("weight")
     if (weight or state) and service.monitor_bindings.filter(monitor=monitor).exists():
         services.set_monitor_binding(
-            context.actor, service, monitor, weight=_number(weight) if weight else None, state=state or None
+            context.actor, service, monitor, weight=number(weight) if weight else None, state=state or None
         )
         return
-    values: dict[str, Any] = {"weight": _number(weight)} if weight else {}
+    values: dict[str, Any] = {"weight": number(weight)} if weight else {}
     values |= {"state": state} if state else {}
     services.bind_monitor(context.actor, service, monitor, **values)
 
 
 def _unbind_monitor(context: Context, parsed: Parsed) -> None:
-    _refuse_policy(parsed)
+    refuse_policy(parsed)
     if not parsed.has("monitorname"):
         raise CliError("Required argument missing [-monitorName]")
     services.unbind_monitor(context.actor, find(Service, parsed.one("serviceName")), parsed.value("monitorname"))
@@ -120,33 +132,50 @@ def _unbind_from_service(context: Context, parsed: Parsed) -> None:
 
 
 def _bind_service(context: Context, parsed: Parsed) -> None:
-    vserver, name = _vserver_and_service(parsed)
+    vserver, row = _vserver_and_service(parsed)
     weight = parsed.value("weight")
+    if isinstance(row, ServiceGroup):
+        if weight:
+            raise CliError("[-weight] is each member's own: set serviceGroup <group> <server> <port> -weight n")
+        servicegroups.bind_to_vserver(context.actor, vserver, row)
+        return
+    name = row.name
     bound = vserver.service_bindings.filter(service__name__iexact=name).exists()
     if weight and bound:
-        vservers.set_weight(context.actor, vserver, name, _number(weight))
+        vservers.set_weight(context.actor, vserver, name, number(weight))
     else:
-        vservers.bind_service(context.actor, vserver, name, **({"weight": _number(weight)} if weight else {}))
+        vservers.bind_service(context.actor, vserver, name, **({"weight": number(weight)} if weight else {}))
 
 
 def _unbind_service(context: Context, parsed: Parsed) -> None:
-    vserver, name = _vserver_and_service(parsed)
-    vservers.unbind_service(context.actor, vserver, name)
+    vserver, row = _vserver_and_service(parsed)
+    if isinstance(row, ServiceGroup):
+        servicegroups.unbind_from_vserver(context.actor, vserver, row)
+    else:
+        vservers.unbind_service(context.actor, vserver, row.name)
 
 
-def _vserver_and_service(parsed: Parsed) -> tuple[VServer, str]:
-    _refuse_policy(parsed)
+def _vserver_and_service(parsed: Parsed) -> tuple[VServer, Service | ServiceGroup]:
+    refuse_policy(parsed)
     if not parsed.one("serviceName"):
         raise CliError("Required argument missing [serviceName]")
-    return find(VServer, parsed.one("name")), find(Service, parsed.one("serviceName")).name
+    return find(VServer, parsed.one("name")), _service_or_group(parsed.one("serviceName"))
 
 
-def _refuse_policy(parsed: Parsed) -> None:
+def _service_or_group(name: str) -> Service | ServiceGroup:
+    """What has that name; a service and a group never have the same."""
+    group = by_name(ServiceGroup, name)
+    return group if group is not None else find(Service, name)
+
+
+def refuse_policy(parsed: Parsed) -> None:
+    """Raise CliError for an option that names a policy."""
     if parsed.has("policyname"):
         raise CliError(_NO_POLICIES)
 
 
-def _number(text: str) -> int:
+def number(text: str) -> int:
+    """A weight. Raises CliError."""
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
         raise CliError(f"Invalid argument value [-weight] “{text}” is not a whole number")
     return int(text)
@@ -154,16 +183,17 @@ def _number(text: str) -> int:
 
 def _set_state(state: str) -> Any:
     def run(context: Context, parsed: Parsed) -> None:
-        service, name = find(Service, parsed.one("serviceName")), parsed.one("monitorName")
+        row, name = _service_or_group(parsed.one("serviceName")), parsed.one("monitorName")
+        module: Any = servicegroups if isinstance(row, ServiceGroup) else services
         names = (
             [find(Monitor, name).name]
             if name
-            else [one.monitor.name for one in service.monitor_bindings.select_related("monitor")]
+            else [one.monitor.name for one in row.monitor_bindings.select_related("monitor")]
         )
-        require(context.actor, Service, "change", service.name)  # before the transaction: it is written to stay
+        require(context.actor, type(row), "change", row.name)  # before the transaction: it is written to stay
         with transaction.atomic():
             for one in names:
-                services.set_monitor_binding(context.actor, service, one, state=state)
+                module.set_monitor_binding(context.actor, row, one, state=state)
 
     return run
 
@@ -173,4 +203,4 @@ def set_weight(context: Context, parsed: Parsed) -> None:
     if set(parsed.options) != {"weight"}:
         raise CliError("-weight with a service is set alone: give other options on a line of their own")
     vserver, service = find(VServer, parsed.one("name")), find(Service, parsed.one("serviceName"))
-    vservers.set_weight(context.actor, vserver, service, _number(parsed.value("weight")))
+    vservers.set_weight(context.actor, vserver, service, number(parsed.value("weight")))

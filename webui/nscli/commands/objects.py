@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from django.db import transaction
 
-from webui.actions import eventtargets, installation, monitors, servers, services, vservers
+from webui.actions import eventtargets, installation, monitors, servers, servicegroups, services, vservers
 from webui.actions.base import find, require
 from webui.actions.renaming import rename
 from webui.models import Monitor, Server, Service
@@ -38,6 +38,7 @@ ENTITY: Final = {
 ACTIONS: Final[dict[str, ModuleType]] = {
     "server": servers,
     "service": services,
+    "servicegroup": servicegroups,
     "vserver": vservers,
     "monitor": monitors,
     "eventtarget": eventtargets,
@@ -81,21 +82,21 @@ def _of(kind: str) -> Iterator[Entry]:
         for words in spellings((verb, *ENTITY[kind])):
             yield Entry(Command(words, arguments, about=about, configures=configures, **more_values), handler)
 
-    yield from make("add", _add(kind), *_new(kind), options=options, more=found, about=f"Make a {kind}.")
+    yield from make("add", add_of(kind), *_new(kind), options=options, more=found, about=f"Make a {kind}.")
     if kind == "vserver":  # -weight with a service sets the weight of a binding
         typed = (Argument("serviceName", required=False, offers="service"),)
         settable = (*settable, bindings.WEIGHT)
-    yield from make("set", _set(kind), name, *typed, options=settable, more=found, about=f"Change a {kind}.")
+    yield from make("set", set_of(kind), name, *typed, options=settable, more=found, about=f"Change a {kind}.")
     typed = _type_argument(kind)
     yield from make(
-        "unset", _unset(kind), name, *typed, options=settable, more=found, unset=True, about="Defaults again."
+        "unset", unset_of(kind), name, *typed, options=settable, more=found, unset=True, about="Defaults again."
     )
     several = Argument("name", many=True, offers=kind)
     if kind == "monitor":  # whose type follows the name
         yield from make("rm", _remove_monitor, name, *typed, options=(), more=found, about="Delete a monitor.")
     else:
-        yield from make("rm", _remove(kind), several, about=f"Delete a {kind}.")
-    yield from make("rename", _rename(kind), name, Argument("newName"), about="Another name.")
+        yield from make("rm", remove_of(kind), several, about=f"Delete a {kind}.")
+    yield from make("rename", rename_of(kind), name, Argument("newName"), about="Another name.")
     if kind == "monitor":
         return
     yield from make("enable", _enable(kind), name, about="Into service.")
@@ -134,7 +135,9 @@ def _new(kind: str) -> tuple[Argument, ...]:
 _FIELD: Final = {"IPAddress": "address", "serverName": "server", "serviceType": "service_type"}
 
 
-def _add(kind: str) -> Handler:
+def add_of(kind: str) -> Handler:
+    """Code of ``add``."""
+
     def run(context: Context, parsed: Parsed) -> None:
         values, notes = given(kind, parsed)
         for argument in parsed.command.arguments:
@@ -152,7 +155,9 @@ def _add(kind: str) -> Handler:
     return run
 
 
-def _set(kind: str) -> Handler:
+def set_of(kind: str) -> Handler:
+    """Code of ``set``."""
+
     def run(context: Context, parsed: Parsed) -> None:
         if parsed.one("serviceName") or parsed.has("weight"):
             bindings.set_weight(context, parsed)
@@ -171,7 +176,9 @@ def _set(kind: str) -> Handler:
     return run
 
 
-def _unset(kind: str) -> Handler:
+def unset_of(kind: str) -> Handler:
+    """Code of ``unset``."""
+
     def run(context: Context, parsed: Parsed) -> None:
         if not parsed.options:
             raise CliError("Nothing to unset: name an option")
@@ -192,7 +199,9 @@ def _same_type(kind: str, row: Any, parsed: Parsed) -> None:
         )
 
 
-def _remove(kind: str) -> Handler:
+def remove_of(kind: str) -> Handler:
+    """Code of ``rm``."""
+
     def run(context: Context, parsed: Parsed) -> None:
         rows = [find(_model(kind), name) for name in dict.fromkeys(name.lower() for name in parsed.all("name"))]
         require(context.actor, _model(kind), "delete", rows[0].name)  # before the transaction: it is written to stay
@@ -211,7 +220,9 @@ def _remove_monitor(context: Context, parsed: Parsed) -> None:
     monitors.delete(context.actor, row)
 
 
-def _rename(kind: str) -> Handler:
+def rename_of(kind: str) -> Handler:
+    """Code of ``rename``."""
+
     def run(context: Context, parsed: Parsed) -> None:
         rename(context.actor, find(_model(kind), parsed.one("name")), parsed.one("newName"))
 

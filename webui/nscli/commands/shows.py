@@ -50,6 +50,14 @@ def entries() -> Iterator[Entry]:
         yield Entry(Command(spelling, about="Settings that every director follows."), _param)
 
 
+def monitor_lines(bound: Any) -> list[str]:
+    """The binding of a monitor to a group, whose members tell their states themselves."""
+    return [
+        f"Monitor Name: {bound.monitor.name}",
+        f"\tState: {bound.state}\tWeight: {bound.weight}\tPassive: 0",
+    ]
+
+
 def _listed(items: Iterable[list[str]]) -> Iterator[str]:
     for index, lines in enumerate(items, start=1):
         yield from numbered(index, lines)

@@ -22,7 +22,7 @@ _REFUSED: Final = {
     "clearstats": "figures belong to the directors, which count on while they run",
     "logfile": "logs of figures are not kept in files; see the page Statistics",
 }
-_OPTIONS: Final = (
+OPTIONS: Final = (
     Option("detail", most=0, least=0),
     Option("fullValues", most=0, least=0),
     Option("ntimes"),
@@ -40,17 +40,18 @@ def entries() -> Iterator[Entry]:
     ):
         for spelling in spellings(words):
             name = Argument("name", required=False, offers=offers)
-            yield Entry(Command(spelling, (name,), _OPTIONS, about=f"Figures of every {offers}, or of one."), handler)
+            yield Entry(Command(spelling, (name,), OPTIONS, about=f"Figures of every {offers}, or of one."), handler)
 
 
-def _checked(parsed: Parsed) -> None:
+def checked(parsed: Parsed) -> None:
+    """Raise CliError for an option that is refused."""
     for key, why in _REFUSED.items():
         if parsed.has(key):
             raise CliError(f"Argument [-{key}] is refused: {why}")
 
 
 def _vservers(_context: Context, parsed: Parsed) -> Iterator[str]:
-    _checked(parsed)
+    checked(parsed)
     world = load_world()
     name = parsed.one("name")
     rows = [world.vservers[find(VServer, name).pk]] if name else list(world.vservers.values())
@@ -64,7 +65,7 @@ def _vservers(_context: Context, parsed: Parsed) -> Iterator[str]:
     if name:
         yield ""
         yield "Virtual Server Statistics"
-        yield from _counters(world, "vservers", rows[0].pk, rates[rows[0].pk])
+        yield from counters(world, "vservers", rows[0].pk, rates[rows[0].pk])
 
 
 def _vserver_row(world: World, row: VServer, rates: Rates) -> list[str]:
@@ -86,7 +87,7 @@ def _vserver_row(world: World, row: VServer, rates: Rates) -> list[str]:
 
 
 def _services(_context: Context, parsed: Parsed) -> Iterator[str]:
-    _checked(parsed)
+    checked(parsed)
     world = load_world()
     name = parsed.one("name")
     rows = [world.services[find(Service, name).pk]] if name else list(world.services.values())
@@ -94,25 +95,26 @@ def _services(_context: Context, parsed: Parsed) -> Iterator[str]:
     rows = _sorted(rows, rates, parsed)
     yield "Service Summary" if name else "Service(s) Summary"
     headings = ["", "IP", "port", "Type", "State", "Throughput (Mbps)", "PktRx/s"]
-    lines = []
-    for row in rows:
-        bits = rates[row.pk]["bits_per_second"]
-        lines.append(
-            [
-                row.name,
-                row.server.address,
-                port_text(row.port),
-                row.service_type,
-                str(world.service_state(row).state),
-                _figure(None if bits is None else bits / 1_000_000),
-                _figure(rates[row.pk]["packets_per_second"]),
-            ]
-        )
+    lines = [service_row(world, row, rates[row.pk]) for row in rows]
     yield from table(headings, lines, right=frozenset(range(1, len(headings))))
     if name:
         yield ""
         yield "Service Statistics"
-        yield from _counters(world, "services", rows[0].pk, rates[rows[0].pk])
+        yield from counters(world, "services", rows[0].pk, rates[rows[0].pk])
+
+
+def service_row(world: World, row: Service, rates: Rates) -> list[str]:
+    """A service in a table: name, address, port, type, state, Mbit/s, packets a second."""
+    bits = rates["bits_per_second"]
+    return [
+        row.name,
+        row.server.address,
+        port_text(row.port),
+        row.service_type,
+        str(world.service_state(row).state),
+        _figure(None if bits is None else bits / 1_000_000),
+        _figure(rates["packets_per_second"]),
+    ]
 
 
 def _sorted(rows: list[Any], rates: dict[int, Rates], parsed: Parsed) -> list[Any]:
@@ -125,7 +127,8 @@ def _sorted(rows: list[Any], rates: dict[int, Rates], parsed: Parsed) -> list[An
     return sorted(rows, key=lambda row: rates[row.pk]["packets"] or 0, reverse=not ascending)
 
 
-def _counters(world: World, kind: str, pk: int, rates: Rates) -> Iterator[str]:
+def counters(world: World, kind: str, pk: int, rates: Rates) -> Iterator[str]:
+    """The figures of one object; ``kind`` as in payloads: ``vservers`` or ``services``."""
     bits = rates["bits_per_second"]
     rows = [
         ["Packets rcvd", _figure(rates["packets_per_second"]), _figure(rates["packets"])],

@@ -1,0 +1,408 @@
+"""Changes of service groups: a group owns its members' options, monitors and virtual servers.
+
+Each action changes the group's own rows and then makes its members follow (:func:`_follow`), in the same change. A
+member is an ordinary service, so everything that looks at services (directors, checks, statistics) knows no groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django.core.exceptions import ValidationError
+
+from webui.actions import checks, leaving, membership, services, vservers
+from webui.actions.base import Actor, Change, NotFoundError, change, find, reload, touch, wanted_version
+from webui.actions.membership import SHARED
+from webui.actions.values import as_json, assign, insert, name_of, rewrite
+from webui.choices import AdminState, AuditVerb
+from webui.models import (
+    Monitor,
+    Server,
+    Service,
+    ServiceGroup,
+    ServiceGroupMember,
+    ServiceGroupMonitorBinding,
+    VServer,
+    VServerServiceGroupBinding,
+)
+from webui.models.fields import ANY_PORT, MAX_PORT, port_text
+
+
+def create(actor: Actor, values: Mapping[str, Any]) -> ServiceGroup:
+    """Make a group, still without members. Raises PermissionRefused, ValidationError."""
+    with change(actor, ServiceGroup, "add", name_of(values)) as current:
+        group = ServiceGroup()
+        assign(group, values)
+        return insert(current, group)
+
+
+def update(
+    actor: Actor, group: ServiceGroup, values: Mapping[str, Any], expected_version: int | None = None
+) -> ServiceGroup:
+    """Change a group, and its members with it; a new name is also part of theirs.
+
+    Raises PermissionRefused, ConflictError, NotFoundError, ValidationError.
+    """
+    with change(actor, ServiceGroup, "change", group.name) as current:
+        row = reload(group)
+        wanted_version(row, expected_version)
+        changed = rewrite(current, row, values)
+        shared = {name: getattr(row, name) for name in SHARED if name in changed}
+        for service in _services(row):
+            named = {"name": membership.name_of(row, service.server, service.port)} if "name" in changed else {}
+            if shared or named:
+                rewrite(current, service, shared | named)
+            if "state" in changed:
+                _switch(current, service, row.state)
+        return row
+
+
+def _switch(current: Change, service: Service, state: str) -> None:
+    if state == AdminState.ENABLED:
+        leaving.enable_within(current, service)
+    else:
+        leaving.disable_within(current, service)
+
+
+def delete(actor: Actor, group: ServiceGroup) -> None:
+    """Delete a group with its members, also a bound one. Raises PermissionRefused, NotFoundError."""
+    with change(actor, ServiceGroup, "delete", group.name) as current:
+        row = reload(group)
+        names = list(row.vserver_bindings.values_list("vserver__name", flat=True))
+        monitors = list(row.monitor_bindings.values_list("monitor__name", flat=True))
+        members = _services(row)
+        for service in members:
+            services.delete_within(current, service)
+        before = as_json(row) | {"vservers": names, "monitors": monitors}
+        current.record(AuditVerb.DELETE, row, before=before | {"members": [one.name for one in members]})
+        row.delete()
+        checks.sync_checks()
+
+
+def enable(actor: Actor, group: ServiceGroup, *, server: Server | str | None = None, port: Any = None) -> ServiceGroup:
+    """Let all members take traffic, or the one on a server. Raises PermissionRefused, NotFoundError."""
+    with change(actor, ServiceGroup, "enable", group.name) as current:
+        row = reload(group)
+        chosen = _services(row) if server is None else [member_of(row, server, port).service]
+        if server is None:
+            rewrite(current, row, {"state": AdminState.ENABLED}, AuditVerb.ENABLE)
+        for service in chosen:
+            leaving.enable_within(current, reload(service))
+        return row
+
+
+def disable(  # noqa: PLR0913 - the member, and how
+    actor: Actor,
+    group: ServiceGroup,
+    delay: Any = 0,
+    graceful: Any = False,
+    *,
+    server: Server | str | None = None,
+    port: Any = None,
+) -> ServiceGroup:
+    """Take all members out of service, or the one on a server; how, see :func:`webui.actions.leaving.disable`.
+
+    Raises PermissionRefused, NotFoundError, ValidationError (``delay``, ``graceful``).
+    """
+    with change(actor, ServiceGroup, "disable", group.name) as current:
+        row = reload(group)
+        seconds, waits = leaving.manner(delay, graceful)
+        chosen = _services(row) if server is None else [member_of(row, server, port).service]
+        if server is None:
+            rewrite(current, row, {"state": AdminState.DISABLED}, AuditVerb.DISABLE)
+        for service in chosen:
+            leaving.disable_within(current, reload(service), seconds, waits)
+        return row
+
+
+def bind_member(  # noqa: PLR0913 - each is a value of the member
+    actor: Actor,
+    group: ServiceGroup,
+    server: Server | str,
+    port: Any,
+    *,
+    weight: Any = 1,
+    values: Mapping[str, Any] | None = None,
+) -> Service:
+    """Make a member: a service on a server, with the group's options, monitors and virtual servers.
+
+    ``server`` is as in :func:`webui.actions.services.create`; ``port`` a number or ``*``; ``values`` are the member's
+    own: ``state`` (else the group's) and ``hash_id``. Raises PermissionRefused, NotFoundError, ValidationError.
+    """
+    if isinstance(server, str):
+        services.require_server(actor, server)
+    with change(actor, ServiceGroup, "change", group.name) as current:
+        row = reload(group)
+        number = _port(port)
+        machine = services.server_within(current, server) if isinstance(server, str) else reload(server)
+        if row.members.filter(service__server=machine, service__port=number).exists():
+            msg = f"Server “{machine.name}” port {port_text(number)} is a member of service group “{row.name}” already."
+            raise ValidationError({"server": msg})
+        place = {"server": machine, "service_type": row.service_type, "port": number}
+        shared = {name: getattr(row, name) for name in SHARED}
+        given = {"state": row.state, "name": membership.name_of(row, machine, number)} | _own(values or {})
+        service = services.create_within(current, place | shared | given)
+        member = ServiceGroupMember(group=row, service=service)
+        assign(member, {"weight": weight})
+        member.full_clean()
+        member.save(force_insert=True)
+        current.record(AuditVerb.BIND, row, after=_member_json(member))
+        _follow(current, row, [member])
+        touch(row)
+        checks.sync_checks()
+        return service
+
+
+def set_member(
+    actor: Actor, group: ServiceGroup, server: Server | str, port: Any, values: Mapping[str, Any]
+) -> Service:
+    """Change what a member has of its own: ``weight``, ``state``, ``hash_id``.
+
+    Raises PermissionRefused, NotFoundError, ValidationError.
+    """
+    with change(actor, ServiceGroup, "change", group.name) as current:
+        row = reload(group)
+        member = member_of(row, server, port)
+        service = reload(member.service)
+        member.service = service
+        rest = dict(values)
+        if "weight" in rest:
+            before = _member_json(member)
+            assign(member, {"weight": rest.pop("weight")})
+            member.full_clean()
+            if _member_json(member) != before:
+                member.save()
+                current.record(AuditVerb.UPDATE, row, before=before, after=_member_json(member))
+                _follow(current, row, [member])
+                touch(row)
+        rewrite(current, service, _own(rest))
+        return service
+
+
+def unbind_member(actor: Actor, group: ServiceGroup, server: Server | str, port: Any = None) -> None:
+    """Delete a member; ``port`` may be left out where the server has one member of the group.
+
+    Raises PermissionRefused, NotFoundError, ValidationError.
+    """
+    with change(actor, ServiceGroup, "change", group.name) as current:
+        row = reload(group)
+        member = member_of(row, server, port)
+        current.record(AuditVerb.UNBIND, row, before=_member_json(member))
+        services.delete_within(current, reload(member.service))
+        touch(row)
+        checks.sync_checks()
+
+
+def bind_monitor(
+    actor: Actor, group: ServiceGroup, monitor: Monitor | str, weight: Any = 1, state: str = AdminState.ENABLED
+) -> ServiceGroupMonitorBinding:
+    """Bind a monitor to all members; the first takes the place of their default monitors.
+
+    Raises PermissionRefused, NotFoundError, ValidationError.
+    """
+    with change(actor, ServiceGroup, "change", group.name) as current:
+        row = reload(group)
+        binding = ServiceGroupMonitorBinding(group=row, monitor=_monitor(monitor))
+        assign(binding, {"weight": weight, "state": state})
+        binding.full_clean()
+        binding.save(force_insert=True)
+        current.record(AuditVerb.BIND, row, after=_monitor_json(binding))
+        _followed_by_all(current, row)
+        return binding
+
+
+def set_monitor_binding(
+    actor: Actor, group: ServiceGroup, monitor: Monitor | str, *, weight: Any = None, state: str | None = None
+) -> ServiceGroupMonitorBinding:
+    """Change weight or state of a monitor's bindings to all members; None leaves as it is.
+
+    Raises PermissionRefused, NotFoundError, ValidationError.
+    """
+    with change(actor, ServiceGroup, "change", group.name) as current:
+        row = reload(group)
+        binding = _monitor_binding(row, _monitor(monitor))
+        before = _monitor_json(binding)
+        given = {"weight": weight, "state": state}
+        assign(binding, {name: value for name, value in given.items() if value is not None})
+        binding.full_clean()
+        if _monitor_json(binding) != before:
+            binding.save()
+            current.record(AuditVerb.UPDATE, row, before=before, after=_monitor_json(binding))
+            _followed_by_all(current, row)
+        return binding
+
+
+def unbind_monitor(actor: Actor, group: ServiceGroup, monitor: Monitor | str) -> None:
+    """Unbind a monitor from all members; after the last they have their default monitors again.
+
+    Raises PermissionRefused, NotFoundError.
+    """
+    with change(actor, ServiceGroup, "change", group.name) as current:
+        row = reload(group)
+        binding = _monitor_binding(row, _monitor(monitor))
+        current.record(AuditVerb.UNBIND, row, before=_monitor_json(binding))
+        binding.delete()
+        _followed_by_all(current, row)
+
+
+def bind_to_vserver(actor: Actor, vserver: VServer, group: ServiceGroup) -> VServerServiceGroupBinding:
+    """Bind all members to a virtual server, each with its weight; also those that come later.
+
+    Raises PermissionRefused, NotFoundError, ValidationError.
+    """
+    with change(actor, VServer, "change", vserver.name) as current:
+        row, other = reload(vserver), reload(group)
+        binding = VServerServiceGroupBinding(vserver=row, group=other)
+        binding.full_clean()
+        binding.save(force_insert=True)
+        current.record(AuditVerb.BIND, row, after={"group": other.name})
+        _followed_by_all(current, other, row)
+        return binding
+
+
+def unbind_from_vserver(actor: Actor, vserver: VServer, group: ServiceGroup) -> None:
+    """Unbind all members from a virtual server. Raises PermissionRefused, NotFoundError."""
+    with change(actor, VServer, "change", vserver.name) as current:
+        row, other = reload(vserver), reload(group)
+        binding = row.group_bindings.filter(group=other).first()
+        if binding is None:
+            msg = f"No such resource: service group “{other.name}” is not bound to vserver “{row.name}”."
+            raise NotFoundError(msg)
+        current.record(AuditVerb.UNBIND, row, before={"group": other.name})
+        binding.delete()
+        _followed_by_all(current, other, row)
+
+
+def _followed_by_all(current: Change, group: ServiceGroup, *changed: VServer) -> None:
+    _follow(current, group, group.members.select_related("service__server"), changed)
+    touch(group)
+    checks.sync_checks()
+
+
+def _follow(
+    current: Change, group: ServiceGroup, members: Iterable[ServiceGroupMember], changed: Iterable[VServer] = ()
+) -> None:
+    """Give members the monitors and the virtual servers of their group, no others. Raises ValidationError.
+
+    ``changed`` are virtual servers whose version is to rise even if no member's binding changes.
+    """
+    touched = {one.pk: one for one in changed}
+    monitors = list(group.monitor_bindings.select_related("monitor"))
+    virtual = [one.vserver for one in group.vserver_bindings.select_related("vserver")]
+    for member in members:
+        service = reload(member.service)
+        if _follow_monitors(current, service, monitors):
+            touch(service)
+        touched |= _follow_vservers(current, service, member.weight, virtual)
+    for vserver in touched.values():
+        touch(reload(vserver))
+
+
+def _follow_monitors(current: Change, service: Service, monitors: list[ServiceGroupMonitorBinding]) -> bool:
+    stand_in = ServiceGroupMonitorBinding(monitor=services.default_monitor(service))
+    wanted = {one.monitor.pk: one for one in monitors or [stand_in]}
+    bound = {one.monitor_id: one for one in service.monitor_bindings.select_related("monitor")}
+    changed = False
+    for pk, one in wanted.items():
+        found = bound.get(pk)
+        if found is None:
+            services.bind_within(current, service, one.monitor, weight=one.weight, state=one.state)
+            changed = True
+        elif (found.weight, found.state) != (one.weight, one.state):
+            before = _monitor_json(found)
+            found.weight, found.state = one.weight, one.state
+            found.full_clean()
+            found.save()
+            current.record(AuditVerb.UPDATE, service, before=before, after=_monitor_json(found))
+            changed = True
+    for pk in bound.keys() - wanted.keys():
+        services.unbind_within(current, service, bound[pk])
+        changed = True
+    return changed
+
+
+def _follow_vservers(current: Change, service: Service, weight: int, virtual: list[VServer]) -> dict[int, VServer]:
+    """Returns the virtual servers whose bindings changed, by their keys."""
+    touched: dict[int, VServer] = {}
+    wanted = {one.pk: one for one in virtual}
+    bound = {one.vserver_id: one for one in service.vserver_bindings.select_related("vserver", "service")}
+    for pk, binding in bound.items():
+        if pk not in wanted:
+            vservers.unbind_within(current, binding)
+            touched[pk] = binding.vserver
+        elif binding.weight != weight:
+            before = {"service": service.name, "weight": binding.weight}
+            binding.weight = weight
+            binding.full_clean()
+            binding.save()
+            touched[pk] = binding.vserver
+            current.record(AuditVerb.UPDATE, binding.vserver, before=before, after=before | {"weight": weight})
+    for pk in wanted.keys() - bound.keys():
+        vservers.bind_within(current, wanted[pk], service, weight)
+        touched[pk] = wanted[pk]
+    return touched
+
+
+def _services(group: ServiceGroup) -> list[Service]:
+    """The members' services, locked."""
+    return list(Service.objects.select_for_update().filter(membership__group=group).order_by("name"))
+
+
+def _own(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a member has of its own. Raises ValidationError for anything else."""
+    others = [name for name in values if name not in {"state", "hash_id"}]
+    if others:
+        msg = "It is the group's, for all of its members alike: set it without naming a member."
+        raise ValidationError(dict.fromkeys(others, msg))
+    return dict(values)
+
+
+def _port(given: Any) -> int:
+    text = str(given).strip()
+    if text == "*":
+        return ANY_PORT
+    if isinstance(given, bool) or not (text.isascii() and text.isdecimal()) or int(text[:9]) > MAX_PORT:
+        raise ValidationError({"port": f"“{given}” is not a port: a number from 1 to {MAX_PORT}, or *."})
+    return int(text)
+
+
+def member_of(group: ServiceGroup, server: Server | str, port: Any = None) -> ServiceGroupMember:
+    """The member on a server; ``port`` may be left out where that has one. Raises NotFoundError, ValidationError."""
+    machine = services.existing_server(server) if isinstance(server, str) else server
+    if machine is None:
+        machine = find(Server, str(server))  # raises
+    found = group.members.select_related("group", "service__server").filter(service__server=machine)
+    if port not in (None, ""):
+        found = found.filter(service__port=_port(port))
+    chosen = list(found)
+    if not chosen:
+        where = "" if port in (None, "") else f" port {port_text(_port(port))}"
+        msg = f"No such resource: service group “{group.name}” has no member “{machine.name}”{where}."
+        raise NotFoundError(msg)
+    if len(chosen) > 1:
+        ports = ", ".join(sorted(port_text(one.service.port) for one in chosen))
+        msg = f"Service group “{group.name}” has several members on “{machine.name}”, at ports {ports}: name one."
+        raise ValidationError({"port": msg})
+    return chosen[0]
+
+
+def _monitor(given: Monitor | str) -> Monitor:
+    return find(Monitor, given) if isinstance(given, str) else reload(given)
+
+
+def _monitor_binding(group: ServiceGroup, monitor: Monitor) -> ServiceGroupMonitorBinding:
+    found = group.monitor_bindings.filter(monitor=monitor).first()
+    if found is None:
+        msg = f"No such resource: monitor “{monitor.name}” is not bound to service group “{group.name}”."
+        raise NotFoundError(msg)
+    found.group, found.monitor = group, monitor
+    return found
+
+
+def _monitor_json(binding: Any) -> dict[str, Any]:
+    return {"monitor": binding.monitor.name, "weight": binding.weight, "state": str(binding.state)}
+
+
+def _member_json(member: ServiceGroupMember) -> dict[str, Any]:
+    return {"service": member.service.name, "weight": member.weight}
