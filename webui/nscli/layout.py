@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 GAP = "  "
 
@@ -44,3 +45,24 @@ def elapsed(since: datetime, now: datetime) -> str:
     hours, rest = divmod(passed.seconds, 3600)
     minutes, seconds = divmod(rest, 60)
     return f"{passed.days} days, {hours:02d}:{minutes:02d}:{seconds:02d}.{passed.microseconds // 1000:03d}"
+
+
+def option_lines(row: Any) -> list[str]:
+    """What NetScaler tells of the options of a service or of a group of them; those without a column are neutral."""
+    return [
+        "Max Conn: 0\tMax Req: 0\tMax Bandwidth: 0 kbits",
+        f"Use Source IP: {'YES' if row.usip else 'NO'}",
+        "Client Keepalive(CKA): NO",
+        "TCP Buffering(TCPB): NO",
+        "HTTP Compression(CMP): NO",
+        "Idle timeout: Client: 0 sec\tServer: 0 sec",
+        "Client IP: DISABLED",
+        "Cacheable: NO",
+        "SC: OFF",
+        "SP: OFF",
+        f"Down state flush: {row.down_state_flush}",
+        "Monitor Connection Close : NONE",
+        f"Health Monitoring: {'ON' if row.health_monitor else 'OFF'}",
+        "Traffic Domain: 0",
+        *([f"Comment: {row.comment}"] if row.comment else []),
+    ]

@@ -19,7 +19,7 @@ from webui.nscli.commands.stats import OPTIONS, checked, counters, service_row
 from webui.nscli.context import Context, Entry
 from webui.nscli.errors import CliError
 from webui.nscli.grammar import Argument, Command, Option, Parsed
-from webui.nscli.layout import indented, numbered, stamp, table
+from webui.nscli.layout import indented, numbered, option_lines, stamp, table
 from webui.nscli.options import OWN, SERVICE_TYPES, STATES, foreign, more
 from webui.rows import endpoint
 from webui.world import World, load_world
@@ -197,21 +197,7 @@ def _of_group(world: World, row: ServiceGroup) -> Iterator[str]:
     yield from indented(
         [
             f"State: {row.state}\tEffective State: {effective(world, row)}\tMonitor Threshold : {row.mon_threshold}",
-            "Max Conn: 0\tMax Req: 0\tMax Bandwidth: 0 kbits",
-            f"Use Source IP: {'YES' if row.usip else 'NO'}",
-            "Client Keepalive(CKA): NO",
-            "TCP Buffering(TCPB): NO",
-            "HTTP Compression(CMP): NO",
-            "Idle timeout: Client: 0 sec\tServer: 0 sec",
-            "Client IP: DISABLED",
-            "Cacheable: NO",
-            "SC: OFF",
-            "SP: OFF",
-            f"Down state flush: {row.down_state_flush}",
-            "Monitor Connection Close : NONE",
-            f"Health Monitoring: {'ON' if row.health_monitor else 'OFF'}",
-            "Traffic Domain: 0",
-            *([f"Comment: {row.comment}"] if row.comment else []),
+            *option_lines(row),
         ]
     )
 

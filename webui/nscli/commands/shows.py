@@ -17,7 +17,7 @@ from webui.models.monitor import TIMES
 from webui.nscli.commands.naming import spellings
 from webui.nscli.context import Context, Entry
 from webui.nscli.grammar import Argument, Command, Option, Parsed
-from webui.nscli.layout import elapsed, indented, numbered, stamp
+from webui.nscli.layout import elapsed, indented, numbered, option_lines, stamp
 from webui.nscli.options import OWN
 from webui.rows import endpoint
 from webui.world import World, load_world
@@ -107,21 +107,7 @@ def _service(world: World, row: Service, *, full: bool) -> Iterator[str]:
             *_since(_last_change(world, row), world.now),
             f"Server Name: {row.server.name}",
             f"Server ID : {row.hash_id or 'None'}\tMonitor Threshold : {row.mon_threshold}",
-            "Max Conn: 0\tMax Req: 0\tMax Bandwidth: 0 kbits",
-            f"Use Source IP: {_yes(row.usip)}",
-            "Client Keepalive(CKA): NO",
-            "TCP Buffering(TCPB): NO",
-            "HTTP Compression(CMP): NO",
-            "Idle timeout: Client: 0 sec\tServer: 0 sec",
-            "Client IP: DISABLED",
-            "Cacheable: NO",
-            "SC: OFF",
-            "SP: OFF",
-            f"Down state flush: {row.down_state_flush}",
-            "Monitor Connection Close : NONE",
-            f"Health Monitoring: {'ON' if row.health_monitor else 'OFF'}",
-            "Traffic Domain: 0",
-            *([f"Comment: {row.comment}"] if row.comment else []),
+            *option_lines(row),
             f"Reason: {verdict.reason}",
         ]
     )
