@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.monitors.kinds.places import public_folder
-from tests.monitors.kinds.servers import free_port
+from tests.ports import free_port
 
 PATIENCE = 60.0  # seconds
 

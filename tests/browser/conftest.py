@@ -22,6 +22,8 @@ from django.db import connection, connections
 from django.test import override_settings
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
 PASSWORD = "correct horse battery"
@@ -79,9 +81,7 @@ def environment(
 @pytest.fixture(scope="session")
 def console_url(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of the console, without a slash at the end."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "uvicorn", "webui.asgi:application", "--host", "127.0.0.1", "--port", str(port)]
     log = (tmp_path_factory.mktemp("uvicorn") / "log").open("w+")
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)

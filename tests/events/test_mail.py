@@ -17,7 +17,8 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
 
 from tests.events.samples import event
-from tests.monitors.kinds.servers import LOOPBACK, Authority, by_hand, free_port, says
+from tests.monitors.kinds.servers import LOOPBACK, Authority, by_hand, says
+from tests.ports import free_port
 from webui.events.kind import DeliveryError
 from webui.events.mail import KIND, Parameters, send
 

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.events.samples import event
-from tests.monitors.kinds.servers import LOOPBACK, Authority, by_hand, free_port
+from tests.monitors.kinds.servers import LOOPBACK, Authority, by_hand
+from tests.ports import free_port
 from webui.events.kind import DeliveryError
 from webui.events.syslog import BOM, KIND, LONGEST, Parameters, framed, message, send
 

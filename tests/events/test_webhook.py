@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 
 from tests.events.samples import event
-from tests.monitors.kinds.servers import LOOPBACK, Authority, by_hand, drip, free_port
+from tests.monitors.kinds.servers import LOOPBACK, Authority, by_hand, drip
+from tests.ports import free_port
 from webui.events import wire
 from webui.events.kind import DeliveryError
 from webui.events.webhook import KIND, Parameters, headers_of, key_of, send

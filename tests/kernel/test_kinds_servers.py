@@ -45,6 +45,7 @@ from tests.monitors.kinds import (
 )
 from tests.monitors.kinds.places import public_folder
 from tests.monitors.kinds.servers import Authority, Place
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(180)]
 
@@ -181,7 +182,7 @@ def _names_and_time(place: Any, folder: Any, start: Any) -> Farm:
 
 def _files(place: Any, folder: Any, start: Any) -> Farm:
     ftp, tftp = place(), place()
-    ports = [servers.free_port(), servers.free_port()]
+    ports = [free_port(), free_port()]
     files, blocks = folder(), folder()
     for version in (4, 6):
         start(test_ftp.vsftpd_at(ftp, files, ports[0], version=version))

@@ -31,6 +31,7 @@ from dataplane.lab.processes import Processes
 from dataplane.lab.session import Record
 from dataplane.lab.topology import VIP4, VIP6, Topology
 from tests.lab.capturing import captured
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(180)]
 
@@ -148,8 +149,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
     copy_checkout(checkout)
     paths = Paths(checkout, Path(f"/run/halfpipe-e2e-{os.getpid()}"))
     topology = Topology(f"e{os.getpid()}-")
-    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     program = (
         "from pathlib import Path; from dataplane.lab.lab import Lab; from dataplane.lab.paths import Paths;"
         "from dataplane.lab.topology import Topology;"

@@ -23,6 +23,7 @@ from dataplane.lab.processes import BASE_ENVIRONMENT
 from dataplane.lab.procfs import ProcessId
 from dataplane.lab.session import Record
 from dataplane.lab.topology import Topology, ip
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("needs_root")]
 
@@ -64,9 +65,8 @@ class Terminal:
 
 @pytest.fixture
 def port() -> int:
-    """A TCP port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    """A port of the console."""
+    return free_port()
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from kombu.exceptions import OperationalError
 from monitors import registry, trying
 from monitors.spec import ProbeResult, ProbeSpec
 from tests.monitors import rows
-from tests.monitors.kinds.servers import by_hand, free_port, says, silent
+from tests.monitors.kinds.servers import by_hand, says, silent
+from tests.ports import free_port
 from tests.redis_server import redis_server
 from webui import tries
 from webui.celery import app

@@ -17,7 +17,8 @@ from kombu.exceptions import OperationalError
 
 from monitors import preview as running
 from tests import factories
-from tests.monitors.kinds.servers import LOOPBACK, by_hand, free_port, silent
+from tests.monitors.kinds.servers import LOOPBACK, by_hand, silent
+from tests.ports import free_port
 from webui import preview, queries
 from webui.actions import services
 from webui.celery import app

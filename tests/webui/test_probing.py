@@ -15,7 +15,8 @@ from django.urls import reverse
 
 from monitors import trying
 from tests import factories
-from tests.monitors.kinds.servers import by_hand, free_port, says
+from tests.monitors.kinds.servers import by_hand, says
+from tests.ports import free_port
 from tests.redis_server import redis_server
 from webui import queries, tries
 from webui.actions import services

@@ -84,13 +84,6 @@ def failed(result: ProbeResult) -> str:
     return result.message
 
 
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A port of loopback that nobody had a moment ago."""
-    with socket.socket(socket.AF_INET, kind) as one:
-        one.bind((LOOPBACK, 0))
-        return int(one.getsockname()[1])
-
-
 @contextmanager
 def by_hand(handler: Handler) -> Iterator[int]:
     """A TCP server that hands each connection to ``handler``; its port."""

@@ -30,7 +30,6 @@ from tests.monitors.kinds.servers import (
     drip,
     failed,
     flood,
-    free_port,
     hang_up,
     passed,
     probe,
@@ -40,6 +39,7 @@ from tests.monitors.kinds.servers import (
     trace,
 )
 from tests.monitors.kinds.tracing import steps, texts
+from tests.ports import free_port
 
 PASSWORD = "s3cret+ä&"
 FORM = """<html><form action="/search"><input name=q></form>

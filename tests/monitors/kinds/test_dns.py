@@ -22,7 +22,6 @@ from tests.monitors.kinds.servers import (
     drip,
     failed,
     flood,
-    free_port,
     hang_up,
     passed,
     probe,
@@ -31,6 +30,7 @@ from tests.monitors.kinds.servers import (
 )
 from tests.monitors.kinds.tracing import steps, texts
 from tests.monitors.kinds.udp import Peer, datagrams, mute, noise
+from tests.ports import free_port
 
 BOTH = pytest.mark.parametrize("kind", ["DNS", "DNS-TCP"])
 ZONE = """$TTL 60
@@ -101,7 +101,7 @@ def test_wrong_answers_are_told(bind: int, kind: str) -> None:
 
 @BOTH
 def test_a_refused_port_fails_at_once(kind: str) -> None:
-    port = free_port(socket.SOCK_DGRAM if kind == "DNS" else socket.SOCK_STREAM)
+    port = free_port()
     result = probe(kind, port, 5, query="a.test")
     assert failed(result) == "connection refused"
     assert result.duration < 4

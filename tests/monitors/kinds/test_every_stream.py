@@ -17,11 +17,11 @@ from tests.monitors.kinds.servers import (
     failed,
     flood,
     flood_line,
-    free_port,
     hang_up,
     probe,
     silent,
 )
+from tests.ports import free_port
 
 GIVEN: dict[str, dict[str, Any]] = {
     "TCP-ECV": {"send": "hello", "recv": "world"},

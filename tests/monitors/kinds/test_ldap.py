@@ -31,7 +31,6 @@ from tests.monitors.kinds.servers import (
     drip,
     failed,
     flood,
-    free_port,
     hang_up,
     passed,
     probe,
@@ -41,6 +40,7 @@ from tests.monitors.kinds.servers import (
     trace,
 )
 from tests.monitors.kinds.tracing import steps, texts
+from tests.ports import free_port
 
 BASE, ADMIN, PASSWORD = "dc=example,dc=test", "cn=admin,dc=example,dc=test", "s3cret"
 CONFIGURATION = """include /etc/ldap/schema/core.schema

@@ -26,7 +26,6 @@ from tests.monitors.kinds.servers import (
     Place,
     by_hand,
     failed,
-    free_port,
     passed,
     probe,
     process,
@@ -34,6 +33,7 @@ from tests.monitors.kinds.servers import (
     trace,
 )
 from tests.monitors.kinds.tracing import texts
+from tests.ports import free_port
 
 USER, PASSWORD = "probe", 'p"ä\\ss {word}'
 PLAIN_PASSWORD = "secret-word"

@@ -28,7 +28,6 @@ from tests.monitors.kinds.servers import (
     drip,
     failed,
     flood,
-    free_port,
     hang_up,
     passed,
     probe,
@@ -38,6 +37,7 @@ from tests.monitors.kinds.servers import (
     trace,
 )
 from tests.monitors.kinds.tracing import steps, texts
+from tests.ports import free_port
 
 USER, PASSWORD = "halfpipe", "s3cret-päss"
 SQL = f"""

@@ -20,8 +20,9 @@ from monitors.kinds.ntp.probe import answer_to, request
 from monitors.registry import KINDS
 from monitors.spec import ProbeResult
 from monitors.wire.stream import WrongAnswer
-from tests.monitors.kinds.servers import HERE, Place, failed, free_port, passed, probe, process
+from tests.monitors.kinds.servers import HERE, Place, failed, passed, probe, process
 from tests.monitors.kinds.udp import Peer, datagrams, mute, noise
+from tests.ports import free_port
 
 EPOCH = 2_208_988_800
 
@@ -31,7 +32,7 @@ def chrony_at(at: Place, folder: Path, *, stratum: int = 3) -> Iterator[int]:
     """chrony, which believes its own clock and leaves it alone (-x). Without a stratum it is not synchronised."""
     if os.geteuid() != 0:
         pytest.skip("chronyd needs root")
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     local = f"local stratum {stratum}\n" if stratum else ""
     (folder / "chrony.conf").write_text(
         f"{local}allow all\nport {port}\ncmdport 0\nbindcmdaddress /\npidfile {folder}/pid\nuser root\n"
@@ -104,7 +105,7 @@ def test_what_is_no_ntp_silence_and_a_refused_port_fail() -> None:
             assert failed(ask(port)) == "answered, but what came is no NTP message"
     with datagrams(mute) as port:
         assert failed(ask(port, 0.3)) == "no answer within 0.3 s"
-    result = ask(free_port(socket.SOCK_DGRAM), 5)
+    result = ask(free_port(), 5)
     assert failed(result) == "connection refused"
     assert result.duration < 4
 

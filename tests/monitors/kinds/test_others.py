@@ -21,7 +21,6 @@ from tests.monitors.kinds.servers import (
     Place,
     by_hand,
     failed,
-    free_port,
     passed,
     probe,
     process,
@@ -29,6 +28,7 @@ from tests.monitors.kinds.servers import (
     trace,
 )
 from tests.monitors.kinds.tracing import steps, texts
+from tests.ports import free_port
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def tftp_at(at: Place, files: Path, port: int, *, version: int = 4) -> Iterator[
 
 @pytest.fixture(scope="module")
 def tftp(public: Path) -> Iterator[int]:
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     with tftp_at(HERE, public, port):
         yield port
 
@@ -118,7 +118,7 @@ def test_the_trace_of_tftp_shows_three_datagrams(tftp: int) -> None:
 
 
 def test_a_refused_udp_port_fails_at_once() -> None:
-    result = probe("TFTP", free_port(socket.SOCK_DGRAM), 5, file_name="a")
+    result = probe("TFTP", free_port(), 5, file_name="a")
     assert failed(result) == "connection refused"
     assert result.duration < 4
 

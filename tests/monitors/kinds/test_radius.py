@@ -21,9 +21,10 @@ from monitors.kinds.radius.probe import request_of
 from monitors.registry import KINDS
 from monitors.wire.radius import reply_to
 from monitors.wire.stream import WrongAnswer
-from tests.monitors.kinds.servers import HERE, Place, failed, free_port, passed, probe, process, spec, trace
+from tests.monitors.kinds.servers import HERE, Place, failed, passed, probe, process, spec, trace
 from tests.monitors.kinds.tracing import steps, texts
 from tests.monitors.kinds.udp import Peer, datagrams, mute, noise
+from tests.ports import free_port
 
 KEY, PASSWORD = "s3cret-key", "s3cret-password"
 CONFIGURATION = """
@@ -99,7 +100,7 @@ class Radius:
 @contextmanager
 def radius_at(at: Place, folder: Path) -> Iterator[Radius]:
     """FreeRADIUS; accounts go into the file “detail”."""
-    ports = Radius(free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM), folder)
+    ports = Radius(free_port(), free_port(), folder)
     (folder / "radiusd.conf").write_text(CONFIGURATION.format(folder=folder, key=KEY, ports=ports, at=at))
     (folder / "users").write_text(USERS)
     (folder / "dictionary").write_text("$INCLUDE /usr/share/freeradius/dictionary\n")
@@ -192,7 +193,7 @@ def test_a_wrong_key_gets_no_answer_and_the_words_say_what_that_may_mean(server:
 
 
 def test_a_refused_port_fails_at_once() -> None:
-    result = login(free_port(socket.SOCK_DGRAM), 5)
+    result = login(free_port(), 5)
     assert failed(result) == "connection refused"
     assert result.duration < 4
 

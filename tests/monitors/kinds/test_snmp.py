@@ -18,9 +18,10 @@ from monitors.kinds.snmp.kind import Parameters
 from monitors.kinds.snmp.probe import answer_to, request
 from monitors.registry import KINDS
 from monitors.wire.stream import WrongAnswer
-from tests.monitors.kinds.servers import HERE, Place, failed, free_port, passed, probe, process, spec, trace
+from tests.monitors.kinds.servers import HERE, Place, failed, passed, probe, process, spec, trace
 from tests.monitors.kinds.tracing import steps, texts
 from tests.monitors.kinds.udp import Peer, datagrams, mute, noise
+from tests.ports import free_port
 
 CONTACT, SERVICES, NOTHING = "1.3.6.1.2.1.1.4.0", "1.3.6.1.2.1.1.7.0", "1.3.6.1.2.1.1.4.7"
 VERSIONS = pytest.mark.parametrize("version", ["V1", "V2"])
@@ -29,7 +30,7 @@ VERSIONS = pytest.mark.parametrize("version", ["V1", "V2"])
 @contextmanager
 def agent_at(at: Place, folder: Path) -> Iterator[int]:
     """net-snmp's agent."""
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_port()
     (folder / "snmpd.conf").write_text(
         "rocommunity halfpipe\nrocommunity6 halfpipe\nsysContact somebody\nsysServices 72\n"
     )
@@ -84,7 +85,7 @@ def test_a_wrong_community_gets_no_answer(agent: int) -> None:
 
 
 def test_a_refused_port_fails_at_once() -> None:
-    result = ask(free_port(socket.SOCK_DGRAM), 5)
+    result = ask(free_port(), 5)
     assert failed(result) == "connection refused"
     assert result.duration < 4
 

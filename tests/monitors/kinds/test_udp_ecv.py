@@ -10,9 +10,10 @@ from time import perf_counter
 import pytest
 
 from monitors.registry import KINDS
-from tests.monitors.kinds.servers import failed, free_port, passed, probe, process, trace
+from tests.monitors.kinds.servers import failed, passed, probe, process, trace
 from tests.monitors.kinds.tracing import steps, texts
 from tests.monitors.kinds.udp import Peer, datagrams, echo, mute, noise
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_without_an_expected_text_an_answer_ends_the_check_early() -> None:
 @pytest.mark.parametrize("recv", ["", "hello"])
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_a_port_unreachable_fails_at_once(recv: str, address: str) -> None:
-    result = probe("UDP-ECV", free_port(socket.SOCK_DGRAM), 5, address=address, send="hello", recv=recv)
+    result = probe("UDP-ECV", free_port(), 5, address=address, send="hello", recv=recv)
     assert failed(result) == "connection refused"
     assert result.duration < 0.5
 

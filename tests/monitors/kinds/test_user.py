@@ -21,8 +21,9 @@ from monitors.registry import KINDS
 from monitors.spec import ProbeResult
 from monitors.trace import as_text
 from tests.monitors.kinds.places import public_folder
-from tests.monitors.kinds.servers import VIP, by_hand, failed, free_port, passed, probe, says, spec, trace
+from tests.monitors.kinds.servers import VIP, by_hand, failed, passed, probe, says, spec, trace
 from tests.monitors.kinds.tracing import steps, texts
+from tests.ports import free_port
 
 PLUGINS = Path("/usr/lib/nagios/plugins")
 Write = Callable[..., str]

@@ -20,7 +20,6 @@ from tests.monitors.kinds.servers import (
     Place,
     by_hand,
     failed,
-    free_port,
     passed,
     probe,
     process,
@@ -28,6 +27,7 @@ from tests.monitors.kinds.servers import (
     trace,
 )
 from tests.monitors.kinds.tracing import steps, texts
+from tests.ports import free_port
 
 DAY = timedelta(days=1)
 CONFIGURATION = """
