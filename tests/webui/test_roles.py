@@ -68,6 +68,7 @@ ACTIONS: dict[str, tuple[tuple[str, ...], Call]] = {
     "servicegroups.disable": (OPERATORS, lambda do, a, w: do(a, w.group, 60)),
     "servicegroups.delete": (NETWORK, lambda do, a, w: do(a, w.group)),
     "servicegroups.bind_member": (NETWORK, lambda do, a, w: do(a, w.group, w.server, "443")),
+    "servicegroups.bind_members": (NETWORK, lambda do, a, w: do(a, w.group, [w.server], "443")),
     "servicegroups.set_member": (NETWORK, lambda do, a, w: do(a, w.group, w.server, "443", {"weight": 2})),
     "servicegroups.unbind_member": (NETWORK, lambda do, a, w: do(a, w.group, w.server)),
     "servicegroups.bind_monitor": (NETWORK, lambda do, a, w: do(a, w.group, w.monitor)),

@@ -92,6 +92,11 @@ class Timestamped(Explained):
         abstract = True
 
 
+def with_article(words: str) -> str:
+    """“a service group”, “an event target”."""
+    return f"{'an' if words[:1] in 'aeiou' else 'a'} {words}"
+
+
 def check_name(row: Any, problems: Problems, *, digit_first: bool = True) -> None:
     """Rules of names beyond the single characters; ``row`` has a name that passed the validator."""
     kind, name = MODELS_IN_WORDS.get(row._meta.model_name, row._meta.model_name), row.name
@@ -101,8 +106,8 @@ def check_name(row: Any, problems: Problems, *, digit_first: bool = True) -> Non
         problems["name"].append(f"“{name}” starts with a digit; a {kind}'s name starts with a letter or _.")
     other = type(row)._default_manager.filter(name__iexact=name).exclude(pk=row.pk).first()
     if other is not None:
-        article = "an" if kind[0] in "aeiou" else "a"
-        problems["name"].append(f"There is {article} {kind} “{other.name}” already; upper and lower case are the same.")
+        found = f"There is {with_article(kind)} “{other.name}” already"
+        problems["name"].append(f"{found}; upper and lower case are the same.")
 
 
 def check_unchanged(row: Any, old: Any, problems: Problems, names: Mapping[str, str]) -> None:
