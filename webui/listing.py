@@ -19,9 +19,10 @@ from django.utils import timezone
 
 from monitors.registry import KINDS as MONITOR_KINDS
 from webui.asked import Asked
-from webui.choices import STATE_ORDER, AdminState, LbMethod, ServiceType, State
+from webui.choices import PARTIAL_UP, STATE_ORDER, AdminState, LbMethod, ServiceType, State
 from webui.event_rows import target_rows
 from webui.events.kinds import KINDS as TARGET_KINDS
+from webui.groups import group_row, load_groups
 from webui.models import (
     EventTarget,
     HealthState,
@@ -29,13 +30,14 @@ from webui.models import (
     Server,
     ServerPath,
     Service,
+    ServiceGroup,
     ServiceMonitorBinding,
     VServer,
 )
 from webui.payloads import Rates
 from webui.quick import objects
 from webui.rows import monitor_row_of, server_row, service_row, vserver_row
-from webui.scope import Scope, scope_of_services, scope_of_vservers
+from webui.scope import LARGEST, Scope, scope_of_services, scope_of_vservers
 from webui.tables import COLUMNS
 from webui.world import World, load_world
 
@@ -167,6 +169,15 @@ def _target_rows(pks: Collection[int] | None, _known: World | None) -> Rows:
     return [dict(row) for row in target_rows() if pks is None or int(row["key"]) in pks]
 
 
+def _group_rows(pks: Collection[int] | None, _known: World | None) -> Rows:
+    """Seventeen queries at most."""
+    groups = load_groups(pks)
+    members = groups.of_service.keys()
+    scope = scope_of_services(members) if pks is not None and len(members) <= LARGEST else None
+    world = load_world(scope)
+    return [dict(group_row(world, groups, row)) for row in groups.groups.values()]
+
+
 STATES = {str(state): str(state) for state in (State.DOWN, State.UNKNOWN, State.OUT_OF_SERVICE, State.UP)}
 LEAVING = (State.FAIL_OPEN, State.GOING_OUT, State.DOWN_GOING_OUT)
 ADMIN = {str(state): str(state) for state in AdminState}
@@ -197,6 +208,14 @@ LISTS: Final[Mapping[str, ListOf]] = {
         _service_rows,
         _service_values,
         lambda world: world.services.keys(),
+    ),
+    "servicegroups": ListOf(
+        ServiceGroup,
+        ("name", "comment", "service_type"),
+        (Filter("state", "State", {PARTIAL_UP: PARTIAL_UP} | STATES), TYPES),
+        {"name": "name", "service_type": "service_type", "admin": "state"},
+        {},
+        _group_rows,
     ),
     "servers": ListOf(
         Server,
