@@ -199,7 +199,9 @@ def _kwargs(pattern: Any, world: World) -> dict[str, Any]:
     given |= {"monitor_pk": world.monitor.pk, "service_pk": world.service.pk, "token_pk": 1, "number": 1}
     if pattern.name == "bulk-result":
         given["token"] = "00000000-0000-0000-0000-000000000000"
+    given["group_pk"] = world.group.pk
     by_path = {
+        "servicegroups/": world.group.pk,
         "services/": world.service.pk,
         "vservers/": world.vserver.pk,
         "monitors/": world.monitor.pk,
