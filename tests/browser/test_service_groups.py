@@ -45,7 +45,7 @@ def test_a_group_is_made_filled_bound_and_partly_disabled(operator: Page, apply:
     operator.get_by_role("link", name="Bindings").click()
 
     members = operator.locator("#part-members")
-    members.get_by_label("Servers").select_option(["Server1", "Server2"])
+    members.get_by_label("Servers", exact=True).select_option(["Server1", "Server2"])
     members.get_by_label("Port").fill("80")
     members.get_by_label("Weight").fill("101")
     members.get_by_role("button", name="Add members").click()
@@ -56,11 +56,11 @@ def test_a_group_is_made_filled_bound_and_partly_disabled(operator: Page, apply:
     expect(members).to_contain_text("10.77.0.12:80")
 
     monitors = operator.locator("#part-monitors")
-    monitors.get_by_label("Monitor").select_option("tcp-80")
+    monitors.get_by_label("Monitor", exact=True).select_option("tcp-80")
     monitors.get_by_role("button", name="Bind monitor").click()
     expect(monitors.locator("tbody tr")).to_have_count(1)
     bound = operator.locator("#part-vservers")
-    bound.get_by_label("Virtual server").select_option("web")
+    bound.get_by_label("Virtual server", exact=True).select_option("web")
     bound.get_by_role("button", name="Preview change").click()
     expect(bound.get_by_role("heading", name="Preview: nothing is changed yet")).to_be_visible()
     bound.get_by_role("button", name="Bind to virtual server").click()
