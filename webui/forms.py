@@ -13,7 +13,7 @@ from django.db.models import Q
 from monitors.registry import KINDS
 from webui.actions.leaving import LONGEST_DELAY
 from webui.choices import AdminState, ServiceType
-from webui.models import Installation, Monitor, Server, Service, ServiceGroup, VServer
+from webui.models import Installation, Monitor, Server, Service, VServer
 from webui.models.fields import ANY_PORT, MAX_PORT, parse_ports, port_text
 from webui.models.service import no_port_to_connect_to
 from webui.wording import in_words
@@ -162,30 +162,6 @@ class ServiceForm(ObjectForm):
             "service_type": "TCP and UDP services fit virtual servers of their type alone; ANY fits every one.",
         }
         labels = {"hash_id": "Hash ID"}
-
-
-class ServiceGroupForm(ObjectForm):
-    """A service group, without its members."""
-
-    fixed = ("service_type",)
-
-    class Meta:
-        model = ServiceGroup
-        fields = [
-            "name",
-            "service_type",
-            "usip",
-            "health_monitor",
-            "mon_threshold",
-            "down_state_flush",
-            "state",
-            "comment",
-        ]
-        help_texts = {
-            "usip": "The servers see the client's address. DSR needs it.",
-            "service_type": "TCP and UDP groups fit virtual servers of their type alone; ANY fits every one.",
-            "state": "Of all members; a new member begins with it.",
-        }
 
 
 class VServerForm(ObjectForm):

@@ -8,12 +8,36 @@ from django import forms
 
 from monitors.registry import KINDS
 from webui.choices import AdminState, ServiceType
-from webui.forms import CHOOSE, ErrorsFromActions, PortField, WeightForm
+from webui.forms import CHOOSE, ErrorsFromActions, ObjectForm, PortField, WeightForm
 from webui.models import Monitor, Server, Service, ServiceGroup, ServiceGroupMember, VServer
 from webui.models.fields import ANY_PORT
 from webui.models.service import no_port_to_connect_to
 
 MOST_LINES = 8  # of the box in which servers are chosen
+
+
+class ServiceGroupForm(ObjectForm):
+    """A service group, without its members."""
+
+    fixed = ("service_type",)
+
+    class Meta:
+        model = ServiceGroup
+        fields = [
+            "name",
+            "service_type",
+            "usip",
+            "health_monitor",
+            "mon_threshold",
+            "down_state_flush",
+            "state",
+            "comment",
+        ]
+        help_texts = {
+            "usip": "The servers see the client's address. DSR needs it.",
+            "service_type": "TCP and UDP groups fit virtual servers of their type alone; ANY fits every one.",
+            "state": "Of all members; a new member begins with it.",
+        }
 
 
 class BindMembersForm(WeightForm):

@@ -66,7 +66,7 @@ class ListOf:
     ``addresses``: an address, and perhaps a port, by column: sorted as numbers, not as text. ``rows`` makes the rows of
     these keys, or of all for None, in any order, out of a world that was read for ``values``, if one was. ``values``
     works out single columns of every object, and tells what it read for that; the others are those of all rows.
-    ``there``: keys of the objects in such a world.
+    ``there``: keys of the objects in such a world. ``many``: a look-up of ``search`` leads to several rows of an object.
     """
 
     model: type[Model]
@@ -77,6 +77,7 @@ class ListOf:
     rows: Callable[[Collection[int] | None, World | None], Rows]
     values: Callable[[frozenset[str]], tuple[World, Values] | None] = lambda _columns: None
     there: Callable[[World], Collection[int]] = lambda _world: ()
+    many: bool = False
 
 
 @dataclass(frozen=True)
@@ -211,11 +212,12 @@ LISTS: Final[Mapping[str, ListOf]] = {
     ),
     "servicegroups": ListOf(
         ServiceGroup,
-        ("name", "comment", "service_type"),
+        ("name", "comment", "service_type", *(f"members__service__server__{name}" for name in ("name", "address"))),
         (Filter("state", "State", {PARTIAL_UP: PARTIAL_UP} | STATES), TYPES),
         {"name": "name", "service_type": "service_type", "admin": "state"},
         {},
         _group_rows,
+        many=True,
     ),
     "servers": ListOf(
         Server,
@@ -294,7 +296,8 @@ def _matching(found: ListOf, asked: Asked) -> QuerySet[Any]:
         somewhere = [Q(**{f"{name}__icontains": word}) for name in found.search]
         rows = rows.filter(functools.reduce(operator.or_, somewhere))
     known = {one.lookup: asked.filters[one.name] for one in found.filters if one.lookup and one.name in asked.filters}
-    return rows.filter(**known)
+    rows = rows.filter(**known)
+    return rows.distinct() if found.many and asked.q else rows
 
 
 def _keys(found: ListOf, matching: QuerySet[Any], asked: Asked) -> Any:

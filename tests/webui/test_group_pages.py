@@ -57,9 +57,19 @@ def test_the_list_shows_what_the_members_come_to(owner: Client, group: ServiceGr
     narrowed = page(owner.get("/servicegroups/?state=PARTIAL-UP"))
     assert f'href="/servicegroups/{group.pk}/"' in narrowed
     assert ">empty<" not in narrowed
-    csv = b"".join(owner.get("/servicegroups/export.csv?q=g").streaming_content).decode()
+    answer: Any = owner.get("/servicegroups/export.csv?q=g")
+    csv = b"".join(answer.streaming_content).decode()
     assert csv.splitlines()[1].startswith("g,PARTIAL-UP,")
     assert csv.splitlines()[1].endswith(",TCP,1/2,1")
+
+
+def test_a_group_is_found_by_the_servers_of_its_members_and_listed_once(owner: Client, group: ServiceGroup) -> None:
+    servicegroups.create(SYSTEM, {"name": "empty", "service_type": "ANY"})
+    for query in ("server", "10.77.0.12", "server g", "TCP"):
+        rows = owner.get("/servicegroups/", {"q": query}).context["table"].rows
+        assert [row["name"] for row in rows] == ["g"], query
+    for column in ("name", "-name", "-vservers"):
+        assert len(owner.get("/servicegroups/", {"q": "server", "sort": column}).context["table"].rows) == 1
 
 
 @pytest.mark.parametrize(

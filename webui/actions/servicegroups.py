@@ -14,6 +14,7 @@ from django.core.exceptions import ValidationError
 
 from webui.actions import checks, following, leaving, membership, services
 from webui.actions.base import Actor, Change, NotFoundError, change, find, reload, touch, wanted_version
+from webui.actions.joining import join, member_json, own_values, port_number
 from webui.actions.membership import SHARED
 from webui.actions.values import as_json, assign, insert, name_of, rewrite
 from webui.choices import AdminState, AuditVerb
@@ -27,7 +28,7 @@ from webui.models import (
     VServer,
     VServerServiceGroupBinding,
 )
-from webui.models.fields import ANY_PORT, MAX_PORT, port_text
+from webui.models.fields import port_text
 
 
 def create(actor: Actor, values: Mapping[str, Any]) -> ServiceGroup:
@@ -149,34 +150,14 @@ def bind_members(  # noqa: PLR0913 - as above
         if isinstance(server, str):
             services.require_server(actor, server)
     with change(actor, ServiceGroup, "change", group.name) as current:
-        row, number, own = reload(group), _port(port), _own(values or {})
+        row, number, own = reload(group), port_number(port), own_values(values or {})
         if not some:
             raise ValidationError({"server": "Name a server."})
-        members = [_join(current, row, server, number, weight, own) for server in some]
+        members = [join(current, row, server, number, weight, own) for server in some]
         following.follow(current, row, members)
         touch(row)
         checks.sync_checks()
         return [member.service for member in members]
-
-
-def _join(  # noqa: PLR0913, PLR0917 - all of a member
-    current: Change, row: ServiceGroup, server: Server | str, port: int, weight: Any, own: Mapping[str, Any]
-) -> ServiceGroupMember:
-    """A new member, which has to follow yet."""
-    machine = services.server_within(current, server) if isinstance(server, str) else reload(server)
-    if row.members.filter(service__server=machine, service__port=port).exists():
-        msg = f"Server “{machine.name}” port {port_text(port)} is a member of service group “{row.name}” already."
-        raise ValidationError({"server": msg})
-    place = {"server": machine, "service_type": row.service_type, "port": port}
-    shared = {name: getattr(row, name) for name in SHARED}
-    given = {"state": row.state, "name": membership.name_of(row, machine, port), **own}
-    service = services.create_within(current, place | shared | given)
-    member = ServiceGroupMember(group=row, service=service)
-    assign(member, {"weight": weight})
-    member.full_clean()
-    member.save(force_insert=True)
-    current.record(AuditVerb.BIND, row, after=_member_json(member))
-    return member
 
 
 def set_member(
@@ -193,15 +174,15 @@ def set_member(
         member.service = service
         rest = dict(values)
         if "weight" in rest:
-            before = _member_json(member)
+            before = member_json(member)
             assign(member, {"weight": rest.pop("weight")})
             member.full_clean()
-            if _member_json(member) != before:
+            if member_json(member) != before:
                 member.save()
-                current.record(AuditVerb.UPDATE, row, before=before, after=_member_json(member))
+                current.record(AuditVerb.UPDATE, row, before=before, after=member_json(member))
                 following.follow(current, row, [member])
                 touch(row)
-        rewrite(current, service, _own(rest))
+        rewrite(current, service, own_values(rest))
         return service
 
 
@@ -213,7 +194,7 @@ def unbind_member(actor: Actor, group: ServiceGroup, server: Server | str, port:
     with change(actor, ServiceGroup, "change", group.name) as current:
         row = reload(group)
         member = member_of(row, server, port)
-        current.record(AuditVerb.UNBIND, row, before=_member_json(member))
+        current.record(AuditVerb.UNBIND, row, before=member_json(member))
         for vserver in services.delete_within(current, reload(member.service)):
             touch(vserver)
         touch(row)
@@ -311,24 +292,6 @@ def _services(group: ServiceGroup) -> list[Service]:
     return list(Service.objects.select_for_update().filter(membership__group=group).order_by("name"))
 
 
-def _own(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What a member has of its own. Raises ValidationError for anything else."""
-    others = [name for name in values if name not in {"state", "hash_id"}]
-    if others:
-        msg = "It is the group's, for all of its members alike: set it without naming a member."
-        raise ValidationError(dict.fromkeys(others, msg))
-    return dict(values)
-
-
-def _port(given: Any) -> int:
-    text = str(given).strip()
-    if text == "*":
-        return ANY_PORT
-    if isinstance(given, bool) or not (text.isascii() and text.isdecimal()) or int(text[:9]) > MAX_PORT:
-        raise ValidationError({"port": f"“{given}” is not a port: a number from 1 to {MAX_PORT}, or *."})
-    return int(text)
-
-
 def member_of(group: ServiceGroup, server: Server | str, port: Any = None) -> ServiceGroupMember:
     """The member on a server; ``port`` may be left out where that has one. Raises NotFoundError, ValidationError."""
     machine = services.existing_server(server) if isinstance(server, str) else server
@@ -336,10 +299,10 @@ def member_of(group: ServiceGroup, server: Server | str, port: Any = None) -> Se
         machine = find(Server, str(server))  # raises
     found = group.members.select_related("group", "service__server").filter(service__server=machine)
     if port not in (None, ""):
-        found = found.filter(service__port=_port(port))
+        found = found.filter(service__port=port_number(port))
     chosen = list(found)
     if not chosen:
-        where = "" if port in (None, "") else f" port {port_text(_port(port))}"
+        where = "" if port in (None, "") else f" port {port_text(port_number(port))}"
         msg = f"No such resource: service group “{group.name}” has no member “{machine.name}”{where}."
         raise NotFoundError(msg)
     if len(chosen) > 1:
@@ -360,7 +323,3 @@ def _monitor_binding(group: ServiceGroup, monitor: Monitor) -> ServiceGroupMonit
         raise NotFoundError(msg)
     found.group, found.monitor = group, monitor
     return found
-
-
-def _member_json(member: ServiceGroupMember) -> dict[str, Any]:
-    return {"service": member.service.name, "weight": member.weight}

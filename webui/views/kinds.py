@@ -12,7 +12,8 @@ from webui.actions import eventtargets, monitors, servers, servicegroups, servic
 from webui.actions.base import Actor, permission_of
 from webui.choices import Interface
 from webui.event_form import EventTargetForm
-from webui.forms import ObjectForm, ServerForm, ServiceForm, ServiceGroupForm, VServerForm
+from webui.forms import ObjectForm, ServerForm, ServiceForm, VServerForm
+from webui.group_forms import ServiceGroupForm
 from webui.models import EventTarget, Monitor, Server, Service, ServiceGroup, VServer
 from webui.monitor_form import MonitorForm
 
