@@ -66,7 +66,7 @@ class ListOf:
     ``addresses``: an address, and perhaps a port, by column: sorted as numbers, not as text. ``rows`` makes the rows of
     these keys, or of all for None, in any order, out of a world that was read for ``values``, if one was. ``values``
     works out single columns of every object, and tells what it read for that; the others are those of all rows.
-    ``there``: keys of the objects in such a world. ``many``: a look-up of ``search`` leads to several rows of an object.
+    ``there``: keys of the objects in such a world. ``many``: look-ups of ``search`` lead to several rows.
     """
 
     model: type[Model]
