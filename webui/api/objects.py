@@ -252,4 +252,4 @@ def _counting(router: Router, kind: Kind) -> None:
         return history.as_json(COUNTED[kind.slug], str(row.pk), span)
 
 
-ROUTERS = {slug: router_of(kind) for slug, kind in KINDS.items() if kind.slug != "servicegroups"}
+ROUTERS = {slug: router_of(kind) for slug, kind in KINDS.items() if kind.model in schemas.FIXED}
