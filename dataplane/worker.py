@@ -18,6 +18,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import django
@@ -67,12 +68,13 @@ class Worker:
     drift: int = 0
     counted_at: float = 0.0
     watcher: watch.Watcher | None = None
+    state_dir: Path | None = None  # where what waits for the database is kept; None: in memory alone
     applied: Applied = field(init=False)
     _reported: tuple[object, ...] = ()
     _old_removed: bool = False
 
     def __post_init__(self) -> None:
-        self.applied = Applied(self.director)
+        self.applied = Applied(self.director, self.state_dir)
 
     def look(self, *, same_network: bool = False) -> None:
         """One round, whatever the reason for it. An error is reported and the next round tries again.
@@ -90,7 +92,7 @@ class Worker:
             return
         self.drift += done.drift
         self._log(done)
-        self._note(done)
+        self.applied.take(done)
         self._report(done)
         self._audit()
         if not done.error and not self._old_removed:
@@ -170,6 +172,7 @@ class Worker:
 
     def _read_configuration(self) -> None:
         try:
+            self.applied.begin()
             now = timezone.now()
             expired = self.good_until is not None and self.good_until <= now
             if self.configuration is None or expired or snapshot.mark() != self.mark:
@@ -197,12 +200,6 @@ class Worker:
             log.info("revision %d in %.1f ms:\n%s", done.desired.revision, done.seconds * 1000, done.summary)
         if done.error:
             log.error("%s", done.error)
-
-    def _note(self, done: Round) -> None:
-        try:
-            self.applied.take(done)
-        except db.Error as error:
-            self._database_away(error)
 
     def _audit(self) -> None:
         try:
@@ -317,7 +314,8 @@ def main(arguments: list[str] | None = None) -> int:
     log.info("director %s, maps under %s", settings.DIRECTOR, settings.PIN_DIR)
     try:
         watcher = watch.Watcher(settings.DIRECTOR, lambda: Listener(kernel.forwarder.maps))
-        run(Worker(kernel, settings.DIRECTOR, reconciler, watcher=watcher), events, stop)
+        worker = Worker(kernel, settings.DIRECTOR, reconciler, watcher=watcher, state_dir=settings.STATE_DIR)
+        run(worker, events, stop)
     finally:
         kernel.close()
     log.info("ended; the kernel goes on forwarding")
