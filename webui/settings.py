@@ -261,6 +261,7 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TIMEZONE = "UTC"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BEAT_SCHEDULER = "webui.beat:Scheduler"
 CELERY_BEAT_SCHEDULE = {
     # A tick that could not be delivered in time is worthless: the next one does its work.
     "sweep": {"task": "monitors.tasks.sweep", "schedule": 1.0, "options": {"expires": 2}},
