@@ -99,7 +99,11 @@ class Applied:
             log.info("%d entries of the audit waited for this start", len(self.waiting))
             return
         row = DataplaneStatus.objects.filter(director=self.director).values_list("applied_revision", flat=True)
-        self.last = row.first() or 0
+        reported = row.first() or 0
+        # The audit may have taken an entry when the status row, which is written first, could not be.
+        mine = AuditEntry.objects.filter(verb=AuditVerb.APPLY, kind="director", object_name=self.director)
+        beyond = mine.filter(revision__gt=reported).order_by("-revision").values_list("revision", flat=True)
+        self.last = beyond.first() or reported
 
     def take(self, done: Round) -> None:
         """Note a round that has applied another revision; call it before the status row is written.

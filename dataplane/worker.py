@@ -97,9 +97,7 @@ class Worker:
         self._audit()
         if not done.error and not self._old_removed:
             # The maps of an older layout served until this program, with its tables full, was attached.
-            for folder in self.kernel.remove_old():
-                log.info("removed the maps of an older layout: %s", folder)
-            self._old_removed = True
+            self._remove_old()
 
     def tell_viewers(self) -> None:
         """See who looks at flows, and tell them while they do."""
@@ -193,6 +191,15 @@ class Worker:
         left = (self.good_until - timezone.now()).total_seconds() if self.good_until else 0.0
         return left if left > 0 else math.inf
 
+    def _remove_old(self) -> None:
+        try:
+            for folder in self.kernel.remove_old():
+                log.info("removed the maps of an older layout: %s", folder)
+        except OSError as error:
+            log.warning("the maps of an older layout stay for now: %s", error)
+            return
+        self._old_removed = True
+
     def _log(self, done: Round) -> None:
         if done.drift:
             log.warning("the maps were not as they were left; repairing them")
@@ -213,14 +220,17 @@ class Worker:
         state = (desired, done.error, self.drift, self.reconciler.attached, self.reconciler.forwarding, self.mark)
         if not done.summary and state == self._reported:
             return
+        try:
+            interfaces = self.kernel.links.interfaces()
+        except OSError as error:
+            log.error("the interfaces could not be read; the next round reports: %s", error)
+            return
         values: dict[str, object] = {
             "wanted_revision": desired.revision,
             "drift": self.drift,
             "last_error": done.error,
             "mode": summary(self.reconciler.forwarding.values()),
-            "interfaces": report.interface_rows(
-                self.kernel.links.interfaces(), self.reconciler.attached, self.reconciler.forwarding
-            ),
+            "interfaces": report.interface_rows(interfaces, self.reconciler.attached, self.reconciler.forwarding),
         }
         if not done.error:
             values |= {"applied_revision": desired.revision, "applied_at": timezone.now()}

@@ -165,6 +165,21 @@ def test_without_a_place_for_the_file_it_says_so_once_and_goes_on(
 
 
 @pytest.mark.django_db
+def test_what_the_audit_has_and_the_status_row_has_not_is_not_written_twice(folder: Path) -> None:
+    DataplaneStatus.objects.create(director=DIRECTOR, applied_revision=4)
+    noted = Applied(DIRECTOR, folder)
+    noted.begin()
+    noted.take(round_of(5))
+    noted.write()
+    noted.close()  # and the status row could not be written
+    again = Applied(DIRECTOR, folder)
+    again.begin()
+    again.take(round_of(5))
+    again.write()
+    assert entries() == [(5, 5.0, 5)]
+
+
+@pytest.mark.django_db
 def test_a_file_that_another_process_has_is_taken_over_when_that_one_ends(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
