@@ -378,7 +378,8 @@ def test_an_applied_revision_gets_its_audit_entry_although_the_worker_is_killed_
         )[0]
         database.execute("BEGIN IMMEDIATE")  # nobody else can write now; reading goes on
         os.kill(pid, signal.SIGCONT)
-        wait_for(lambda: kept.stat().st_size > 0, 10, "the revision is applied and noted")
+        # It may have stood still just before it reports, which waits 20 s for the lock.
+        wait_for(lambda: kept.stat().st_size > 0, 45, "the revision is applied and noted")
         os.kill(pid, signal.SIGKILL)
         wait_for(lambda: lab.pids().get("dataplane", pid) != pid, 20, "the worker is started again")
         assert lab.rows(count) == [(before,)]
