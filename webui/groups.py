@@ -61,10 +61,10 @@ def groups_of(world: World) -> Groups:
 
 
 def effective_state(states: Iterable[str]) -> str:
-    """What the members' states come to, as NetScaler has it.
+    """What the members' states come to, as on the command line.
 
-    UP when all serve clients, PARTIAL-UP when some do; without any, OUT OF SERVICE when all are, UNKNOWN while one may
-    be UP, otherwise DOWN, as also without members.
+    UP when all serve clients, PARTIAL-UP when some do, OUT OF SERVICE when all are; otherwise DOWN, as also without
+    members.
     """
     found = list(states)
     up = sum(state in {State.UP, State.FAIL_OPEN} for state in found)
@@ -72,8 +72,7 @@ def effective_state(states: Iterable[str]) -> str:
         return str(State.UP) if up == len(found) else PARTIAL_UP
     if found and set(found) == {State.OUT_OF_SERVICE}:
         return str(State.OUT_OF_SERVICE)
-    waits = State.UNKNOWN in found and not {State.DOWN, State.DOWN_GOING_OUT} & set(found)
-    return str(State.UNKNOWN if waits else State.DOWN)
+    return str(State.DOWN)
 
 
 def group_row(world: World, groups: Groups, group: ServiceGroup) -> ServiceGroupRow:

@@ -180,6 +180,7 @@ def _group_rows(pks: Collection[int] | None, _known: World | None) -> Rows:
 
 
 STATES = {str(state): str(state) for state in (State.DOWN, State.UNKNOWN, State.OUT_OF_SERVICE, State.UP)}
+GROUP_STATES = {str(one): str(one) for one in (State.DOWN, PARTIAL_UP, State.OUT_OF_SERVICE, State.UP)}
 LEAVING = (State.FAIL_OPEN, State.GOING_OUT, State.DOWN_GOING_OUT)
 ADMIN = {str(state): str(state) for state in AdminState}
 TYPES = Filter("type", "Type", {str(one): str(one) for one in ServiceType}, "service_type")
@@ -213,7 +214,7 @@ LISTS: Final[Mapping[str, ListOf]] = {
     "servicegroups": ListOf(
         ServiceGroup,
         ("name", "comment", "service_type", *(f"members__service__server__{name}" for name in ("name", "address"))),
-        (Filter("state", "State", {PARTIAL_UP: PARTIAL_UP} | STATES), TYPES),
+        (Filter("state", "State", GROUP_STATES), TYPES),
         {"name": "name", "service_type": "service_type", "admin": "state"},
         {},
         _group_rows,

@@ -81,13 +81,25 @@ def test_a_group_is_found_by_the_servers_of_its_members_and_listed_once(owner: C
         (["UP", "OUT OF SERVICE"], "PARTIAL-UP"),
         (["UP", "DOWN"], "PARTIAL-UP"),
         (["OUT OF SERVICE", "OUT OF SERVICE"], "OUT OF SERVICE"),
-        (["UNKNOWN", "OUT OF SERVICE"], "UNKNOWN"),
+        (["UNKNOWN", "OUT OF SERVICE"], "DOWN"),
         (["UNKNOWN", "DOWN"], "DOWN"),
         (["GOING OUT OF SERVICE"], "DOWN"),
     ],
 )
 def test_the_state_of_a_group_follows_from_those_of_its_members(states: list[str], expected: str) -> None:
     assert groups.effective_state(states) == expected
+
+
+def test_the_command_line_has_the_same_state(group: ServiceGroup) -> None:
+    from webui.nscli.commands.servicegroups import effective  # noqa: PLC0415 - only here
+
+    first, second = member(1), member(2)
+    for states in (("UP", "UP"), ("UP", "DOWN"), ("UNKNOWN", "UNKNOWN"), ("DOWN", "UNKNOWN")):
+        for service, state in zip((first, second), states, strict=True):
+            HealthState.objects.filter(service=service).update(state=state)
+        world = load_world()
+        shown = groups.group_row(world, groups.groups_of(world), group)
+        assert shown["state"] == effective(world, group), states
 
 
 def test_a_group_is_added_edited_copied_renamed_and_deleted(owner: Client) -> None:
