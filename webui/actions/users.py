@@ -17,7 +17,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from webui import editions, noting, roles, sessions
+from webui import auditing, editions, roles, sessions
 from webui.actions.base import Actor, NotFoundError, PermissionRefused
 from webui.choices import AuditVerb, Role
 from webui.models import ApiToken, SecondFactor
@@ -40,7 +40,7 @@ def require(actor: Actor, deed: str, name: str = "") -> None:
     if actor.may(roles.MANAGE_USERS):
         return
     reason = f"{actor.name} may not {deed} a user: the permission {roles.MANAGE_USERS} is missing."
-    noting.refused(actor, kind=KIND, name=name, reason=reason)
+    auditing.refused(actor, kind=KIND, name=name, reason=reason)
     raise PermissionRefused(reason)
 
 
@@ -67,7 +67,7 @@ def create(actor: Actor, values: Mapping[str, Any]) -> User:
         user.set_password(values["password"])
         user.save()
         _assign(user, role)
-        noting.note(
+        auditing.note(
             actor, AuditVerb.CREATE, kind=KIND, object_id=user.pk, object_name=name, after={"role": role or NO_ROLE}
         )
         return user
@@ -187,7 +187,7 @@ def end_sessions(actor: Actor, user: User) -> int:
 def mark_revoked(actor: Actor, token: ApiToken) -> None:
     """Revoke a token as part of another change, whose permission was checked. Nothing when it is revoked already."""
     if ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()):
-        noting.note(
+        auditing.note(
             actor,
             AuditVerb.DELETE,
             kind="apitoken",
@@ -246,4 +246,4 @@ def _keep_a_superuser(row: User, field: str | None) -> None:
 def _note(
     actor: Actor, verb: str, row: User, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
 ) -> None:
-    noting.note(actor, verb, kind=KIND, object_id=row.pk, object_name=row.username, before=before, after=after)
+    auditing.note(actor, verb, kind=KIND, object_id=row.pk, object_name=row.username, before=before, after=after)

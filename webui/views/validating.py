@@ -11,8 +11,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_POST
 
+from webui import dryrun
 from webui.actions import wizard
-from webui.actions.rehearsing import rehearse
 from webui.forms import ErrorsFromActions
 from webui.views.change import actor_of
 from webui.views.kinds import Kind
@@ -38,9 +38,9 @@ def validate(request: HttpRequest, kind: Kind, pk: int | None = None) -> HttpRes
         actor = actor_of(request)
         try:
             if obj is None:
-                rehearse(lambda: kind.actions.create(actor, form.values))
+                dryrun.rehearse(lambda: kind.actions.create(actor, form.values))
             else:
-                rehearse(lambda: kind.actions.update(actor, obj, form.values))
+                dryrun.rehearse(lambda: kind.actions.update(actor, obj, form.values))
         except ValidationError as error:
             _take(form, error)
     return _answer(request, [form])
@@ -55,7 +55,7 @@ def validate_new(request: HttpRequest) -> HttpResponse:
     if form.is_valid() and not form.incomplete:
         actor = actor_of(request)
         try:
-            rehearse(lambda: wizard.make(actor, form.order))
+            dryrun.rehearse(lambda: wizard.make(actor, form.order))
         except ValidationError as error:
             form.take(error)
     return _answer(request, form.forms)
