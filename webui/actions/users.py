@@ -17,9 +17,9 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from webui import auditing, editions, roles, sessions
+from webui import auditing, editions, passwords, roles, sessions
 from webui.actions.base import Actor, NotFoundError, PermissionRefused
-from webui.choices import AuditVerb, Role
+from webui.choices import AuditVerb, PasswordOrigin, Role
 from webui.models import ApiToken, SecondFactor
 
 KIND: Final = "user"
@@ -66,6 +66,7 @@ def create(actor: Actor, values: Mapping[str, Any]) -> User:
             raise ValidationError(problems)
         user.set_password(values["password"])
         user.save()
+        passwords.give(user, PasswordOrigin.SET, actor.name)
         _assign(user, role)
         auditing.note(
             actor, AuditVerb.CREATE, kind=KIND, object_id=user.pk, object_name=name, after={"role": role or NO_ROLE}
@@ -103,6 +104,8 @@ def set_password(actor: Actor, user: User, password: str) -> User:
             raise ValidationError(problems)
         row.set_password(password)
         row.save(update_fields=["password"])
+        if actor.user != row:  # one's own is one's choice on this way too
+            passwords.give(row, PasswordOrigin.SET, actor.name)
         sessions.end(row)
         _note(actor, AuditVerb.UPDATE, row, None, {"password": "set"})
         return row

@@ -93,6 +93,17 @@ class Ahead:
     unknown: str = ""
 
 
+def refusal(action: Callable[[], Any]) -> str:
+    """Why an action would be refused; empty when it would be done. Nothing is changed, nor recorded as an attempt."""
+    try:
+        dryrun.rehearse(action)
+    except ValidationError as error:
+        return " ".join(error.messages)
+    except (PermissionRefused, NotFoundError, ConflictError) as error:
+        return str(error.args[0])
+    return ""
+
+
 def look_ahead(request: HttpRequest, action: dryrun.Action) -> Ahead:
     """What an action would do, for a page that asks first."""
     try:
