@@ -38,10 +38,9 @@ def user_list(request: HttpRequest) -> HttpResponse:
         {"user": row, "role": _role(row), "second_factor": row.pk in devices, "given": given.get(row.pk)}
         for row in rows
     ]
-    open_doors = [one for one in listed if one["user"].is_active]
     wanting = [
-        ("The password is not their own", [one["user"] for one in open_doors if one["given"]]),
-        ("No second factor", [one["user"] for one in open_doors if not one["second_factor"]]),
+        ("The password is not their own", [one for one in rows if one.is_active and one.pk in given]),
+        ("No second factor", [one for one in rows if one.is_active and one.pk not in devices]),
     ]
     return render(request, "users.html", {"rows": listed, "wanting": [(what, who) for what, who in wanting if who]})
 
