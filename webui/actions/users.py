@@ -51,11 +51,14 @@ def create(actor: Actor, values: Mapping[str, Any]) -> User:
     """
     name = str(values.get("username", "")).strip()
     with _managing(actor, "add", name):
-        role = _role(values.get("role"))
-        user = User(username=name)
+        user, role = User(username=name), None
         problems: dict[str, Any] = {}
         try:
             user.full_clean(exclude=["password"])
+        except ValidationError as error:
+            problems |= error.message_dict
+        try:
+            role = _role(values.get("role"))
         except ValidationError as error:
             problems |= error.message_dict
         other = User.objects.filter(username__iexact=name).first()

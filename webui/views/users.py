@@ -85,14 +85,11 @@ def user_add(request: HttpRequest) -> HttpResponse:
     form = UserForm(request.POST if request.method == "POST" else None)
     status = 200
     if request.method == "POST":
-        status = 422
-        if form.is_valid():
-            given = {name: form.cleaned_data[name] for name in ("username", "role", "password")}
-            outcome = attempt(form, lambda: users.create(actor_of(request), given))
-            if outcome.done:
-                messages.success(request, f"User {outcome.result.username} was added.")
-                return redirect("user", outcome.result.pk)
-            status = outcome.status
+        outcome = attempt(form, lambda: users.create(actor_of(request), form.cleaned_data))
+        if outcome.done:
+            messages.success(request, f"User {outcome.result.username} was added.")
+            return redirect("user", outcome.result.pk)
+        status = outcome.status
     return render(request, "user_add.html", {"form": form}, status=status)
 
 

@@ -52,8 +52,6 @@ def new_service(request: HttpRequest) -> HttpResponse:
     only = next((name for name in ONLY_SHOW if name in request.POST), "")
     if only in {"more", "choose"} or form.incomplete:
         return _page(request, form, fresh=True)
-    if not form.is_valid():
-        return _page(request, form, status=422)
     actor = actor_of(request)
     if only == "show":
         if not may_make(request):
