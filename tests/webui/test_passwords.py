@@ -56,7 +56,10 @@ def test_every_page_says_that_the_password_was_generated_until_another_is_chosen
     same = {"old_password": first, "password": first, "again": first}
     refused = client.post("/account/password/", same)
     assert refused.status_code == 422
-    assert "This is the password that was given: choose another." in refused.content.decode()
+    errors = refused.context["password_form"].errors
+    assert errors == {"password": ["This is the password that was given: choose another."]}
+    bad = {"old_password": "wrong", "password": "short", "again": "short"}
+    assert set(client.post("/account/password/", bad).context["password_form"].errors) == {"old_password", "password"}
     assert passwords.given_to(admin)
     done = client.post("/account/password/", {"old_password": first, "password": GOOD, "again": GOOD})
     assert done.status_code == 302

@@ -24,6 +24,7 @@ from webui.actions.users import KIND, mark_revoked
 from webui.choices import AuditVerb, Role
 from webui.models import ApiToken, LoginSession, SecondFactor
 from webui.models.access import digest
+from webui.models.fields import Problems
 
 KEY_BYTES: Final = 20  # RFC 4226, section 4, R6: 160 bits are recommended
 RECOVERY_CODES: Final = 10
@@ -38,16 +39,18 @@ MOST_TOKENS: Final = 50  # that work, of one user
 def change_password(actor: Actor, old: str, new: str, session_key: str | None = None) -> User:
     """Change the own password; all sessions but this one end.
 
-    Raises PermissionRefused, ValidationError (``old_password``, ``new_password``).
+    Raises PermissionRefused, ValidationError (``old_password``, ``password``).
     """
     user = _own(actor, "change the password")
+    problems = Problems()
     if not user.check_password(old):
         auditing.refused(actor, kind=KIND, object_id=user.pk, name=user.username, reason="The old password was wrong.")
-        raise ValidationError({"old_password": "This is not your password."})
+        problems["old_password"].append("This is not your password.")
     try:
         validate_password(new, user)
     except ValidationError as error:
-        raise ValidationError({"new_password": error.messages}) from error
+        problems["password"] += error.messages
+    problems.tell()
     with transaction.atomic():
         user.set_password(new)
         user.save(update_fields=["password"])
