@@ -63,7 +63,8 @@ class RowChange:
         before, after = configured(self.kind, self.before), configured(self.kind, self.after)
         for name in dict.fromkeys((*before, *after)):
             old, new = before.get(name), after.get(name)
-            if old != new and not (self.before is None and new in (None, "", {})):
+            nothing = (old if self.after is None else new) in (None, "", {})
+            if old != new and not (nothing and None in (self.before, self.after)):
                 yield from _in_words(self.kind, name, old, new)
 
 
@@ -111,13 +112,18 @@ def known() -> tuple[int, int]:
     return (found["oldest"] - 1 if found["oldest"] is not None else current), current
 
 
-def difference(old: int, new: int) -> list[RowChange]:
-    """What makes ``new`` out of ``old``, by kind and name; ``old`` may be the later. Raises UnknownRevisionError."""
+def require_known(*numbers: int) -> None:
+    """Raise UnknownRevisionError unless all of these revisions can be read."""
     oldest, current = known()
-    for number in (old, new):
+    for number in numbers:
         if not oldest <= number <= current:
             msg = f"There is no revision {number}: the configuration is known from {oldest} to {current}."
             raise UnknownRevisionError(msg)
+
+
+def difference(old: int, new: int) -> list[RowChange]:
+    """What makes ``new`` out of ``old``, by kind and name; ``old`` may be the later. Raises UnknownRevisionError."""
+    require_known(old, new)
     if old > new:
         return [RowChange(one.kind, one.row, one.name, one.after, one.before) for one in difference(new, old)]
     found: dict[tuple[str, int], RowChange] = {}

@@ -58,8 +58,8 @@ def test_every_page_says_that_the_password_was_generated_until_another_is_chosen
     assert refused.status_code == 422
     errors = refused.context["password_form"].errors
     assert errors == {"password": ["This is the password that was given: choose another."]}
-    bad = {"old_password": "wrong", "password": "short", "again": "short"}
-    assert set(client.post("/account/password/", bad).context["password_form"].errors) == {"old_password", "password"}
+    bad = {"old_password": "wrong", "password": "short", "again": "other"}
+    assert set(client.post("/account/password/", bad).context["password_form"].errors) == {"password", "again"}
     assert passwords.given_to(admin)
     done = client.post("/account/password/", {"old_password": first, "password": GOOD, "again": GOOD})
     assert done.status_code == 302
@@ -174,6 +174,20 @@ def test_deleting_oneself_or_the_last_superuser_is_refused_before_it_is_tried(ow
     assert User.objects.filter(pk=me.pk).exists()
     refused = AuditEntry.objects.filter(verb="refuse")
     assert not refused.exists(), "looking is no attempt"
+
+
+def test_the_history_of_a_user_tells_changes_and_no_logins(owner: Client) -> None:
+    ada = users.create(factories.SYSTEM, {"username": "ada", "password": GOOD, "role": "operator"})
+    Client().post("/login/", {"username": "ada", "password": GOOD})
+    users.set_role(factories.SYSTEM, ada, "network")
+    rows = owner.get(f"/users/{ada.pk}/").context["history"].rows
+    assert [row["who"] for row in rows] == ["tests (system)"] * 2
+    assert "network" in rows[0]["note"]
+
+
+def test_a_bad_name_is_told_with_the_name(owner: Client) -> None:
+    with pytest.raises(ValidationError, match="“a b” is no user name: use letters"):
+        users.create(factories.SYSTEM, {"username": "a b", "password": GOOD, "role": "operator"})
 
 
 def test_who_may_not_manage_users_is_not_asked(client: Client) -> None:

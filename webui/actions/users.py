@@ -21,6 +21,7 @@ from webui import auditing, editions, passwords, roles, sessions
 from webui.actions.base import Actor, NotFoundError, PermissionRefused
 from webui.choices import AuditVerb, PasswordOrigin, Role
 from webui.models import ApiToken, SecondFactor
+from webui.wording import quoted
 
 KIND: Final = "user"
 NO_ROLE: Final = "none"
@@ -52,11 +53,7 @@ def create(actor: Actor, values: Mapping[str, Any]) -> User:
     name = str(values.get("username", "")).strip()
     with _managing(actor, "add", name):
         user, role = User(username=name), None
-        problems: dict[str, Any] = {}
-        try:
-            user.full_clean(exclude=["password"])
-        except ValidationError as error:
-            problems |= error.message_dict
+        problems: dict[str, Any] = _name_problems(user)
         try:
             role = _role(values.get("role"))
         except ValidationError as error:
@@ -218,6 +215,17 @@ def _assign(user: User, role: Role | None) -> None:
     user.groups.set(Group.objects.filter(name=role) if role and role != Role.SUPERUSER else [])
     for cached in ("_perm_cache", "_user_perm_cache", "_group_perm_cache"):
         user.__dict__.pop(cached, None)
+
+
+def _name_problems(user: User) -> dict[str, list[str]]:
+    try:
+        user.full_clean(exclude=["password"])
+    except ValidationError as error:
+        found = error.message_dict
+        if any(one.code == "invalid" for one in error.error_dict.get("username", [])):  # Django does not name the value
+            found["username"] = [f"{quoted(user.username)} is no user name: use letters, digits and @ . + - _ alone."]
+        return found
+    return {}
 
 
 def _password_problems(password: Any, user: User) -> dict[str, list[str]]:
