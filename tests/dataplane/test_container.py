@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,13 @@ def test_a_setting_without_sense_is_named_with_its_value(environment: dict[str, 
 @pytest.mark.parametrize("environment", [{}, {"COMPOSE_PROFILES": "lab"}, {"COMPOSE_PROFILES": ""}])
 def test_the_lab_needs_no_setting(environment: dict[str, str]) -> None:
     prepare.require_sense(environment)
+
+
+def test_the_compose_file_keeps_the_specification_that_compose_2_implements() -> None:
+    """github.com/compose-spec/compose-spec; Compose 1.29 itself reads the file in the containers' tests."""
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run([*command, ROOT / "docker-compose.yml"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture
