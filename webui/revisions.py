@@ -12,6 +12,7 @@ from django.db.models import Max, Min, Subquery
 from webui.events.webhook import without_query
 from webui.journal import BY_KIND, Plain, configured
 from webui.models import ConfigurationRevision, Installation, PendingConfirmation, RevisionRow
+from webui.models.fields import port_text
 from webui.models.sealed import SealedField
 
 KIND_TEXT: Final = {
@@ -158,6 +159,8 @@ def _in_words(kind: str, name: str, old: Any, new: Any) -> Iterator[FieldChange]
                 yield FieldChange(part, *(_text(shown(one)) if one else "–" for one in (old.get(part), new.get(part))))
     elif field is not None and field.is_relation:
         yield FieldChange(field.name, _name_of(field, old), _name_of(field, new))
+    elif name == "port":
+        yield FieldChange(name, *("–" if one is None else port_text(one) for one in (old, new)))
     else:
         yield FieldChange(name, _text(old), _text(new))
 
