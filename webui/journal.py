@@ -6,6 +6,7 @@ signal; of those :meth:`Journal.remember` must be told first (a test walks the a
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -31,6 +32,7 @@ from webui.models import (
 )
 from webui.models.revision import ConfigurationRevision, RevisionRow
 
+BATCH: Final = 500  # rows of one query
 Plain = dict[str, Any]  # a row by the names of its columns, in JSON's types
 
 # In an order in which they can be made, one after the other.
@@ -88,6 +90,29 @@ class Journal:
         """There was no such row before, unless it is known that there was."""
         self._before.setdefault((str(model._meta.model_name), pk), None)
 
+    def mark(self) -> int:
+        """How many rows are noted: for :meth:`forget`."""
+        return len(self._before)
+
+    def forget(self, mark: int) -> None:
+        """Forget what was noted since: those changes were taken back."""
+        while len(self._before) > mark:
+            self._before.popitem()
+
+    def settle_versions(self) -> None:
+        """Raise the version of a row by one, however often it was saved: versions count revisions."""
+        for kind, model in BY_KIND.items():
+            if not hasattr(model, "version"):
+                continue
+            first = {pk: (before or {}).get("version", 0) + 1 for (of, pk), before in self._before.items() if of == kind}
+            beyond: dict[int, list[int]] = defaultdict(list)
+            for pk, row in model._default_manager.only("version").in_bulk(list(first)).items():
+                if row.version > first[pk]:
+                    beyond[first[pk]].append(pk)
+            for version, pks in beyond.items():
+                for at in range(0, len(pks), BATCH):
+                    model._default_manager.filter(pk__in=pks[at : at + BATCH]).update(version=version)
+
     def rows(self) -> list[RevisionRow]:
         """What is different now, not saved."""
         found: list[RevisionRow] = []
@@ -111,7 +136,7 @@ class Journal:
         rows = self.rows()
         for one in rows:
             one.revision = revision
-        RevisionRow.objects.bulk_create(rows, batch_size=500)
+        RevisionRow.objects.bulk_create(rows, batch_size=BATCH)
 
 
 def _name(kind: str, values: Plain, row: models.Model | None) -> str:

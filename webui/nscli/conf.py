@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from django.core.exceptions import ValidationError
-from django.db import transaction
 
-from webui.actions.base import Actor
+from webui.actions.base import Actor, Change, one_change
 from webui.actions.errors import ConflictError, NotFoundError, PermissionRefused
 from webui.nscli.errors import CliError
 from webui.nscli.families import family
@@ -25,6 +25,8 @@ from webui.nscli.told import in_one_line
 APPLIED: Final = "applied"
 IGNORED: Final = "ignored"
 REFUSED: Final = "refused"
+SUMMARY: Final = "import of ns.conf"
+TOGETHER: Final = "# all lines together"  # what is refused that no single line is to blame for; its number is 0
 MOST_CHARACTERS: Final = 8 * 1024 * 1024
 # A saved configuration begins with the version of the NetScaler that wrote it.
 _NETSCALER: Final = re.compile(r"\s*#\s*NS\d+\.\d+", re.IGNORECASE)
@@ -70,7 +72,7 @@ class Report:
 def import_configuration(
     actor: Actor, text: str, *, apply: bool = False, skip_refused: bool = False, netscaler: bool | None = None
 ) -> Report:
-    """Run the lines of a saved configuration in one transaction; without ``apply`` only tell what would happen.
+    """Run the lines of a saved configuration as one revision; without ``apply`` only tell what would happen.
 
     A refused line leaves everything as it was, unless ``skip_refused``. ``netscaler``: see :class:`Report`; None finds
     it out by the first line. Raises CliError for a text that is too long.
@@ -83,11 +85,13 @@ def import_configuration(
     report = Report(netscaler=foreign)
     if foreign:
         run.left_out = irrelevant(_parsed(run.session, lines))
-    with transaction.atomic():
-        report.lines = [run.outcome(number, line) for number, line in lines]
-        report.done = apply and (skip_refused or not report.counts[REFUSED])
+    with suppress(_TakenBack), one_change(actor, SUMMARY) as whole:
+        report.lines = [run.outcome(whole, number, line) for number, line in lines]
+        together = list(_together(whole))
+        report.lines += together
+        report.done = apply and not together and (skip_refused or not report.counts[REFUSED])
         if not report.done:
-            transaction.set_rollback(True)
+            raise _TakenBack
     if apply and run.denied:
         run.session.run(run.denied)  # once more and alone: the audit keeps an attempt that was taken back with the rest
     return report
@@ -107,6 +111,19 @@ def _parsed(session: Session, lines: list[tuple[int, str]]) -> Iterator[Parsed]:
             continue  # told when it is its turn
 
 
+class _TakenBack(Exception):  # noqa: N818 - it is no error
+    """Nothing is to be left of the change."""
+
+
+def _together(whole: Change) -> Iterator[Line]:
+    """What follows from all lines together; a line of the report for what is wrong with it."""
+    try:
+        with whole.attempt():
+            whole.settle()
+    except ValidationError as error:
+        yield Line(0, TOGETHER, REFUSED, in_one_line(error))
+
+
 @dataclass
 class _Run:
     """What the lines of one file know of each other."""
@@ -115,13 +132,13 @@ class _Run:
     left_out: dict[tuple[str, str], str] = field(default_factory=dict)
     denied: str = ""  # the first line that the actor may not run
 
-    def outcome(self, number: int, line: str) -> Line:
+    def outcome(self, whole: Change, number: int, line: str) -> Line:
         """Run a line, or pass it over."""
         shown = masked(" ".join(line.split("\n")).strip())
         try:
             if why := self._why_ignored(line):
                 return Line(number, shown, IGNORED, why)
-            with transaction.atomic():
+            with whole.attempt():
                 told = self.session.attempt(line)[0] or []
         except _LINE_ERRORS as error:
             if isinstance(error, PermissionRefused):
