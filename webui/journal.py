@@ -16,6 +16,7 @@ from typing import Any, Final
 from django.db import models
 from django.db.models.signals import post_save, pre_delete, pre_save
 
+from webui import known
 from webui.models import (
     EventTarget,
     Installation,
@@ -168,9 +169,12 @@ def journal() -> Iterator[Journal]:
         _current.reset(token)
 
 
-def _before_saving(sender: type[models.Model], instance: models.Model, **_signal: Any) -> None:
+def _before_saving(
+    sender: type[models.Model], instance: models.Model, update_fields: frozenset[str] | None, **_signal: Any
+) -> None:
     if (found := _current.get()) is not None and not instance._state.adding:
         found.remember(sender, [instance.pk])
+        _tell_known(sender, instance, update_fields)
 
 
 def _after_saving(sender: type[models.Model], instance: models.Model, created: bool, **_signal: Any) -> None:
@@ -181,6 +185,12 @@ def _after_saving(sender: type[models.Model], instance: models.Model, created: b
 def _before_deleting(sender: type[models.Model], instance: models.Model, **_signal: Any) -> None:
     if (found := _current.get()) is not None:
         found.remember(sender, [instance.pk])
+        _tell_known(sender, instance, None)
+
+
+def _tell_known(sender: type[models.Model], instance: models.Model, fields: frozenset[str] | None) -> None:
+    if (rows := known.current()) is not None and str(sender._meta.model_name) not in BINDINGS:
+        rows.changes(instance, fields)
 
 
 def listen() -> None:

@@ -12,12 +12,13 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import models, transaction
 from django.db.models import F
 
-from webui import auditing, live, roles, wake
+from webui import auditing, known, live, roles, wake
 from webui.actions.errors import ConflictError, NotFoundError, PermissionRefused
 from webui.audit import chain
 from webui.choices import AuditVerb, Interface
 from webui.journal import Journal, journal
 from webui.models import AuditEntry, EventTarget, Installation, Monitor, Server, Service, ServiceGroup, VServer
+from webui.models.fields import same_name
 
 __all__ = [
     *("Actor", "Change", "ConflictError", "NotFoundError", "PermissionRefused"),
@@ -121,6 +122,8 @@ class Change:
         except BaseException:
             del self.entries[entries:]
             self.journal.forget(noted)
+            if (rows := known.current()) is not None:  # which may have been changed in memory
+                rows.forget()
             for one in self.at_end.keys() - at_end:
                 del self.at_end[one]
             raise
@@ -199,7 +202,7 @@ def one_change(actor: Actor, summary: str) -> Iterator[Change]:
     :meth:`Change.attempt`. What is the same after each action, such as :func:`webui.actions.checks.sync_checks`, is
     done once at the end, and may raise there. The configuration is locked all the while. RuntimeError within another.
     """
-    with transaction.atomic(), journal() as noted:
+    with transaction.atomic(), journal() as noted, known.remembered():
         current = Change(actor, lock_installation() + 1, noted, summary=summary)
         token = _whole.set(current)
         try:
@@ -270,7 +273,13 @@ def by_name(model: type[Named], name: str) -> Named | None:
     """The object of that name, whatever its case, or None."""
     if "\0" in name:  # which a database would refuse to look for
         return None
-    return model._default_manager.filter(name__iexact=name).first()
+    rows = known.current()
+    if rows is not None and (found := rows.named(model, name)) is not None:
+        return found
+    row = same_name(model, name).first()
+    if rows is not None and row is not None:
+        rows.add(row)
+    return row
 
 
 def find(model: type[Named], name: str) -> Named:
@@ -284,10 +293,15 @@ def find(model: type[Named], name: str) -> Named:
 
 def reload(row: Named) -> Named:
     """The row as the database has it now, locked; raises :class:`NotFoundError` when it was deleted meanwhile."""
+    rows = known.current()
+    if rows is not None and rows.has(row):
+        return row
     found = type(row)._default_manager.select_for_update().filter(pk=row.pk).first()
     if found is None:
         msg = f"No such resource: {kind_of(type(row))} “{row.name}” was deleted meanwhile."
         raise NotFoundError(msg)
+    if rows is not None:
+        rows.add(found)
     return found
 
 

@@ -30,6 +30,7 @@ from webui.models.fields import (
     check_unchanged,
     object_name_validator,
     port_text,
+    twin_name,
 )
 from webui.models.reasons import FAILOVERS, METHODS, MODES, PERSISTENCES, PINGS, SERVICE_TYPES
 from webui.models.server import Server
@@ -52,6 +53,7 @@ class VServer(Timestamped):
         "conn_failover": FAILOVERS,
         "ping": PINGS,
     }
+    finds_twins = True
 
     name = models.CharField(max_length=127, validators=[object_name_validator])
     service_type = models.CharField(max_length=8, choices=ServiceType, default=ServiceType.ANY)
@@ -270,10 +272,10 @@ class VServer(Timestamped):
     def _check_address(self, old: VServer | None, problems: Problems) -> None:
         if old is None or old.address != self.address:
             problems["address"] += address_problems(self.address, "vserver")
-            server = Server.objects.filter(address=self.address).first()
+            server = twin_name(Server.objects.filter(address=self.address))
             if server is not None:
                 problems["address"].append(
-                    f"{self.address} is the own address of server “{server.name}”; a VIP is an address more, which no "
+                    f"{self.address} is the own address of server “{server}”; a VIP is an address more, which no "
                     "machine answers ARP for."
                 )
         if not self.usable("service_type", "port", "port_end"):
@@ -281,15 +283,17 @@ class VServer(Timestamped):
         twins = VServer.objects.filter(
             address=self.address, service_type=self.service_type, port=self.port, port_end=self.port_end
         )
-        twin = twins.exclude(pk=self.pk).first()
+        twin = twin_name(twins.exclude(pk=self.pk))
         if twin is not None:
             problems["address"].append(
-                f"Vserver “{twin.name}” has {self.service_type} {self.address} port {self.ports} already."
+                f"Vserver “{twin}” has {self.service_type} {self.address} port {self.ports} already."
             )
 
 
 class VServerServiceBinding(Explained):
     """A service bound to a vserver, with its share of clients."""
+
+    finds_twins = True
 
     vserver = models.ForeignKey(VServer, on_delete=models.CASCADE, related_name="service_bindings")
     service = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="vserver_bindings")
