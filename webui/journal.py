@@ -119,7 +119,10 @@ class Journal:
         found: list[RevisionRow] = []
         for kind, model in BY_KIND.items():
             pks = [pk for of, pk in self._before if of == kind]
-            now = model._default_manager.in_bulk(pks) if pks else {}
+            rows = model._default_manager.all()
+            if kind in BINDINGS:  # which are called after their ends
+                rows = rows.select_related(*(one.name for one in model._meta.concrete_fields if one.is_relation))
+            now = rows.in_bulk(pks) if pks else {}
             for pk in pks:
                 before, row = self._before[kind, pk], now.get(pk)
                 after = plain(row) if row is not None else None

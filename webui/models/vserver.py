@@ -348,14 +348,14 @@ class VServerServiceBinding(Explained):
 
     def _check_once(self, problems: Problems) -> None:
         others = VServerServiceBinding.objects.filter(vserver=self.vserver).exclude(pk=self.pk)
-        if others.filter(service=self.service).exists():
+        on_server = others.filter(service__server=self.service.server_id).order_by("service__name")
+        twins = dict(on_server.values_list("service", "service__name"))
+        if self.service.pk in twins:
             problems["service"].append(
                 f"Service “{self.service.name}” is bound to vserver “{self.vserver.name}” already."
             )
-            return
-        twin = others.filter(service__server=self.service.server).select_related("service").first()
-        if twin is not None:
+        elif twins:
             problems["service"].append(
                 f"Server “{self.service.server.name}” serves vserver “{self.vserver.name}” already, through service "
-                f"“{twin.service.name}”: give that one a higher weight instead."
+                f"“{next(iter(twins.values()))}”: give that one a higher weight instead."
             )

@@ -164,8 +164,7 @@ def _vserver_and_service(parsed: Parsed) -> tuple[VServer, Service | ServiceGrou
 
 def _service_or_group(name: str) -> Service | ServiceGroup:
     """What has that name; a service and a group never have the same."""
-    group = by_name(ServiceGroup, name)
-    return group if group is not None else find(Service, name)
+    return by_name(Service, name) or by_name(ServiceGroup, name) or find(Service, name)
 
 
 def refuse_policy(parsed: Parsed) -> None:
