@@ -105,7 +105,9 @@ class Journal:
         for kind, model in BY_KIND.items():
             if not hasattr(model, "version"):
                 continue
-            first = {pk: (before or {}).get("version", 0) + 1 for (of, pk), before in self._before.items() if of == kind}
+            first = {
+                pk: (before or {}).get("version", 0) + 1 for (of, pk), before in self._before.items() if of == kind
+            }
             beyond: dict[int, list[int]] = defaultdict(list)
             for pk, row in model._default_manager.only("version").in_bulk(list(first)).items():
                 if row.version > first[pk]:

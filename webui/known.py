@@ -76,5 +76,8 @@ def related(row: models.Model) -> set[str]:
     return {
         one.name
         for one in row._meta.concrete_fields
-        if one.is_relation and one.is_cached(row) and (other := one.get_cached_value(row)) and known.has(other)
+        if isinstance(one, models.ForeignKey)
+        and one.is_cached(row)
+        and (other := one.get_cached_value(row))
+        and known.has(other)
     }

@@ -1,7 +1,7 @@
 """``python -m dataplane.bench.import_rows``: time the import of a large ``ns.conf``, dry run and apply.
 
 A program of its own, since the benchmark knows no Django. The database is empty but for what a migration makes. The
-answer is JSON: lines a second by name.
+answer is JSON: how many lines, and how many of them in a second by name.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def lines(vservers: int) -> Iterator[str]:
     for number in range(50):
         yield f"add lb monitor mon{number} TCP -interval 10 -resptimeout 3"
     for number in range(2 * vservers):
-        yield f'add server web{number} 10.{number >> 14}.{number >> 7 & 127}.{number & 127 | 1 << 7} -comment "rack {number % 40}"'
+        address = f"10.{number >> 14}.{number >> 7 & 127}.{number & 127 | 1 << 7}"
+        yield f'add server web{number} {address} -comment "rack {number % 40}"'
     for number in range(4 * vservers):
         port = (80, 443)[number % 2]
         yield f"add service svc{number} web{number // 2} TCP {port} -usip YES"

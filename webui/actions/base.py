@@ -21,8 +21,15 @@ from webui.models import AuditEntry, EventTarget, Installation, Monitor, Server,
 from webui.models.fields import same_name
 
 __all__ = [
-    *("Actor", "Change", "ConflictError", "NotFoundError", "PermissionRefused"),
-    *("change", "find", "one_change", "wanted_version"),
+    "Actor",
+    "Change",
+    "ConflictError",
+    "NotFoundError",
+    "PermissionRefused",
+    "change",
+    "find",
+    "one_change",
+    "wanted_version",
 ]
 
 INSTALLATION = 1

@@ -90,6 +90,4 @@ def text(given: str, secrets: Collection[str] = ()) -> str:
 def _option(name: str) -> re.Pattern[str]:
     """An option of the command line with that plain name, and its value."""
     spelled = r"[-_]?".join(map(re.escape, name))
-    return re.compile(
-        rf"(\s-{spelled}\s+)(?:\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[^\s\"']+)", flags=re.IGNORECASE
-    )
+    return re.compile(rf"(\s-{spelled}\s+)(?:\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[^\s\"']+)", flags=re.IGNORECASE)

@@ -28,9 +28,6 @@ object_name_validator = RegexValidator(
 )
 
 
-Row = TypeVar("Row", bound=models.Model)
-
-
 class Problems(defaultdict[str, list[str]]):
     """What is wrong, by field; :meth:`tell` raises it all at once."""
 
@@ -123,7 +120,7 @@ def check_name(row: Any, problems: Problems, *, digit_first: bool = True) -> Non
         problems["name"].append(f"There is {article} {kind} “{other}” already; upper and lower case are the same.")
 
 
-def same_name(model: type[Row], name: str) -> models.QuerySet[Row]:
+def same_name(model: type[models.Model], name: str) -> models.QuerySet[Any]:
     """Rows of that name, whatever its case; by the index that keeps names unique."""
     return model._default_manager.alias(lower_name=Lower("name")).filter(lower_name=Lower(Value(name)))
 

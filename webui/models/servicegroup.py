@@ -60,9 +60,7 @@ class ServiceGroup(Timestamped):
             check_name(self, problems, digit_first=False)
             service = twin_name(same_name(Service, self.name))
             if service is not None:
-                problems["name"].append(
-                    f"There is a service “{service}”; commands could not tell it from the group."
-                )
+                problems["name"].append(f"There is a service “{service}”; commands could not tell it from the group.")
         old = self.stored()
         if old is not None:
             check_unchanged(self, old, problems, {"service_type": "type"})

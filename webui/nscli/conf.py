@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -30,6 +30,7 @@ TOGETHER: Final = "# all lines together"  # what is refused that no single line 
 MOST_CHARACTERS: Final = 8 * 1024 * 1024
 # A saved configuration begins with the version of the NetScaler that wrote it.
 _NETSCALER: Final = re.compile(r"\s*#\s*NS\d+\.\d+", re.IGNORECASE)
+Progress = Callable[[int, int], None]  # lines that were looked at, and all lines
 _LINE_ERRORS: Final = (CliError, ValidationError, NotFoundError, PermissionRefused, ConflictError)
 
 
@@ -69,13 +70,19 @@ class Report:
         return f"{counts}: nothing was changed."
 
 
-def import_configuration(
-    actor: Actor, text: str, *, apply: bool = False, skip_refused: bool = False, netscaler: bool | None = None
+def import_configuration(  # noqa: PLR0913 - each is a choice of whoever imports
+    actor: Actor,
+    text: str,
+    *,
+    apply: bool = False,
+    skip_refused: bool = False,
+    netscaler: bool | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     """Run the lines of a saved configuration as one revision; without ``apply`` only tell what would happen.
 
     A refused line leaves everything as it was, unless ``skip_refused``. ``netscaler``: see :class:`Report`; None finds
-    it out by the first line. Raises CliError for a text that is too long.
+    it out by the first line. ``progress`` is called after each line. Raises CliError for a text that is too long.
     """
     if len(text) > MOST_CHARACTERS:
         raise CliError(f"The file has {len(text)} characters; at most {MOST_CHARACTERS} are allowed")
@@ -86,7 +93,10 @@ def import_configuration(
     if foreign:
         run.left_out = irrelevant(_parsed(run.session, lines))
     with suppress(_TakenBack), one_change(actor, SUMMARY) as whole:
-        report.lines = [run.outcome(whole, number, line) for number, line in lines]
+        for at, (number, line) in enumerate(lines, 1):
+            report.lines.append(run.outcome(whole, number, line))
+            if progress is not None:
+                progress(at, len(lines))
         together = list(_together(whole))
         report.lines += together
         report.done = apply and not together and (skip_refused or not report.counts[REFUSED])
@@ -159,6 +169,8 @@ class _Run:
         if not command.configures:
             if command.words[0] in {"batch", "source"}:
                 raise CliError(f"{command.words[0]} runs another file: import that one too")
+            if command.words[0] == "clear":
+                raise CliError("it is no line of a saved configuration: clear first, and import then")
             return "it changes nothing"
         if command.words[-1] == "param" and self.session.netscaler:
             return "ns param: it tunes NetScaler itself"
