@@ -122,7 +122,8 @@ def _clear(context: Context, parsed: Parsed) -> list[str]:
         if not context.session.confirm(ASKED):
             return ["Nothing was cleared."]
     number = clearing.clear(context.actor, f"clear ns config {level}")
-    return [f"{number} objects were deleted." if number else "There was nothing to delete."]
+    told = "1 object was deleted." if number == 1 else f"{number} objects were deleted."
+    return [told if number else "There was nothing to delete."]
 
 
 def _config(_context: Context, _parsed: Parsed) -> Iterator[str]:
