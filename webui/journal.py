@@ -185,6 +185,8 @@ def _before_saving(
 def _after_saving(sender: type[models.Model], instance: models.Model, created: bool, **_signal: Any) -> None:
     if (found := _current.get()) is not None and created:
         found.made(sender, instance.pk)
+        if (rows := known.current()) is not None:
+            rows.made(instance)
 
 
 def _before_deleting(sender: type[models.Model], instance: models.Model, **_signal: Any) -> None:

@@ -23,6 +23,7 @@ class Known:
     def __init__(self) -> None:
         self._rows: dict[tuple[type[models.Model], int], Any] = {}
         self._names: dict[tuple[type[models.Model], str], Any] = {}
+        self._taken: dict[type[models.Model], dict[str, tuple[int, str]]] = {}
 
     def add(self, row: Any) -> None:
         """A row as the database has it."""
@@ -33,6 +34,20 @@ class Known:
         """The row of that name, whatever its case."""
         found: Row | None = self._names.get((model, name.lower()))
         return found
+
+    def made(self, row: models.Model) -> None:
+        """A row that was not there before."""
+        if type(row) in self._taken:
+            name: str = row.name  # type: ignore[attr-defined]  # only such have taken names
+            self._taken[type(row)][name.lower()] = row.pk, name
+
+    def taken(self, model: type[models.Model], name: str, besides: int | None) -> str | None:
+        """How a row of that name spells it, whatever the case, if it is not the row ``besides``."""
+        if model not in self._taken:
+            rows = model._default_manager.order_by().values_list("pk", "name")
+            self._taken[model] = {spelled.lower(): (pk, spelled) for pk, spelled in rows}
+        pk, spelled = self._taken[model].get(name.lower(), (None, None))
+        return None if pk == besides else spelled
 
     def has(self, row: models.Model) -> bool:
         """Whether it is this very row, and no older copy of it."""
@@ -47,6 +62,7 @@ class Known:
         """Nothing is known any more."""
         self._rows.clear()
         self._names.clear()
+        self._taken.clear()
 
 
 _current: ContextVar[Known | None] = ContextVar("known", default=None)

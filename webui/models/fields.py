@@ -114,7 +114,7 @@ def check_name(row: Any, problems: Problems, *, digit_first: bool = True) -> Non
         problems["name"].append(f"“{name}” ends with a space, which nobody can see.")
     if name[:1].isdigit() and not digit_first:
         problems["name"].append(f"“{name}” starts with a digit; a {kind}'s name starts with a letter or _.")
-    other = twin_name(same_name(type(row), name).exclude(pk=row.pk))
+    other = name_taken(type(row), name, row.pk)
     if other is not None:
         article = "an" if kind[0] in "aeiou" else "a"
         problems["name"].append(f"There is {article} {kind} “{other}” already; upper and lower case are the same.")
@@ -123,6 +123,15 @@ def check_name(row: Any, problems: Problems, *, digit_first: bool = True) -> Non
 def same_name(model: type[models.Model], name: str) -> models.QuerySet[Any]:
     """Rows of that name, whatever its case; by the index that keeps names unique."""
     return model._default_manager.alias(lower_name=Lower("name")).filter(lower_name=Lower(Value(name)))
+
+
+def name_taken(model: type[models.Model], name: str, besides: int | None = None) -> str | None:
+    """How a row of that name spells it, whatever the case, if it is not the row ``besides``; None for a free name."""
+    rows = known.current()
+    if rows is not None:
+        return rows.taken(model, name, besides)
+    found = same_name(model, name)
+    return twin_name(found if besides is None else found.exclude(pk=besides))
 
 
 def twin_name(rows: models.QuerySet[Any]) -> str | None:

@@ -15,9 +15,9 @@ from webui.models.fields import (
     Problems,
     check_name,
     check_unchanged,
+    name_taken,
     object_name_validator,
     port_text,
-    same_name,
     twin_name,
 )
 from webui.models.leaving import Leaving
@@ -76,7 +76,7 @@ class Service(Leaving):
         problems = Problems()
         if self.usable("name"):
             check_name(self, problems, digit_first=False)
-            group = twin_name(same_name(apps.get_model("webui", "ServiceGroup"), self.name))
+            group = name_taken(apps.get_model("webui", "ServiceGroup"), self.name)
             if group is not None:
                 problems["name"].append(f"There is a service group “{group}”; commands could not tell them apart.")
         old = self.stored()

@@ -13,9 +13,8 @@ from webui.models.fields import (
     Timestamped,
     check_name,
     check_unchanged,
+    name_taken,
     object_name_validator,
-    same_name,
-    twin_name,
 )
 from webui.models.reasons import SERVICE_TYPES
 from webui.models.service import Service
@@ -58,7 +57,7 @@ class ServiceGroup(Timestamped):
         problems = Problems()
         if self.usable("name"):
             check_name(self, problems, digit_first=False)
-            service = twin_name(same_name(Service, self.name))
+            service = name_taken(Service, self.name)
             if service is not None:
                 problems["name"].append(f"There is a service “{service}”; commands could not tell it from the group.")
         old = self.stored()
