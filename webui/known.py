@@ -6,7 +6,7 @@ them itself, but for their versions, makes it forget all of them: other rows may
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 from django.db import models
 
 Row = TypeVar("Row", bound=models.Model)
+Fact = TypeVar("Fact")
 _VERSION: Final = frozenset({"version", "updated_at"})
 
 
@@ -24,6 +25,7 @@ class Known:
         self._rows: dict[tuple[type[models.Model], int], Any] = {}
         self._names: dict[tuple[type[models.Model], str], Any] = {}
         self._taken: dict[type[models.Model], dict[str, tuple[int, str]]] = {}
+        self._facts: dict[str, Any] = {}
 
     def add(self, row: Any) -> None:
         """A row as the database has it."""
@@ -48,6 +50,13 @@ class Known:
             self._taken[model] = {spelled.lower(): (pk, spelled) for pk, spelled in rows}
         pk, spelled = self._taken[model].get(name.lower(), (None, None))
         return None if pk == besides else spelled
+
+    def once(self, what: str, ask: Callable[[], Fact]) -> Fact:
+        """What ``ask`` found when it was asked first: of what is no configuration, and may change meanwhile."""
+        if what not in self._facts:
+            self._facts[what] = ask()
+        found: Fact = self._facts[what]
+        return found
 
     def has(self, row: models.Model) -> bool:
         """Whether it is this very row, and no older copy of it."""

@@ -94,6 +94,7 @@ class Change:
     back_to: int | None = None  # the revision that is brought back
     summary: str = ""  # of many actions in one; else what they are is told by the entries
     at_end: dict[Callable[[], None], None] = field(default_factory=dict)
+    parts: int = 0  # within each other, that are under way
 
     def record(
         self,
@@ -121,10 +122,15 @@ class Change:
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """Part of the change: after an exception nothing is left of what was done inside, in no table and no record."""
+        """Part of the change: after an exception nothing is left of what was done inside, in no table and no record.
+
+        Within another part the exception must end that one too: the database refuses everything else until then.
+        """
         entries, noted, at_end = len(self.entries), self.journal.mark(), set(self.at_end)
+        self.parts += 1
         try:
-            with transaction.atomic():
+            # One savepoint for both: each costs two statements.
+            with transaction.atomic(savepoint=self.parts == 1):
                 yield
         except BaseException:
             del self.entries[entries:]
@@ -134,6 +140,8 @@ class Change:
             for one in self.at_end.keys() - at_end:
                 del self.at_end[one]
             raise
+        finally:
+            self.parts -= 1
 
     def settle(self) -> None:
         """Do what was left for the end, once each. Raises ValidationError."""

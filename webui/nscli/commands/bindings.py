@@ -140,8 +140,7 @@ def _bind_service(context: Context, parsed: Parsed) -> None:
         servicegroups.bind_to_vserver(context.actor, vserver, row)
         return
     name = row.name
-    bound = vserver.service_bindings.filter(service__name__iexact=name).exists()
-    if weight and bound:
+    if weight and vserver.service_bindings.filter(service=row).exists():
         vservers.set_weight(context.actor, vserver, name, number(weight))
     else:
         vservers.bind_service(context.actor, vserver, name, **({"weight": number(weight)} if weight else {}))
