@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.core.exceptions import ObjectDoesNotExist
+from django.utils import timezone
 
+from webui import sessions
 from webui.choices import AdminState
 from webui.group_consequences import of_group
 from webui.groups import groups_of
-from webui.models import EventTarget, Service, VServer
+from webui.models import ApiToken, EventTarget, SecondFactor, Service, VServer
 from webui.remaining import left
 from webui.rows import endpoint
 from webui.world import World, row_of
@@ -72,6 +75,29 @@ def of_deleting(world: World, kind: str, pk: int, gone: Collection[int] = ()) ->
 def of_leaving(world: World, pk: int) -> list[str]:
     """What removing a member from its group does, by the key of its service. Raises ObjectDoesNotExist."""
     return _without_service(world, row_of(world.services, pk), {pk})
+
+
+def of_deleting_user(row: User) -> list[str]:
+    """What deleting a user does."""
+    working = ApiToken.objects.filter(user=row, revoked_at=None, expires_at__gt=timezone.now()).order_by("name")
+    names = list(working.values_list("name", flat=True))
+    ended = len(sessions.of(row))
+    told = [f"{row.username} can log in no more. What {row.username} did stays in the audit, under this name."]
+    if ended:
+        told.append(f"{_counted(ended, 'session')} of {row.username} {'ends' if ended == 1 else 'end'} at once.")
+    else:
+        told.append("No session ends: this user is logged in nowhere.")
+    if names:
+        told.append(f"{_counted(len(names), 'API token')} no longer work{'s' * (len(names) == 1)}: {', '.join(names)}.")
+    else:
+        told.append("No API token of this user works, so no program is cut off.")
+    if SecondFactor.objects.filter(user=row, confirmed=True).exists():
+        told.append("The second factor and its recovery codes are forgotten.")
+    return told
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _without_vserver(world: World, vserver: VServer, gone: Collection[int]) -> list[str]:

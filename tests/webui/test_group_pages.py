@@ -361,13 +361,13 @@ def test_a_page_takes_as_many_queries_for_many_as_for_one(
         servicegroups.bind_to_vserver(SYSTEM, vserver, made)
         servicegroups.bind_monitor(SYSTEM, made, factories.monitor(f"m{one}"))
     pk = ServiceGroup.objects.all()[0].pk
-    # Session, user, second factor and what the head of every page tells are four of them.
+    # Session, user, second factor and what the head of every page tells are five of them.
     for address, expected in (
-        ("/servicegroups/", 23),
-        (f"/servicegroups/{pk}/", 19),
-        (f"/servicegroups/{pk}/bindings/", 28),
-        (f"/vservers/{vserver.pk}/bindings/", 21),
-        (f"/servicegroups/{pk}/statistics/", 7),
+        ("/servicegroups/", 24),
+        (f"/servicegroups/{pk}/", 20),
+        (f"/servicegroups/{pk}/bindings/", 29),
+        (f"/vservers/{vserver.pk}/bindings/", 22),
+        (f"/servicegroups/{pk}/statistics/", 8),
     ):
         with django_assert_num_queries(expected):
             assert owner.get(address).status_code == 200, address

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import models
 
+from webui import known
 from webui.actions.base import Change, Configured, Named, words_of
 from webui.choices import AuditVerb
 from webui.models.sealed import CannotOpenError, SealedField, opened
@@ -47,8 +49,17 @@ def as_json(row: models.Model) -> dict[str, Any]:
     return found
 
 
+@dataclass(frozen=True)
+class Unfit:
+    """Stands for a value that was found to be of no use while the others were made ready, with the reason."""
+
+    reason: str
+
+
 def assign(row: models.Model, values: Mapping[str, Any]) -> None:
     """Set fields by name, nothing saved. Raises ValidationError for a name that is no field or a value of no use.
+
+    With values of no use, whatever else the row's own rules refuse is told in the same error.
 
     Names are those of the fields or NetScaler's: ``lb_method`` or ``lbMethod``.
     """
@@ -65,11 +76,21 @@ def assign(row: models.Model, values: Mapping[str, Any]) -> None:
         except ValueError as error:
             problems[name] = str(error)
     if problems:
-        raise ValidationError(problems)
+        raise ValidationError(problems | _of_the_others(row, problems))
+
+
+def _of_the_others(row: models.Model, unfit: Collection[str]) -> dict[str, list[str]]:
+    try:
+        row.full_clean(exclude=unfit)
+    except ValidationError as error:
+        return error.message_dict
+    return {}
 
 
 def _converted(one: models.Field[Any, Any], value: Any) -> Any:
-    """The value in the field's own terms; what is left is for the field itself to judge."""
+    """The value in the field's own terms; what is left is for the field itself to judge. Raises ValueError."""
+    if isinstance(value, Unfit):
+        raise ValueError(value.reason)
     if isinstance(one, models.BooleanField):
         return as_switch(value)
     if isinstance(one, models.IntegerField):
@@ -108,6 +129,8 @@ def insert(current: Change, row: Named) -> Named:
     """Validate and save a new row, with its audit entry. Raises ValidationError."""
     row.full_clean()
     row.save(force_insert=True)
+    if (rows := known.current()) is not None:
+        rows.add(row)
     current.record(AuditVerb.CREATE, row, after=as_json(row))
     return row
 
