@@ -7,7 +7,7 @@ from typing import Any
 from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
 
-from webui.api import audit, bindings, configuration, objects, previews, problems, reading
+from webui.api import audit, bindings, configuration, objects, previews, problems, reading, servicegroups
 from webui.api.auth import AUTH
 
 DESCRIPTION = """All objects of the configuration, their bindings, states and statistics, revisions and the audit.
@@ -45,7 +45,9 @@ def make() -> NinjaAPI:
     for slug, router in objects.ROUTERS.items():
         api.add_router(f"/{slug}", router)
     api.add_router("/vservers", bindings.of_vservers)
+    api.add_router("/vservers", servicegroups.of_vservers)
     api.add_router("/services", bindings.of_services)
+    api.add_router("/servicegroups", servicegroups.of_groups)
     api.add_router("", configuration.router)
     api.add_router("", reading.router)
     api.add_router("/audit", audit.router)

@@ -1,4 +1,4 @@
-"""Servers, services, virtual servers, monitors and event targets: the same requests for each kind."""
+"""Servers, services, their groups, virtual servers, monitors and event targets: the same requests for each kind."""
 
 # No postponed annotations: the bodies' types are made for each kind, where Ninja could not find them by name.
 
@@ -11,22 +11,17 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router, Schema, Status
 from pydantic import Field, create_model
 
-from webui import statistics as history
 from webui.actions import renaming
 from webui.actions.base import Actor, find
 from webui.api import schemas, values
 from webui.api.auth import may_view
+from webui.api.kinds import KINDS, Counted, Kind
 from webui.api.previews import DryRun, Preview, act
 from webui.api.problems import Problem
-from webui.listing import LISTS
 from webui.metrics.read import SPANS
-from webui.metrics.series import SERVICES, VSERVERS
-from webui.views.kinds import KINDS, Kind
 
 ERRORS: dict[int, Any] = dict.fromkeys((400, 401, 403, 404, 412, 422, 503), Problem)
-COUNTED = {"vservers": VSERVERS, "services": SERVICES}
 Deed = Callable[[Actor, Any], Any]
-NOT_FIGURES = frozenset({"key", "url", "name", "state", "state_reason", "spark", "server_url"})
 
 
 class Page(Schema):
@@ -44,8 +39,8 @@ def router_of(kind: Kind) -> Router:
     _changing(router, kind)
     if hasattr(kind.actions, "enable"):
         _switching(router, kind)
-    if kind.slug in COUNTED:
-        _counting(router, kind)
+    if kind.counted is not None:
+        _counting(router, kind, kind.counted)
     return router
 
 
@@ -103,9 +98,8 @@ def _reading(router: Router, kind: Kind) -> None:
     def state_of(request: HttpRequest, name: str) -> Any:
         may_view(request, kind.model)
         row = _found(kind, name)
-        (shown,) = LISTS[kind.slug].rows([row.pk], None)
-        figures = {key: value for key, value in shown.items() if key not in NOT_FIGURES}
-        return {"name": row.name, "state": shown["state"], "reason": shown["state_reason"], "figures": figures}
+        shown = kind.shown(row)
+        return {"name": row.name, "state": shown.state, "reason": shown.reason, "figures": shown.figures}
 
 
 def _found(kind: Kind, name: str) -> Any:
@@ -115,22 +109,16 @@ def _found(kind: Kind, name: str) -> Any:
 
 def _matching(kind: Kind, search: str, filters: Mapping[str, str]) -> QuerySet[Any]:
     """Objects in which each word occurs, by what an operator wants of them (state) and by their type."""
-    listed = LISTS[kind.slug]
-    rows = kind.model._default_manager.select_related(*_relations(kind))
+    rows = values.joined(kind.model._default_manager.all())
     for word in search.split():
         somewhere = Q()
-        for name in listed.search:
+        for name in kind.search:
             somewhere |= Q(**{f"{name}__icontains": word.replace("\0", "")})
         rows = rows.filter(somewhere)
-    lookups = {one.name: one.lookup for one in listed.filters if one.lookup} | {"state": "state"}
     for name, value in filters.items():
         if value:
-            rows = rows.filter(**{lookups[name]: value.upper()}) if name in lookups else rows.none()
+            rows = rows.filter(**{kind.lookups[name]: value.upper()}) if name in kind.lookups else rows.none()
     return rows
-
-
-def _relations(kind: Kind) -> list[str]:
-    return [one.name for one in kind.model._meta.concrete_fields if one.is_relation]
 
 
 def _changing(router: Router, kind: Kind) -> None:
@@ -236,7 +224,7 @@ def _switching(router: Router, kind: Kind) -> None:
     router.post("/{name}/disable", summary=words, operation_id=f"disable_{kind.slug}", **options)(down)
 
 
-def _counting(router: Router, kind: Kind) -> None:
+def _counting(router: Router, kind: Kind, counted: Counted) -> None:
     @router.get(
         "/{name}/statistics",
         summary=f"Traffic of {_one(kind)} over time",
@@ -249,7 +237,7 @@ def _counting(router: Router, kind: Kind) -> None:
         span = SPANS.get(range)
         if span is None:
             raise ValidationError({"range": f"“{range[:40]}” is none of {', '.join(SPANS)}."})
-        return history.as_json(COUNTED[kind.slug], str(row.pk), span)
+        return counted(row, span)
 
 
 ROUTERS = {slug: router_of(kind) for slug, kind in KINDS.items()}

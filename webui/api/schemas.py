@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Final, Literal
@@ -14,7 +15,7 @@ from pydantic import ConfigDict, Field, create_model
 from monitors.registry import KINDS as MONITOR_KINDS
 from webui.actions.values import fields_of
 from webui.events.kinds import KINDS as TARGET_KINDS
-from webui.models import EventTarget, Installation, Monitor, Server, Service, VServer
+from webui.models import EventTarget, Installation, Monitor, Server, Service, ServiceGroup, VServer
 from webui.models.sealed import SealedField
 
 Name = Annotated[str, Field(min_length=1, max_length=127, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_#. :@=-]*$")]
@@ -23,6 +24,7 @@ Scalar = str | int | float | bool | None
 FIXED: Final = {
     Server: frozenset[str](),
     Service: frozenset({"server", "service_type", "port"}),
+    ServiceGroup: frozenset({"service_type"}),
     VServer: frozenset({"service_type", "port", "port_end"}),
     Monitor: frozenset({"monitor_type"}),
     EventTarget: frozenset({"target_type"}),
@@ -31,10 +33,21 @@ FIXED: Final = {
 REQUIRED: Final = {
     Server: frozenset({"name", "address"}),
     Service: frozenset({"name", "server"}),
+    ServiceGroup: frozenset({"name"}),
     VServer: frozenset({"name", "address"}),
     Monitor: frozenset({"name", "monitor_type"}),
     EventTarget: frozenset({"name", "target_type"}),
     Installation: frozenset[str](),
+}
+# What answers tell beyond an object's own fields; :mod:`webui.api.values` fills it.
+ALSO: Final[Mapping[type[models.Model], Mapping[str, Any]]] = {
+    VServer: {"service_groups": (list[str], Field(description="Service groups that are bound, by name."))},
+    Service: {
+        "service_group": (
+            str | None,
+            Field(description="The service group that it is a member of, and whose options it has."),
+        )
+    },
 }
 _KINDS: Final = {"monitor_type": tuple(MONITOR_KINDS), "target_type": tuple(TARGET_KINDS)}
 
@@ -64,6 +77,29 @@ class MonitorBinding(Strict):
     state: Literal["ENABLED", "DISABLED"] | None = Field(None, description="DISABLED: not checked, not counted.")
 
 
+class GroupMember(Strict):
+    """What a member of a service group has of its own; what is left out stays, or is the default."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"weight": 3}, {"state": "DISABLED", "hash_id": 7}]})
+
+    weight: int | None = Field(None, ge=1, le=100, description="In each virtual server of the group.")
+    state: Literal["ENABLED", "DISABLED"] | None = Field(None, description="Of a new member else the group's.")
+    hash_id: int | None = Field(
+        None, ge=1, le=2**32 - 1, description="Keeps its place in the hash ring when its address changes; null: none."
+    )
+
+
+class Member(Schema):
+    """A member of a service group."""
+
+    server: str
+    port: int = Field(description="0: any port.")
+    service: str = Field(description="The service that it is, by its name among services.")
+    weight: int
+    state: str = Field(description="What it was asked for; how it does is at …/state of the group.")
+    hash_id: int | None
+
+
 class Bound(Schema):
     """Something that is bound."""
 
@@ -83,6 +119,22 @@ class Disable(Strict):
 
     delay: int = Field(0, ge=0, le=31_536_000, description="Seconds in which its clients stay; 0: at once.")
     graceful: bool = Field(default=False, description="Leave earlier, when the last flow has ended.")
+
+
+class Named(Schema):
+    """Something that is bound without a weight."""
+
+    name: str
+
+
+class MemberState(Schema):
+    """How a member does now."""
+
+    server: str
+    port: int = Field(description="0: any port.")
+    service: str
+    state: str = Field(description="Effective state, in NetScaler's words.")
+    reason: str
 
 
 class State(Schema):
@@ -135,6 +187,7 @@ def answer_of(model: type[models.Model]) -> type[Schema]:
         else:
             kind = _type_of(name, one, given=False)
             found[name] = (kind | None if one.null else kind, Field(description=_words(one)))
+    found |= ALSO.get(model, {})
     made: type[Schema] = create_model(
         f"{model.__name__}Configuration", __base__=Schema, __doc__=str(model.__doc__), **found
     )

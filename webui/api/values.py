@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from django.core.exceptions import ValidationError
@@ -14,11 +14,25 @@ from django.http import HttpRequest, HttpResponse
 from webui.actions.base import INSTALLATION, lock_installation
 from webui.actions.values import fields_of
 from webui.api.problems import PreconditionError
-from webui.models import Installation
+from webui.models import Installation, Service, VServer
 from webui.models.sealed import SealedField, names_of
 
 MOST_ROWS: Final = 250
 T = TypeVar("T")
+# What answers tell beyond an object's own fields, by the names that schemas.ALSO describes.
+_ALSO: Final[Mapping[type[models.Model], Mapping[str, Callable[[Any], Any]]]] = {
+    VServer: {"service_groups": lambda row: [one.group.name for one in row.group_bindings.all()]},
+    Service: {"service_group": lambda row: row.membership.group.name if hasattr(row, "membership") else None},
+}
+_JOINED: Final[Mapping[type[models.Model], tuple[str, ...]]] = {Service: ("membership__group",)}
+_FETCHED: Final[Mapping[type[models.Model], tuple[str, ...]]] = {VServer: ("group_bindings__group",)}
+
+
+def joined(rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
+    """Rows with all that :func:`as_answer` looks at, so that a list takes no query for each."""
+    model = rows.model
+    related = [one.name for one in model._meta.concrete_fields if one.is_relation]
+    return rows.select_related(*related, *_JOINED.get(model, ())).prefetch_related(*_FETCHED.get(model, ()))
 
 
 def as_answer(row: models.Model) -> dict[str, Any]:
@@ -34,6 +48,8 @@ def as_answer(row: models.Model) -> dict[str, Any]:
             found[name] = value.name if value is not None else None
         else:
             found[name] = value
+    for name, read in _ALSO.get(type(row), {}).items():
+        found[name] = read(row)
     return found
 
 
