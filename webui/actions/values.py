@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from django.core.exceptions import ValidationError
 from django.db import models
 
 from webui.actions.base import Change, Configured, Named, kind_of
+from webui.actions.errors import unfit
 from webui.choices import AuditVerb
 from webui.models.sealed import CannotOpenError, SealedField, opened
 from webui.options import refuse_proxy_options, squashed
@@ -65,7 +65,7 @@ def assign(row: models.Model, values: Mapping[str, Any]) -> None:
         except ValueError as error:
             problems[name] = str(error)
     if problems:
-        raise ValidationError(problems)
+        raise unfit(problems)
 
 
 def _converted(one: models.Field[Any, Any], value: Any) -> Any:

@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 
 from webui.actions import checks, membership
 from webui.actions.base import Actor, Change, NotFoundError, change, find, reload, touch, wanted_version
+from webui.actions.errors import unfit
 from webui.actions.values import as_json, assign, insert, name_of, rewrite
 from webui.choices import AdminState, AuditVerb
 from webui.models import Service, VServer, VServerServiceBinding
@@ -58,7 +59,7 @@ def _converted(values: Mapping[str, Any]) -> dict[str, Any]:
         try:
             given["port"], given["port_end"] = parse_ports(port)
         except ValueError as error:
-            raise ValidationError({"port": str(error)}) from error
+            raise unfit({"port": str(error)}) from error
     elif port is not None:
         given.setdefault("port_end", 0)
     return given

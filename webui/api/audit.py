@@ -5,13 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from ninja import Query, Router, Schema
 from pydantic import Field
 
 from webui import roles
-from webui.actions.errors import NotFoundError
+from webui.actions.errors import NotFoundError, unfit
 from webui.api.auth import must
 from webui.api.objects import ERRORS
 from webui.audit import asked, verify
@@ -86,7 +85,7 @@ def review(request: HttpRequest, wanted: Query[Wanted]) -> Any:
     given |= {"from": given.pop("since"), "to": given.pop("until"), "older": wanted.cursor}
     found = asked.parse(given)
     if found.ignored:
-        raise ValidationError(list(found.ignored))
+        raise unfit({one.partition("=")[0].partition(":")[0]: one for one in found.ignored})
     page = search(found, size=wanted.limit)
     return {
         "items": [_of_state(row) if isinstance(row, HealthTransition) else _of(row) for row in page.rows],

@@ -5,7 +5,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router, Schema, Status
@@ -13,6 +12,7 @@ from pydantic import Field, create_model
 
 from webui.actions import renaming
 from webui.actions.base import Actor, find
+from webui.actions.errors import unfit
 from webui.api import schemas, values
 from webui.api.auth import may_view
 from webui.api.kinds import KINDS, Counted, Kind
@@ -20,7 +20,7 @@ from webui.api.previews import DryRun, Preview, act
 from webui.api.problems import Problem
 from webui.metrics.read import SPANS
 
-ERRORS: dict[int, Any] = dict.fromkeys((400, 401, 403, 404, 412, 422, 503), Problem)
+ERRORS: dict[int, Any] = dict.fromkeys((400, 401, 403, 404, 409, 412, 422, 503), Problem)
 Deed = Callable[[Actor, Any], Any]
 
 
@@ -236,7 +236,7 @@ def _counting(router: Router, kind: Kind, counted: Counted) -> None:
         row = _found(kind, name)
         span = SPANS.get(range)
         if span is None:
-            raise ValidationError({"range": f"“{range[:40]}” is none of {', '.join(SPANS)}."})
+            raise unfit({"range": f"“{range[:40]}” is none of {', '.join(SPANS)}."})
         return counted(row, span)
 
 

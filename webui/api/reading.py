@@ -11,6 +11,7 @@ from ninja import Query, Router, Schema
 from pydantic import Field
 
 from webui import explained, queries
+from webui.actions.errors import unfit
 from webui.api.auth import may_view
 from webui.api.objects import ERRORS
 from webui.models import DataplaneStatus, VServer
@@ -82,7 +83,7 @@ def explain(request: HttpRequest, question: Query[Question]) -> Any:
     known = explained.directors()
     form = QuestionForm(question.model_dump(), directors=[one.name for one in known])
     if not form.is_valid():
-        raise ValidationError({name: [str(text) for text in texts] for name, texts in form.errors.items()})
+        raise unfit({name: " ".join(str(text) for text in texts) for name, texts in form.errors.items()})
     try:
         answer = explained.explain(form.query, explaining.chosen(known, form.cleaned_data.get("director", "")))
     except explained.UnknownError as error:

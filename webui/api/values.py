@@ -7,11 +7,11 @@ import binascii
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
-from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.http import HttpRequest, HttpResponse
 
 from webui.actions.base import INSTALLATION, lock_installation
+from webui.actions.errors import unfit
 from webui.actions.values import fields_of
 from webui.api.problems import PreconditionError
 from webui.models import Installation, Service, VServer
@@ -110,7 +110,7 @@ def after(cursor: str) -> int:
     except (binascii.Error, UnicodeError, ValueError):
         word, number = "", ""
     if word != "after" or not number.isascii() or not number.isdecimal() or len(number) > 18:
-        raise ValidationError({"cursor": f"“{cursor[:40]}” is no cursor: send the “next” of the page before."})
+        raise unfit({"cursor": f"“{cursor[:40]}” is no cursor: send the “next” of the page before."})
     return int(number)
 
 
