@@ -9,6 +9,7 @@ from ninja.openapi.schema import OpenAPISchema
 
 from webui.api import audit, bindings, configuration, objects, previews, problems, reading, servicegroups
 from webui.api.auth import AUTH
+from webui.api.parsing import Json
 
 DESCRIPTION = """All objects of the configuration, their bindings, states and statistics, revisions and the audit.
 
@@ -38,6 +39,7 @@ def make() -> NinjaAPI:
         description=DESCRIPTION,
         urls_namespace="api",
         auth=AUTH,
+        parser=Json(),
         docs_url=None,  # a page of our own: webui.views.api_docs
     )
     problems.register(api)

@@ -3,7 +3,7 @@
 # No postponed annotations: the bodies' types are made for each kind, where Ninja could not find them by name.
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -12,10 +12,11 @@ from pydantic import Field, create_model
 
 from webui.actions import renaming
 from webui.actions.base import Actor, find
-from webui.actions.errors import unfit
 from webui.api import schemas, values
 from webui.api.auth import may_view
+from webui.api.fields import Cursor
 from webui.api.kinds import KINDS, Counted, Kind
+from webui.api.parameters import refuse_other_types
 from webui.api.previews import DryRun, Preview, act
 from webui.api.problems import Problem
 from webui.metrics.read import SPANS
@@ -29,7 +30,7 @@ class Page(Schema):
 
     q: str = Field("", max_length=100, description="Each word occurs in the name, address, comment or type.")
     limit: int = Field(50, ge=1, le=values.MOST_ROWS, description="Objects in the answer, at most.")
-    cursor: str = Field("", max_length=100, description="“next” of the page before.")
+    cursor: Cursor = Field("", description="“next” of the page before.")
 
 
 def router_of(kind: Kind) -> Router:
@@ -132,7 +133,9 @@ def _changing(router: Router, kind: Kind) -> None:
         operation_id=f"make_{kind.slug}",
     )
     def make(request: HttpRequest, response: HttpResponse, body: new, dry_run: DryRun = False) -> Any:  # type: ignore[valid-type]  # made above
-        row = act(request, lambda actor: kind.actions.create(actor, given(body)), dry_run=dry_run)
+        sent = given(body)
+        refuse_other_types(kind.model, sent)
+        row = act(request, lambda actor: kind.actions.create(actor, sent), dry_run=dry_run)
         response.headers["Location"] = f"{request.path.rstrip('/')}/{row.name}"
         return Status(201, _answered(response, row))
 
@@ -152,6 +155,7 @@ def _changing(router: Router, kind: Kind) -> None:
         row = _found(kind, name)
         expected = values.wanted(request, row)
         wanted = {key: value for key, value in given(body).items() if key not in schemas.FIXED[kind.model]}
+        refuse_other_types(kind.model, wanted, row)
         update = kind.actions.update
         return _answered(response, act(request, lambda actor: update(actor, row, wanted, expected), dry_run=dry_run))
 
@@ -231,13 +235,9 @@ def _counting(router: Router, kind: Kind, counted: Counted) -> None:
         response={200: dict, **ERRORS},
         operation_id=f"statistics_of_{kind.slug}",
     )
-    def statistics(request: HttpRequest, name: str, range: str = "1h") -> Any:
+    def statistics(request: HttpRequest, name: str, range: Literal[tuple(SPANS)] = "1h") -> Any:  # type: ignore[valid-type]  # they are data
         may_view(request, kind.model)
-        row = _found(kind, name)
-        span = SPANS.get(range)
-        if span is None:
-            raise unfit({"range": f"“{range[:40]}” is none of {', '.join(SPANS)}."})
-        return counted(row, span)
+        return counted(_found(kind, name), SPANS[range])
 
 
 ROUTERS = {slug: router_of(kind) for slug, kind in KINDS.items()}

@@ -13,6 +13,7 @@ from pydantic import Field
 from webui import explained, queries
 from webui.actions.errors import unfit
 from webui.api.auth import may_view
+from webui.api.fields import Host, Port, Protocol
 from webui.api.objects import ERRORS
 from webui.models import DataplaneStatus, VServer
 from webui.question_form import QuestionForm
@@ -43,11 +44,11 @@ class Trouble(Schema):
 class Question(Schema):
     """A client's packet."""
 
-    client: str = Field(max_length=100, description="The client's address.")
-    vip: str = Field(max_length=100, description="The address that it asks.")
-    protocol: str = Field("tcp", max_length=10, description="tcp, udp, icmp or a number.")
-    sport: str = Field("", max_length=10, description="Source port.")
-    dport: str = Field("", max_length=10, description="Destination port.")
+    client: Host = Field(description="The client's address.")
+    vip: Host = Field(description="The address that it asks.")
+    protocol: Protocol = Field("tcp", description="tcp, udp, icmp or a number.")
+    sport: Port = Field("", description="Source port.")
+    dport: Port = Field("", description="Destination port.")
     director: str = Field("", max_length=64, description="Which director; the first without.")
 
 

@@ -14,11 +14,12 @@ from pydantic import ConfigDict, Field, create_model
 
 from monitors.registry import KINDS as MONITOR_KINDS
 from webui.actions.values import fields_of
+from webui.api import fields, parameters
+from webui.api.fields import LetteredName, Name
 from webui.events.kinds import KINDS as TARGET_KINDS
 from webui.models import EventTarget, Installation, Monitor, Server, Service, ServiceGroup, VServer
 from webui.models.sealed import SealedField
 
-Name = Annotated[str, Field(min_length=1, max_length=127, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_#. :@=-]*$")]
 Scalar = str | int | float | bool | None
 # What is chosen when an object is made and stays so.
 FIXED: Final = {
@@ -38,6 +39,19 @@ REQUIRED: Final = {
     Monitor: frozenset({"name", "monitor_type"}),
     EventTarget: frozenset({"name", "target_type"}),
     Installation: frozenset[str](),
+}
+NAMES: Final[Mapping[type[models.Model], Any]] = {
+    Server: fields.ServerName,
+    Service: LetteredName,
+    ServiceGroup: LetteredName,
+}
+EXAMPLES: Final[Mapping[type[models.Model], Mapping[str, Any]]] = {
+    Server: {"name": "web1", "address": "192.0.2.11"},
+    Service: {"name": "web1_http", "server": "web1", "service_type": "TCP", "port": 80},
+    ServiceGroup: {"name": "web", "service_type": "TCP", "comment": "all web servers"},
+    VServer: {"name": "web_vip", "address": "192.0.2.10", "service_type": "TCP", "port": 80},
+    Monitor: {"name": "home", "monitor_type": "HTTP", "dest_port": 80, "params": {"http_request": "HEAD /"}},
+    EventTarget: {"name": "collector", "target_type": "SYSLOG", "params": {"host": "192.0.2.50"}},
 }
 # What answers tell beyond an object's own fields; :mod:`webui.api.values` fills it.
 ALSO: Final[Mapping[type[models.Model], Mapping[str, Any]]] = {
@@ -152,21 +166,28 @@ def body_of(model: type[models.Model], *, new: bool) -> type[Strict]:
     for name, one in fields_of(model).items():
         if isinstance(one, SealedField) or name in {"params"} or (not new and name in FIXED[model]):
             continue
-        kind = _type_of(name, one)
+        kind = _type_of(model, name, one)
+        kind = kind | None if one.null else kind
         words = _words(one)
         if new and name in REQUIRED[model]:
             found[name] = (kind, Field(description=words))
+        elif new and one.has_default() and not one.is_relation:
+            found[name] = (kind, Field(one.get_default(), description=words))
         else:
-            default = one.get_default() if new and one.has_default() and not one.is_relation else None
-            found[name] = (kind | None, Field(default, description=words))
+            found[name] = (kind, Field(None, description=words, json_schema_extra=_left_out))
     if model in {Monitor, EventTarget}:
-        found["params"] = (dict[str, Scalar] | None, Field(None, description="Parameters of the type, by name."))
+        words = "Parameters of the type, by name."
+        found["params"] = (dict[str, str | int | bool], Field(None, description=words, json_schema_extra=_left_out))
         secrets = "Passwords and other secrets of the type. Never sent back; one that is left out stays as it is."
-        found["secrets"] = (dict[str, str] | None, Field(None, description=secrets))
+        found["secrets"] = (dict[str, str], Field(None, description=secrets, json_schema_extra=_left_out))
     verb = "New" if new else "Change"
     made: type[Strict] = create_model(
         f"{verb}{model.__name__}", __base__=Strict, __doc__=f"{verb} {model._meta.verbose_name}.", **found
     )
+    if new:
+        kinds = parameters.alternatives(model)
+        more: Any = {"examples": [EXAMPLES[model]]} | ({"oneOf": kinds} if kinds else {})
+        made.model_config["json_schema_extra"] = more
     return made
 
 
@@ -185,7 +206,7 @@ def answer_of(model: type[models.Model]) -> type[Schema]:
         elif name == "params":
             found[name] = (dict[str, Scalar], Field(description="Parameters of the type, by name."))
         else:
-            kind = _type_of(name, one, given=False)
+            kind = _type_of(model, name, one, given=False)
             found[name] = (kind | None if one.null else kind, Field(description=_words(one)))
     found |= ALSO.get(model, {})
     made: type[Schema] = create_model(
@@ -194,21 +215,32 @@ def answer_of(model: type[models.Model]) -> type[Schema]:
     return made
 
 
+def _left_out(schema: dict[str, Any]) -> None:
+    """What is left out of a request stays as it is, and is not null."""
+    schema.pop("default", None)
+
+
 def _words(one: models.Field[Any, Any]) -> str:
     return str(one.help_text) or f"{str(one.verbose_name).capitalize()}."
 
 
-def _type_of(name: str, one: models.Field[Any, Any], *, given: bool = True) -> Any:
+def _type_of(model: type[models.Model], name: str, one: models.Field[Any, Any], *, given: bool = True) -> Any:
     """The type of a field's values; ``given``: with the limits that the model has."""
-    if one.is_relation or name == "name":
-        return Name if given else str
     if name in _KINDS:
         return Literal[_KINDS[name]]
     if one.choices:
         return Literal[tuple(str(value) for value, _label in one.flatchoices)]
     if isinstance(one, models.BooleanField | models.IntegerField):
         return bool if isinstance(one, models.BooleanField) else _number(one) if given else int
-    return Annotated[str, Field(max_length=one.max_length)] if given and one.max_length else str
+    return _text(model, name, one) if given else str
+
+
+def _text(model: type[models.Model], name: str, one: models.Field[Any, Any]) -> Any:
+    if one.is_relation or name == "name":
+        return Name if one.is_relation else NAMES.get(model, Name)
+    if isinstance(one, models.GenericIPAddressField):
+        return fields.Mask if one.protocol == "IPv4" else fields.Address if name == "address" else fields.AnyAddress
+    return fields.text(one.max_length)
 
 
 def _number(one: models.IntegerField[Any, Any]) -> Any:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
@@ -13,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from webui.actions.base import INSTALLATION, lock_installation
 from webui.actions.errors import unfit
 from webui.actions.values import fields_of
+from webui.api.fields import CURSOR
 from webui.api.problems import PreconditionError
 from webui.models import Installation, Service, VServer
 from webui.models.sealed import SealedField, names_of
@@ -97,21 +97,15 @@ def tagged(response: HttpResponse, row: Any) -> None:
 
 
 def cursor_of(pk: int) -> str:
-    """Where a page ended; not to be understood by whoever gets it."""
-    return base64.urlsafe_b64encode(f"after:{pk}".encode()).decode().rstrip("=")
+    """Where a page ended; not to be made by whoever gets it."""
+    return f"after-{pk}"
 
 
 def after(cursor: str) -> int:
     """The key after which a page begins. Raises ValidationError for what is no cursor of ours."""
-    if not cursor:
-        return 0
-    try:
-        word, _, number = base64.urlsafe_b64decode(cursor.encode() + b"==").decode().partition(":")
-    except (binascii.Error, UnicodeError, ValueError):
-        word, number = "", ""
-    if word != "after" or not number.isascii() or not number.isdecimal() or len(number) > 18:
+    if not re.fullmatch(CURSOR, cursor):
         raise unfit({"cursor": f"“{cursor[:40]}” is no cursor: send the “next” of the page before."})
-    return int(number)
+    return int(cursor.removeprefix("after-") or 0)
 
 
 def settings_row() -> Installation:
