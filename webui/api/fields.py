@@ -40,13 +40,14 @@ Host = Annotated[
         }
     ),
 ]
+_EMPTY: Final = {"type": "string", "maxLength": 0}
 # Of a machine, or a VIP: an address that means one place in the network.
 Address = Annotated[str, Field(max_length=39), WithJsonSchema({"anyOf": [_IPV4, _IPV6]})]
 # Empty: none.
 AnyAddress = Annotated[
     str,
     Field(max_length=39),
-    WithJsonSchema({"anyOf": [{"const": ""}, *({"type": "string", "format": one} for one in ("ipv4", "ipv6"))]}),
+    WithJsonSchema({"anyOf": [_EMPTY, *({"type": "string", "format": one} for one in ("ipv4", "ipv6"))]}),
 ]
 # All bits cleared would make all clients one.
 Mask = Annotated[
@@ -92,7 +93,7 @@ Moment = Annotated[
     WithJsonSchema(
         {
             "anyOf": [
-                {"const": ""},
+                _EMPTY,
                 {"type": "string", "format": "date", "pattern": _YEARS},
                 {"type": "string", "format": "date-time", "pattern": _YEARS + "[0-9]{2}-[0-9]{2}-[0-9]{2}" + _TIME},
             ]

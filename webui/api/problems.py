@@ -114,8 +114,13 @@ def _of_request(request: HttpRequest, error: RequestError) -> HttpResponse:
 
 
 def _given(request: HttpRequest, where: Sequence[Any]) -> Any:
-    """The value that was sent at a place such as ``("body", "body", "weight")``; None where there is none."""
+    """The value that was sent at a place such as ``("body", "body", "weight")``; None where there is none.
+
+    Secrets are not repeated.
+    """
     source, *steps = where
+    if "secrets" in steps:
+        return None
     found: Any = None
     if source == "query":
         return request.GET.get(str(steps[-1]))

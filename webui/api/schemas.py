@@ -244,7 +244,7 @@ def _text(model: type[models.Model], name: str, one: models.Field[Any, Any]) -> 
 
 
 def _number(one: models.IntegerField[Any, Any]) -> Any:
-    limits = {"ge": 0, "le": 2**31 - 1}
+    limits = {"ge": 0, "le": 2**63 - 1 if isinstance(one, models.PositiveBigIntegerField) else 2**31 - 1}
     for rule in one.validators:
         if isinstance(rule, MinValueValidator):
             limits["ge"] = max(limits["ge"], int(rule.limit_value))
