@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
-from dataplane.plan import Put, Step, Table, subject
+from dataplane.plan_text import subject
 from dataplane.ports import Maps
+from dataplane.steps import Put, Step, Table
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from itertools import chain
 
 from dataplane.desired import DesiredState, Ping, Probe, Service, VServer
 from dataplane.hashing import maglev, ring_ids
-from dataplane.plan import vip_flag
 from dataplane.port_ranges import port_prefixes
 from dataplane.rotation import rotation
+from dataplane.steps import vip_flag
 from dataplane.tables import (
     MAX_CLOSED,
     MAX_INTERFACES,

@@ -7,18 +7,14 @@ everything else is little endian. Packing raises ValueError and names the field 
 from __future__ import annotations
 
 import struct
-from array import array
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv6Address, ip_address
 
 from dataplane.tables import (
-    EVENT_FRAME,
     MAX_VSERVERS,
     RING_SLOTS,
     ClosedKey,
     ClosedState,
-    Count,
-    Event,
     ForwarderSettings,
     HashField,
     IPAddress,
@@ -27,10 +23,6 @@ from dataplane.tables import (
     Ports,
     ProbeInKey,
     ProbeOut,
-    Reason,
-    Sampled,
-    SampleKind,
-    Sampling,
     ServiceEntry,
     ServiceFlag,
     SettingFlag,
@@ -73,32 +65,20 @@ _PROBE_OUT = struct.Struct("<16sI6s6s")
 _PROBE_IN = struct.Struct("<16s6s2x")
 _SETTINGS = struct.Struct("<16sI6s2xI")
 _INTERFACE = struct.Struct("<6s2x")
-_COUNTER = struct.Struct("<QQ")
-_TAP = struct.Struct("<QI4x")
 _PROBE_FLOW = struct.Struct("<16s16sI6sBB")
-_SAMPLING = struct.Struct("<Q16sIIIIII")
-_SAMPLED = struct.Struct("<QQQ")
-_EVENT = struct.Struct(f"<Q16s16s2s2sBBBBIIIIII{EVENT_FRAME}s12s4x")
-_DROP_REASONS = tuple(reason for reason in Reason if reason >= Reason.DROP_MALFORMED)
-_VSERVER_DROPS = struct.Struct(f"<{len(_DROP_REASONS)}Q")
-# enum packet_flag of parse.h, as far as events tell of them
-_PACKET_FRAGMENT = 1 << 1
 
-COUNTER_SIZE = _COUNTER.size
-BEGUN_SIZE = 8
-SAMPLED_SIZE = _SAMPLED.size
-EVENT_SIZE = _EVENT.size
-VSERVER_DROPS_SIZE = _VSERVER_DROPS.size
 SAMPLED_OFFSET = 26  # of the byte `sampled` in struct settings
 
 
-def _number(name: str, value: int, limit: int) -> int:
+def checked_number(name: str, value: int, limit: int) -> int:
+    """Raises ValueError, naming the field, unless the value is 0 to ``limit`` - 1."""
     if not 0 <= value < limit:
         raise ValueError(f"{name} is {value}: must be 0 to {limit - 1}")
     return value
 
 
-def _octets(name: str, value: bytes, size: int) -> bytes:
+def checked_octets(name: str, value: bytes, size: int) -> bytes:
+    """Raises ValueError, naming the field, unless there are ``size`` bytes."""
     if len(value) != size:
         raise ValueError(f"{name} has {len(value)} bytes: must have {size}")
     return value
@@ -111,13 +91,13 @@ def pack_address(address: IPAddress) -> bytes:
 
 def unpack_address(data: bytes) -> IPAddress:
     """Inverse of :func:`pack_address`; what is IPv4-mapped becomes IPv4."""
-    address = IPv6Address(_octets("address", data, ADDRESS_SIZE))
+    address = IPv6Address(checked_octets("address", data, ADDRESS_SIZE))
     return address.ipv4_mapped or address
 
 
 def pack_id(number: int) -> bytes:
     """Index of an array, or ifindex: 4 bytes."""
-    return _ID.pack(_number("id", number, 1 << 32))
+    return _ID.pack(checked_number("id", number, 1 << 32))
 
 
 def unpack_id(data: bytes) -> int:
@@ -137,8 +117,8 @@ def unpack_vip(data: bytes) -> VipFlag:
 
 def pack_vserver_key(key: VServerKey) -> bytes:
     """``struct vserver_key``, 20 bytes."""
-    port = _number("port", key.port, 1 << 16)
-    return pack_address(key.address) + _VSERVER_PORT.pack(port, _number("protocol", key.protocol, 1 << 8))
+    port = checked_number("port", key.port, 1 << 16)
+    return pack_address(key.address) + _VSERVER_PORT.pack(port, checked_number("protocol", key.protocol, 1 << 8))
 
 
 def unpack_vserver_key(data: bytes) -> VServerKey:
@@ -151,7 +131,7 @@ def pack_range_key(key: VServerKey) -> bytes:
     """``struct range_key``, 24 bytes, of a vserver with a range of ports."""
     if not 1 <= key.port < key.port_end < 1 << 16:
         raise ValueError(f"port range is {key.port}-{key.port_end}: must be two ports of 1 to 65535 in order")
-    address, protocol = pack_address(key.address), _number("protocol", key.protocol, 1 << 8)
+    address, protocol = pack_address(key.address), checked_number("protocol", key.protocol, 1 << 8)
     return _RANGE_KEY.pack(address, key.port, key.port_end, protocol)
 
 
@@ -165,8 +145,8 @@ def pack_port_prefix(key: PortPrefix) -> bytes:
     """``struct port_prefix``, 24 bytes."""
     if not 1 <= key.bits <= 16:
         raise ValueError(f"bits of a port prefix are {key.bits}: must be 1 to 16")
-    port = _number("port", key.port, 1 << 16).to_bytes(2, "big")
-    protocol = _number("protocol", key.protocol, 1 << 8)
+    port = checked_number("port", key.port, 1 << 16).to_bytes(2, "big")
+    protocol = checked_number("protocol", key.protocol, 1 << 8)
     return _PORT_PREFIX.pack(PORT_PREFIX_BITS + key.bits, pack_address(key.address), protocol, port)
 
 
@@ -178,7 +158,9 @@ def unpack_port_prefix(data: bytes) -> PortPrefix:
 
 def pack_port_range(ports: Ports) -> bytes:
     """``struct port_range``, 4 bytes."""
-    return _PORT_RANGE.pack(_number("first port", ports[0], 1 << 16), _number("last port", ports[1], 1 << 16))
+    return _PORT_RANGE.pack(
+        checked_number("first port", ports[0], 1 << 16), checked_number("last port", ports[1], 1 << 16)
+    )
 
 
 def unpack_port_range(data: bytes) -> Ports:
@@ -193,7 +175,7 @@ def pack_vserver(entry: VServerEntry) -> bytes:
         raise ValueError(f"vserver_id is {entry.vserver_id}: must be 1 to {MAX_VSERVERS - 1}")
     mask = entry.mask.packed.rjust(ADDRESS_SIZE, b"\0") if entry.mask.version == 4 else entry.mask.packed
     return _VSERVER.pack(
-        entry.vserver_id, _number("config_id", entry.config_id, 1 << 32), entry.hash_fields, entry.flags, mask
+        entry.vserver_id, checked_number("config_id", entry.config_id, 1 << 32), entry.hash_fields, entry.flags, mask
     )
 
 
@@ -212,10 +194,10 @@ def unpack_vserver(data: bytes, key: VServerKey) -> VServerEntry:
 def pack_service(entry: ServiceEntry) -> bytes:
     """``struct service_value``, 24 bytes."""
     return _SERVICE.pack(
-        _number("config_id", entry.config_id, 1 << 32),
-        _number("ifindex", entry.ifindex, 1 << 32),
-        _octets("mac", entry.mac, MAC_SIZE),
-        _octets("source_mac", entry.source_mac, MAC_SIZE),
+        checked_number("config_id", entry.config_id, 1 << 32),
+        checked_number("ifindex", entry.ifindex, 1 << 32),
+        checked_octets("mac", entry.mac, MAC_SIZE),
+        checked_octets("source_mac", entry.source_mac, MAC_SIZE),
         entry.flags,
     )
 
@@ -240,12 +222,12 @@ def pack_policy(entry: PolicyEntry) -> bytes:
     syn = entry.syn
     rates = (syn.rate, syn.burst, syn.source_rate, syn.source_burst) if syn else (0, 0, 0, 0)
     return _POLICY.pack(
-        _number("config_id", entry.config_id, 1 << 32),
-        _number("idle_timeout", entry.idle_timeout, MAX_TIMEOUT + 1),
-        _number("persist_timeout", entry.persist_timeout, MAX_TIMEOUT + 1),
+        checked_number("config_id", entry.config_id, 1 << 32),
+        checked_number("idle_timeout", entry.idle_timeout, MAX_TIMEOUT + 1),
+        checked_number("persist_timeout", entry.persist_timeout, MAX_TIMEOUT + 1),
         entry.when_down,
         _pack_mask(entry.persist_mask),
-        *(_number("SYN rate or burst", number, MAX_RATE + 1) for number in rates),
+        *(checked_number("SYN rate or burst", number, MAX_RATE + 1) for number in rates),
         _pack_mask(syn.source_mask) if syn else bytes(ADDRESS_SIZE),
     )
 
@@ -279,7 +261,9 @@ def policies_in_use(values: bytes) -> dict[int, bytes]:
 
 def pack_closed_key(key: ClosedKey) -> bytes:
     """``struct closed_key``, 8 bytes."""
-    return _CLOSED_KEY.pack(_number("vserver", key.vserver, 1 << 32), _number("service", key.service, 1 << 32))
+    return _CLOSED_KEY.pack(
+        checked_number("vserver", key.vserver, 1 << 32), checked_number("service", key.service, 1 << 32)
+    )
 
 
 def unpack_closed_key(data: bytes) -> ClosedKey:
@@ -322,16 +306,16 @@ def live_flows(
 
 def pack_ring(ring: bytes) -> bytes:
     """``struct ring``: RING_SLOTS little-endian u16 service ids."""
-    return _octets("ring", ring, RING_SIZE)
+    return checked_octets("ring", ring, RING_SIZE)
 
 
 def pack_probe_out(entry: ProbeOut) -> bytes:
     """``struct probe_out_value``, 32 bytes."""
     return _PROBE_OUT.pack(
         pack_address(entry.vip),
-        _number("ifindex", entry.ifindex, 1 << 32),
-        _octets("mac", entry.mac, MAC_SIZE),
-        _octets("source_mac", entry.source_mac, MAC_SIZE),
+        checked_number("ifindex", entry.ifindex, 1 << 32),
+        checked_octets("mac", entry.mac, MAC_SIZE),
+        checked_octets("source_mac", entry.source_mac, MAC_SIZE),
     )
 
 
@@ -343,7 +327,7 @@ def unpack_probe_out(data: bytes) -> ProbeOut:
 
 def pack_probe_in_key(key: ProbeInKey) -> bytes:
     """``struct probe_in_key``, 24 bytes."""
-    return _PROBE_IN.pack(pack_address(key.vip), _octets("mac", key.mac, MAC_SIZE))
+    return _PROBE_IN.pack(pack_address(key.vip), checked_octets("mac", key.mac, MAC_SIZE))
 
 
 def unpack_probe_in_key(data: bytes) -> ProbeInKey:
@@ -355,9 +339,9 @@ def unpack_probe_in_key(data: bytes) -> ProbeInKey:
 def pack_settings(settings: ForwarderSettings) -> bytes:
     """``struct settings``, 32 bytes."""
     return _SETTINGS.pack(
-        _octets("hash_key", settings.hash_key, 16),
-        _number("probe_ifindex", settings.probe_ifindex, 1 << 32),
-        _octets("probe_mac", settings.probe_mac, MAC_SIZE),
+        checked_octets("hash_key", settings.hash_key, 16),
+        checked_number("probe_ifindex", settings.probe_ifindex, 1 << 32),
+        checked_octets("probe_mac", settings.probe_mac, MAC_SIZE),
         settings.flags,
     )
 
@@ -370,114 +354,12 @@ def unpack_settings(data: bytes) -> ForwarderSettings:
 
 def pack_interface(mac: bytes) -> bytes:
     """``struct interface_value``, 8 bytes."""
-    return _INTERFACE.pack(_octets("mac", mac, MAC_SIZE))
+    return _INTERFACE.pack(checked_octets("mac", mac, MAC_SIZE))
 
 
 def unpack_interface(data: bytes) -> bytes:
     """Inverse of :func:`pack_interface`."""
     return bytes(_INTERFACE.unpack(data)[0])
-
-
-def pack_tap(until: int, vserver: int) -> bytes:
-    """``struct tap``, 16 bytes: CLOCK_MONOTONIC in ns when the capture ends, and the vserver's row or 0 for all."""
-    return _TAP.pack(_number("until", until, 1 << 64), _number("vserver", vserver, 1 << 32))
-
-
-def unpack_tap(data: bytes) -> tuple[int, int]:
-    """The inverse of :func:`pack_tap`."""
-    until, vserver = _TAP.unpack(data)
-    return until, vserver
-
-
-def sum_counters(data: bytes) -> Count:
-    """Sum of the ``struct counter`` of each CPU, 16 bytes each."""
-    packets = octets = 0
-    for of_cpu in _COUNTER.iter_unpack(data):
-        packets += of_cpu[0]
-        octets += of_cpu[1]
-    return Count(packets, octets)
-
-
-def sum_begun(data: bytes, cpus: int) -> list[int]:
-    """By index: the sum of the 8 bytes of each CPU. ``data`` has the values of a whole map, one after the other."""
-    numbers = array("Q", data)
-    of_cpus = [numbers[cpu::cpus] for cpu in range(cpus)]
-    return [sum(one) for one in zip(*of_cpus, strict=True)]
-
-
-def sum_drops(data: bytes) -> dict[Reason, int]:
-    """Packets by reason, of the ``struct vserver_drops`` of each CPU; only reasons that were seen."""
-    sums = [sum(of_cpus) for of_cpus in zip(*_VSERVER_DROPS.iter_unpack(data), strict=True)]
-    return {reason: packets for reason, packets in zip(_DROP_REASONS, sums, strict=True) if packets}
-
-
-def pack_sampling(wish: Sampling) -> bytes:
-    """``struct sampling``, 48 bytes."""
-    return _SAMPLING.pack(
-        _number("until", wish.until, 1 << 64),
-        pack_address(wish.vip) if wish.vip else bytes(ADDRESS_SIZE),
-        _number("vserver", wish.vserver, 1 << 32),
-        wish.kinds,
-        _number("one_in", wish.one_in, 1 << 32),
-        _number("rate", wish.rate, MAX_RATE + 1),
-        _number("burst", wish.burst, MAX_RATE + 1),
-        _number("caught", wish.caught, EVENT_FRAME + 1),
-    )
-
-
-def sampling_until(data: bytes) -> int:
-    """When a packed ``struct sampling`` ends, CLOCK_MONOTONIC in ns."""
-    return int(_SAMPLING.unpack(data)[0])
-
-
-def sum_sampled(data: bytes) -> Sampled:
-    """Sum of the ``struct sampled`` of each CPU, 24 bytes each."""
-    told = withheld = 0
-    for _full, of_cpu, kept_back in _SAMPLED.iter_unpack(data):
-        told += of_cpu
-        withheld += kept_back
-    return Sampled(told, withheld)
-
-
-def unpack_event(data: bytes) -> Event:
-    """``struct event``, 184 bytes. Raises ValueError for other sizes and numbers that have no name."""
-    (
-        time,
-        source,
-        destination,
-        source_port,
-        port,
-        protocol,
-        kind,
-        flags,
-        tcp_flags,
-        reason,
-        ifindex,
-        vserver,
-        service,
-        length,
-        caught,
-        frame,
-        arrived,
-    ) = _EVENT.unpack(_octets("event", data, _EVENT.size))
-    return Event(
-        time=time,
-        kind=SampleKind(kind),
-        reason=Reason(reason),
-        source=unpack_address(source),
-        destination=unpack_address(destination),
-        source_port=int.from_bytes(source_port),
-        port=int.from_bytes(port),
-        protocol=protocol,
-        ifindex=ifindex,
-        vserver=vserver,
-        service=service,
-        length=length,
-        tcp_flags=tcp_flags,
-        fragment=bool(flags & _PACKET_FRAGMENT),
-        frame=frame[:caught],
-        arrived=arrived,
-    )
 
 
 # Bytes of each C struct, and where its members begin: what the layout test holds against the object's BTF.
@@ -501,13 +383,7 @@ SIZES = {
     "probe_in_key": _PROBE_IN.size,
     "settings": _SETTINGS.size,
     "interface_value": _INTERFACE.size,
-    "tap": _TAP.size,
     "probe_flow_key": _PROBE_FLOW.size,
-    "sampling": _SAMPLING.size,
-    "sampled": _SAMPLED.size,
-    "event": _EVENT.size,
-    "vserver_drops": _VSERVER_DROPS.size,
-    "counter": _COUNTER.size,
 }
 OFFSETS = {
     "address": {"word": 0},
@@ -547,39 +423,5 @@ OFFSETS = {
         "flags": 28,
     },
     "interface_value": {"mac": 0, "zero": 6},
-    "tap": {"until": 0, "vserver": 8, "zero": 12},
     "probe_flow_key": {"vip": 0, "director": 16, "id": 32, "mac": 36, "protocol": 42, "kind": 43},
-    "sampling": {
-        "until": 0,
-        "vip": 8,
-        "vserver": 24,
-        "kinds": 28,
-        "one_in": 32,
-        "rate": 36,
-        "burst": 40,
-        "caught": 44,
-    },
-    "sampled": {"full": 0, "told": 8, "withheld": 16},
-    "event": {
-        "time": 0,
-        "source": 8,
-        "destination": 24,
-        "source_port": 40,
-        "port": 42,
-        "protocol": 44,
-        "kind": 45,
-        "flags": 46,
-        "tcp_flags": 47,
-        "reason": 48,
-        "ifindex": 52,
-        "vserver": 56,
-        "service": 60,
-        "length": 64,
-        "caught": 68,
-        "frame": 72,
-        "arrived": 168,
-        "zero": 180,
-    },
-    "vserver_drops": {"packets": 0},
-    "counter": {"packets": 0, "bytes": 8},
 }

@@ -1,4 +1,4 @@
-"""The ordered steps that turn observed tables into wanted ones, and text forms of steps and tables.
+"""The ordered steps that turn observed tables into wanted ones.
 
 The order keeps this true after each step: a client of a vserver gets the service that the observed tables name, or
 the one that the wanted tables name. Two cases cannot keep it: a changed hash key moves all clients at once, and so
@@ -7,80 +7,22 @@ does a vserver whose look-up entry and ring both change while its id stays (comp
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
-from enum import IntFlag, StrEnum
-from hashlib import blake2b
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from dataplane.hashing import ring_ids
+from dataplane.steps import ORDER, Delete, Put, Step, Table, address_order, entries, look_up_order, vip_flag
 from dataplane.tables import (
     MAX_PORT_PREFIXES,
     MAX_PROBES,
     MAX_VIPS,
     MAX_VSERVERS,
-    ClosedKey,
-    ForwarderSettings,
-    IPAddress,
-    PolicyEntry,
     PortPrefix,
     Ports,
-    ProbeInKey,
-    ProbeOut,
-    ServiceEntry,
-    ServiceFlag,
-    SynLimit,
     Tables,
     VipFlag,
-    VServerEntry,
     VServerKey,
-    WhenDown,
 )
-
-
-class Table(StrEnum):
-    """Names of the forwarder's maps; the values are their names in the eBPF object."""
-
-    SETTINGS = "settings"
-    INTERFACES = "interfaces"
-    SERVICES = "services"
-    POLICIES = "policies"
-    RINGS = "rings"
-    CLOSED = "closed"
-    VSERVERS = "vservers"
-    PORT_PREFIXES = "port_prefixes"
-    VIPS = "vips"
-    PROBES_OUT = "probes_out"
-    PROBES_IN = "probes_in"
-
-
-@dataclass(frozen=True, slots=True)
-class Put:
-    """Write one entry; key and value are those of :class:`dataplane.tables.Tables`.
-
-    For ``Table.SETTINGS`` the key is 0 and the value a ForwarderSettings. For ``Table.RINGS`` a new inner map is
-    filled and swapped in, so a reader sees the old ring or the new one, never a mixture. ``Table.VSERVERS`` are two
-    maps of the forwarder, one for those with a range of ports.
-    """
-
-    table: Table
-    key: Any
-    value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Delete:
-    """Remove one entry."""
-
-    table: Table
-    key: Any
-
-
-Step = Put | Delete
-
-_PROTOCOLS = {0: "any", 1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
-_LISTED_SERVICES = 8
 
 # Hash maps refuse entries beyond these. One that could not hold old and new together is cleared of the old first: that
 # loses frames of what goes away and of what changes its key, but comes to an end. In the order of their deletes.
@@ -93,14 +35,6 @@ _LIMITS = {
     Table.VSERVERS: MAX_VSERVERS,
 }
 _LOOK_UPS = {Table.PORT_PREFIXES, Table.VSERVERS}
-
-
-def entries(tables: Tables, table: Table) -> dict[Any, Any]:
-    """Keys and values of one map; the settings stand under key 0."""
-    if table is Table.SETTINGS:
-        return {0: tables.settings}
-    content: dict[Any, Any] = getattr(tables, table.value)
-    return content
 
 
 def plan(wanted: Tables, observed: Tables) -> list[Step]:
@@ -126,12 +60,12 @@ def plan(wanted: Tables, observed: Tables) -> list[Step]:
     vip_puts = [*_widened_vips(wanted, observed)]
     removals = {table: [*_deletes(table, wanted, observed, unless=hidden)] for table in _LIMITS}
     look_up_removals = sorted(
-        (step for table in _LOOK_UPS for step in removals.pop(table)), key=_look_up_order, reverse=True
+        (step for table in _LOOK_UPS for step in removals.pop(table)), key=look_up_order, reverse=True
     )
     closed_deletes = [*_deletes(Table.CLOSED, wanted, observed)]
     return [
         # Left by an interrupted plan; wanted or not, it must not come to light before its turn.
-        *(Delete(Table.VSERVERS, key) for key in sorted(hidden, key=_vserver_order)),
+        *(Delete(Table.VSERVERS, key) for key in sorted(hidden, key=ORDER[Table.VSERVERS])),
         *(step for table in removals if table in crowded for step in removals[table]),
         *(look_up_removals if crowded & _LOOK_UPS else ()),
         *_puts(Table.SETTINGS, wanted, observed),
@@ -143,7 +77,7 @@ def plan(wanted: Tables, observed: Tables) -> list[Step]:
         *(step for step in policy_puts if step.key not in reviving),
         *(step for step in ring_puts if step.key not in rings_in_use),
         *(step for step in vip_puts if step.key in observed.vips),
-        *sorted([*new_vservers, *new_prefixes], key=_look_up_order),
+        *sorted([*new_vservers, *new_prefixes], key=look_up_order),
         *(step for step in vip_puts if step.key not in observed.vips),
         *(step for step in vserver_puts if step.key not in appearing),
         *(step for step in ring_puts if step.key in rings_in_use),
@@ -165,35 +99,6 @@ def plan(wanted: Tables, observed: Tables) -> list[Step]:
         *(step for step in closed_deletes if step.key.service not in wanted.services),
         *_deletes(Table.INTERFACES, wanted, observed),
     ]
-
-
-def describe(steps: Iterable[Step], observed: Tables) -> str:
-    """One line for each step, sorted by map and key: + adds, ~ changes what ``observed`` holds, - removes."""
-    ordered = sorted(steps, key=lambda step: (_TEXT_ORDER[step.table], _SORT[step.table](step.key)))
-    return "".join(f"{_step_text(step, observed)}\n" for step in ordered)
-
-
-def subject(step: Step) -> str:
-    """What a step is about, in words: "vserver 10.77.0.10 tcp/80"."""
-    return _SUBJECT[step.table](step.key)
-
-
-def dump(tables: Tables) -> str:
-    """One line for each entry, sorted by map and key. Secrets appear as fingerprints only."""
-    lines = []
-    for table in Table:
-        content = entries(tables, table)
-        lines += [_entry_text(table, key, content[key]) for key in sorted(content, key=_SORT[table])]
-    return "".join(f"{line}\n" for line in lines)
-
-
-def vip_flag(key: VServerKey) -> VipFlag:
-    """The flag a VIP needs for this vserver to be looked up."""
-    if key.port_end:
-        return VipFlag.PROTO_RANGE if key.protocol else VipFlag.RANGE
-    if key.protocol:
-        return VipFlag.PROTO_PORT if key.port else VipFlag.PROTO
-    return VipFlag.PORT if key.port else VipFlag.ANY
 
 
 def _peak(table: Table, wanted: Tables, observed: Tables) -> int:
@@ -230,7 +135,7 @@ def _puts(table: Table, wanted: Tables, observed: Tables, unless: Collection[Any
         changed = [key for key in unless if key in new]
     else:
         changed = [key for key, value in new.items() if _differs(key, value, old) or key in unless]
-    for key in sorted(changed, key=_SORT[table]):
+    for key in sorted(changed, key=ORDER[table]):
         yield Put(table, key, new[key])
 
 
@@ -246,7 +151,7 @@ def _deletes(table: Table, wanted: Tables, observed: Tables, unless: Collection[
     """
     new, old = entries(wanted, table), entries(observed, table)
     gone = [] if new is old else [key for key in old if key not in new]
-    for key in sorted(gone, key=_SORT[table], reverse=True):
+    for key in sorted(gone, key=ORDER[table], reverse=True):
         if key not in unless:
             yield Delete(table, key)
 
@@ -255,7 +160,7 @@ def _widened_vips(wanted: Tables, observed: Tables) -> Iterator[Put]:
     """New VIPs, and new flags beside the old: those that go are needed until their vservers are gone."""
     if wanted.vips is observed.vips:
         return
-    for address in sorted(wanted.vips, key=_address_order):
+    for address in sorted(wanted.vips, key=address_order):
         old = observed.vips.get(address)
         flags = wanted.vips[address] | (old or VipFlag(0))
         if flags != old:
@@ -265,7 +170,7 @@ def _widened_vips(wanted: Tables, observed: Tables) -> Iterator[Put]:
 def _narrowed_vips(wanted: Tables, observed: Tables) -> Iterator[Step]:
     if wanted.vips is observed.vips:
         return
-    for address in sorted(wanted.vips, key=_address_order):
+    for address in sorted(wanted.vips, key=address_order):
         if observed.vips.get(address, VipFlag(0)) & ~wanted.vips[address]:
             yield Put(Table.VIPS, address, wanted.vips[address])
 
@@ -300,196 +205,3 @@ def _bridge_slot(before: int, after: int, unsafe: set[int]) -> int:
     if before == after or after not in unsafe:
         return after
     return before if before not in unsafe else 0
-
-
-# Text and order ------------------------------------------------------------------------------------------------------
-
-
-def _address_order(address: IPAddress) -> tuple[int, int]:
-    return address.version, int(address)
-
-
-def _vserver_order(key: VServerKey) -> tuple[Any, ...]:
-    """By VIP, then most specific first, as the forwarder looks them up.
-
-    Puts in this order never let a client fall to a new vserver that another new one takes it from.
-    """
-    return (*_address_order(key.address), -vip_rank(key), key.protocol, 0, key.port, key.port_end)
-
-
-def _prefix_order(key: PortPrefix) -> tuple[Any, ...]:
-    """Among vservers, behind all those with ranges: a prefix leads to one, so it comes after and goes before them."""
-    rank = vip_rank(VServerKey(key.address, key.protocol, 1, 2))
-    return (*_address_order(key.address), -rank, key.protocol, 1, key.port, key.bits)
-
-
-def _look_up_order(step: Step) -> tuple[Any, ...]:
-    if step.table is Table.VSERVERS:
-        return _vserver_order(step.key)
-    # An interrupted plan may leave prefixes within others: the wider ones go first, so that no port falls back to them.
-    return (*_prefix_order(step.key)[:-2], -step.key.bits, step.key.port)
-
-
-def vip_rank(key: VServerKey) -> int:
-    """Precedence: (protocol, port), (protocol, range), (protocol, any) are 5, 4, 3; those of ANY 2, 1, 0."""
-    return 3 * bool(key.protocol) + (1 if key.port_end else 2 * bool(key.port))
-
-
-def _probe_in_order(key: ProbeInKey) -> tuple[Any, ...]:
-    return (*_address_order(key.vip), key.mac)
-
-
-def _number_order(key: int) -> int:
-    return key
-
-
-def _closed_order(key: ClosedKey) -> tuple[int, int]:
-    return key.vserver, key.service
-
-
-_SORT: dict[Table, Callable[[Any], Any]] = {
-    Table.SETTINGS: _number_order,
-    Table.INTERFACES: _number_order,
-    Table.SERVICES: _number_order,
-    Table.POLICIES: _number_order,
-    Table.RINGS: _number_order,
-    Table.CLOSED: _closed_order,
-    Table.VSERVERS: _vserver_order,
-    Table.PORT_PREFIXES: _prefix_order,
-    Table.VIPS: _address_order,
-    Table.PROBES_OUT: _address_order,
-    Table.PROBES_IN: _probe_in_order,
-}
-_TEXT_ORDER = {table: number for number, table in enumerate(Table)}
-
-
-def _vserver_subject(key: VServerKey) -> str:
-    ports = f"{key.port}-{key.port_end}" if key.port_end else key.port or "*"
-    return f"vserver {key.address} {_PROTOCOLS.get(key.protocol, str(key.protocol))}/{ports}"
-
-
-def _prefix_subject(key: PortPrefix) -> str:
-    last = key.port + (1 << 16 - key.bits) - 1
-    return f"ports {key.address} {_PROTOCOLS.get(key.protocol, str(key.protocol))}/{key.port}-{last}"
-
-
-_SUBJECT: dict[Table, Callable[[Any], str]] = {
-    Table.SETTINGS: lambda _: "settings",
-    Table.INTERFACES: "interface {}".format,
-    Table.SERVICES: "service {}".format,
-    Table.POLICIES: "policy {}".format,
-    Table.RINGS: "ring {}".format,
-    Table.CLOSED: lambda key: f"service {key.service} closed to vserver row {key.vserver}",
-    Table.VSERVERS: _vserver_subject,
-    Table.PORT_PREFIXES: _prefix_subject,
-    Table.VIPS: "vip {}".format,
-    Table.PROBES_OUT: "probe out {}".format,
-    Table.PROBES_IN: lambda key: f"probe in {key.vip} from {_mac(key.mac)}",
-}
-
-
-def _settings_text(value: ForwarderSettings) -> str:
-    key = "none" if not any(value.hash_key) else f"fingerprint {_fingerprint(value.hash_key)}"
-    probing = f"to ifindex {value.probe_ifindex} {_mac(value.probe_mac)}" if value.probe_ifindex else "off"
-    rules = f" rules {'+'.join(_flag_names(value.flags))}" if value.flags else ""
-    return f" hash key {key} probing {probing}{rules}"
-
-
-def _service_text(value: ServiceEntry) -> str:
-    closed = " closed to some vservers" if ServiceFlag.CLOSED in value.flags else ""
-    return f" config {value.config_id} {_hop(value.ifindex, value.mac, value.source_mac)}{closed}"
-
-
-def _policy_text(value: PolicyEntry) -> str:
-    return (
-        f" config {value.config_id} idle {value.idle_timeout} s persist {value.persist_timeout} s"
-        f" mask {value.persist_mask}{_syn_text(value.syn)}{' rejects' if value.when_down is WhenDown.REJECT else ''}"
-    )
-
-
-def _syn_text(value: SynLimit | None) -> str:
-    if value is None:
-        return ""
-    return (
-        f" SYNs {value.rate}/s burst {value.burst}, of a network {value.source_rate}/s burst {value.source_burst}"
-        f" mask {value.source_mask}"
-    )
-
-
-def _ring_text(value: bytes) -> str:
-    return f": {_shares(value)}, fingerprint {_fingerprint(value)}"
-
-
-def _shares(ring: bytes) -> str:
-    """Services of a ring with their slots, in order of service id."""
-    counts = Counter(ring_ids(ring))
-    empty = counts.pop(0, 0)
-    shares = [counts[service_id] for service_id in sorted(counts)]
-    text = f"{len(shares)} service{'' if len(shares) == 1 else 's'}"
-    if len(shares) > _LISTED_SERVICES:
-        text += f" {min(shares)} to {max(shares)} slots each"
-    elif shares:
-        text += f" {'/'.join(map(str, shares))} slots"
-    return f"{text}, {empty} slots empty" if empty else text
-
-
-def _vserver_text(value: VServerEntry) -> str:
-    fields = "+".join(_flag_names(value.hash_fields)) or "nothing"
-    how = "".join(f" {name}" for name in _flag_names(value.flags))
-    return f" id {value.vserver_id} config {value.config_id} hash {fields} mask {value.mask}{how}"
-
-
-def _probe_out_text(value: ProbeOut) -> str:
-    return f" is {value.vip} {_hop(value.ifindex, value.mac, value.source_mac)}"
-
-
-_VALUE: dict[Table, Callable[[Any], str]] = {
-    Table.SETTINGS: _settings_text,
-    Table.INTERFACES: lambda mac: f" {_mac(mac)}",
-    Table.SERVICES: _service_text,
-    Table.POLICIES: _policy_text,
-    Table.RINGS: _ring_text,
-    Table.CLOSED: lambda state: f": flows {state.name.lower()}",
-    Table.VSERVERS: _vserver_text,
-    Table.PORT_PREFIXES: lambda ports: f" in {ports[0]}-{ports[1]}",
-    Table.VIPS: lambda flags: f" {'+'.join(_flag_names(flags))}",
-    Table.PROBES_OUT: _probe_out_text,
-    Table.PROBES_IN: " is {}".format,
-}
-
-
-def _entry_text(table: Table, key: Any, value: Any) -> str:
-    return _SUBJECT[table](key) + _VALUE[table](value)
-
-
-def _step_text(step: Step, observed: Tables) -> str:
-    old = entries(observed, step.table).get(step.key)
-    if isinstance(step, Delete):
-        return f"- {subject(step)} (absent)" if old is None else f"- {_entry_text(step.table, step.key, old)}"
-    if old is None:
-        return f"+ {_entry_text(step.table, step.key, step.value)}"
-    if step.table is Table.RINGS:
-        return f"~ {subject(step)}: {_shares(step.value)}, {_changed_percent(old, step.value):.1f} % of slots change"
-    return f"~ {_entry_text(step.table, step.key, step.value)}"
-
-
-def _changed_percent(old: bytes, new: bytes) -> float:
-    before, after = ring_ids(old), ring_ids(new)
-    changed = sum(map(int.__ne__, before, after)) + abs(len(before) - len(after))
-    return 100 * changed / max(len(before), len(after), 1)
-
-
-def _flag_names(flags: IntFlag) -> list[str]:
-    return [flag.name.lower().replace("_", "-") for flag in flags if flag.name]
-
-
-def _hop(ifindex: int, mac: bytes, source_mac: bytes) -> str:
-    return f"to {_mac(mac)} from {_mac(source_mac)} on ifindex {ifindex}"
-
-
-def _mac(mac: bytes) -> str:
-    return mac.hex(":")
-
-
-def _fingerprint(secret: bytes) -> str:
-    return blake2b(secret, digest_size=4).hexdigest()

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from dataplane.forwarding import Forwarding, Wish
-    from dataplane.plan import Step
+    from dataplane.steps import Step
     from dataplane.tables import Counters, IPAddress, Tables
 
 

@@ -12,9 +12,11 @@ from dataplane.change import compile_change, resolve_change
 from dataplane.compile import CompileError, compile_tables
 from dataplane.desired import Configuration, DesiredState, resolve
 from dataplane.forwarding import Forwarding, Wish
-from dataplane.plan import Step, describe, plan
+from dataplane.plan import plan
+from dataplane.plan_text import describe
 from dataplane.ports import Interface, Links, Maps, Neighbour, Neighbours
 from dataplane.probing import probe_routes
+from dataplane.steps import Step
 from dataplane.tables import IPAddress, Tables
 
 Entries = Mapping[tuple[int, IPAddress], Neighbour]

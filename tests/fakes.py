@@ -11,8 +11,8 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from typing import Any
 
 from dataplane.forwarding import Forwarding, Mode, Wish
-from dataplane.plan import Delete, Put, Step, Table, entries
 from dataplane.ports import Interface, Neighbour, ProbeRoute
+from dataplane.steps import Delete, Put, Step, Table, entries
 from dataplane.tables import Count, Counters, ForwarderSettings, IPAddress, Reason, Tables
 from tests.forwarder import Packet, Verdict, probe, where
 

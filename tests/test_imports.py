@@ -20,7 +20,10 @@ PACKAGES = ("dataplane", "monitors", "webui")
 STANDARD = frozenset(sys.stdlib_module_names)
 PURE = tuple(
     f"dataplane.{name}"
-    for name in ("desired", "hashing", "compile", "plan", "apply", "tables", "ports", "layout", "probing", "reconcile")
+    for name in (
+        *("desired", "hashing", "compile", "steps", "plan", "plan_text", "apply", "tables", "ports"),
+        *("layout", "layout_telemetry", "probing", "reconcile"),
+    )
 )
 
 # All of the console but the packages that could stand beside it.

@@ -23,8 +23,10 @@ from django.utils import timezone
 
 from dataplane import desired, snapshot
 from dataplane.compile import CompileError, check_counts, compile_tables
-from dataplane.plan import Step, describe, plan
+from dataplane.plan import plan
+from dataplane.plan_text import describe
 from dataplane.probing import probe_routes
+from dataplane.steps import Step
 from dataplane.tables import IPAddress, Tables
 from webui import revisions
 from webui.actions.base import Actor

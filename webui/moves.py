@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from dataplane.compile import make_ring, vserver_key
 from dataplane.desired import Service, VServer
 from dataplane.hashing import ring_ids
-from dataplane.plan import vip_rank
+from dataplane.steps import vip_rank
 from dataplane.tables import RING_SLOTS, VServerKey
 
 NOBODY = bytes(2 * RING_SLOTS)

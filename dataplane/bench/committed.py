@@ -37,9 +37,9 @@ from dataplane.bench.forwarder import loaded  # noqa: E402
 from dataplane.bench.sandbox import BenchError  # noqa: E402
 from dataplane.desired import Configuration  # noqa: E402
 from dataplane.kernel.libbpf import Map  # noqa: E402
-from dataplane.plan import Table  # noqa: E402
 from dataplane.reconcile import Reconciler  # noqa: E402
 from dataplane.snapshot import Mark, Reader, mark  # noqa: E402
+from dataplane.steps import Table  # noqa: E402
 from webui.choices import State  # noqa: E402
 from webui.models import (  # noqa: E402
     HealthState,

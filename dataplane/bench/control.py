@@ -28,9 +28,10 @@ from dataplane.desired import Configuration, resolve
 from dataplane.forwarding import Forwarding, Mode, Wish
 from dataplane.kernel.libbpf import Map
 from dataplane.layout import RING_SIZE
-from dataplane.plan import Table, plan
+from dataplane.plan import plan
 from dataplane.ports import Interface, Neighbour, ProbeRoute
 from dataplane.reconcile import Reconciler
+from dataplane.steps import Table
 from dataplane.tables import MAX_VSERVERS, IPAddress, Tables
 
 CHANGES = 30

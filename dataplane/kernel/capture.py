@@ -25,7 +25,7 @@ from dataplane.kernel import loader, xdp
 from dataplane.kernel.attach import KernelLinks
 from dataplane.kernel.errors import as_oserror
 from dataplane.kernel.libbpf import Map, get_pinned
-from dataplane.layout import SIZES, pack_tap, unpack_tap
+from dataplane.layout_telemetry import SIZES, pack_tap, unpack_tap
 from dataplane.ports import Interface
 
 _ETH_P_ALL = 3

@@ -17,7 +17,7 @@ from dataclasses import replace
 from errno import EBUSY, ENOENT
 from pathlib import Path
 
-from dataplane import layout
+from dataplane import layout, layout_telemetry
 from dataplane.kernel.abi import RING_CALLBACK, lib
 from dataplane.kernel.libbpf import Map, get_pinned, possible_cpus
 from dataplane.tables import EVENTS_SIZE, MAX_SAMPLERS, Event, Sampled, SampleKind, Sampling
@@ -83,12 +83,12 @@ class Listener:
     def listen(self, wish: Sampling, seconds: float = HOLD_SECONDS) -> None:
         """Ask for samples, or renew or change the wish; ``wish.until`` is set here. Raises OSError, ValueError."""
         until = time.monotonic_ns() + int(seconds * 1e9)
-        self._maps[SAMPLING].update(self._key, layout.pack_sampling(replace(wish, until=until)))
+        self._maps[SAMPLING].update(self._key, layout_telemetry.pack_sampling(replace(wish, until=until)))
         _set_sampled(self._maps[SETTINGS])
 
     def events(self, timeout: float) -> list[Event]:
         """What has been told since, in order; waits up to ``timeout`` seconds for a first one. Raises OSError."""
-        return [layout.unpack_event(record) for record in self._ring.poll(timeout)]
+        return [layout_telemetry.unpack_event(record) for record in self._ring.poll(timeout)]
 
     def sampled(self) -> Sampled:
         """How many events there were since the start, and how many were withheld. Raises OSError."""
@@ -96,8 +96,8 @@ class Listener:
         return Sampled(now.told - self._before.told, now.withheld - self._before.withheld)
 
     def _sums(self) -> Sampled:
-        data = self._maps[SAMPLED].lookup(self._key, layout.SAMPLED_SIZE * self._cpus)
-        return layout.sum_sampled(data) if data else Sampled()
+        data = self._maps[SAMPLED].lookup(self._key, layout_telemetry.SAMPLED_SIZE * self._cpus)
+        return layout_telemetry.sum_sampled(data) if data else Sampled()
 
     def close(self) -> None:
         """Listen no more, and give the ring buffer back. Raises OSError."""
@@ -123,9 +123,9 @@ def _claim(folder: Path, sampling: Map, indexes: Collection[int]) -> int:
         now = time.monotonic_ns()
         for index in indexes:
             key = layout.pack_id(index)
-            if layout.sampling_until(sampling.lookup(key) or bytes(sampling.value_size)) < now:
+            if layout_telemetry.sampling_until(sampling.lookup(key) or bytes(sampling.value_size)) < now:
                 taken = Sampling(now + int(HOLD_SECONDS * 1e9), SampleKind(0), 0, 1)
-                sampling.update(key, layout.pack_sampling(taken))
+                sampling.update(key, layout_telemetry.pack_sampling(taken))
                 return index
     finally:
         os.close(fd)

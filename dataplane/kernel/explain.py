@@ -31,8 +31,8 @@ from dataplane.kernel.filters import INGRESS_PARENT, list_filters
 from dataplane.kernel.libbpf import Map, get_pinned, get_program, program_info, run_program
 from dataplane.kernel.maps import KernelMaps
 from dataplane.layout import SIZES
-from dataplane.plan import Table
 from dataplane.ports import Interface
+from dataplane.steps import Table
 
 # struct __sk_buff (linux/bpf.h): 192 bytes, of which a test run may set these two among others
 _CONTEXT_SIZE = 192

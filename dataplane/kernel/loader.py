@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from errno import EINVAL
 from pathlib import Path
 
+from dataplane import layout, layout_telemetry
 from dataplane.kernel.libbpf import BpfObject, Map, MapShape, get_pinned, pin, program_info
-from dataplane.layout import OFFSETS, SIZES
 from dataplane.tables import (
     ClosedState,
     HashField,
@@ -62,7 +62,8 @@ class Forwarder:
 def layout_hash(shapes: list[MapShape]) -> str:
     """16 hexadecimal digits that change with any size, offset or number the maps' content depends on."""
     numbers = [{member.name: int(member) for member in kind} for kind in _NUMBERS]
-    text = repr((shapes, sorted(SIZES.items()), sorted(OFFSETS.items()), numbers))
+    sizes, offsets = layout.SIZES | layout_telemetry.SIZES, layout.OFFSETS | layout_telemetry.OFFSETS
+    text = repr((shapes, sorted(sizes.items()), sorted(offsets.items()), numbers))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

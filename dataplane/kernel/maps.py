@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from dataplane import layout
+from dataplane import layout, layout_telemetry
 from dataplane.kernel.libbpf import Map, possible_cpus
 from dataplane.kernel.rings import Rings
-from dataplane.plan import Delete, Put, Step, Table
+from dataplane.steps import Delete, Put, Step, Table
 from dataplane.tables import Count, Counters, Reason, Tables, VServerEntry, VServerKey
 
 VSERVER_STATS = "vserver_stats"
@@ -60,9 +60,9 @@ class KernelMaps:
         self._maps = maps
         self._rings = Rings(maps[Table.RINGS])
         self._cpus = possible_cpus()
-        self._stat_size = layout.COUNTER_SIZE * self._cpus
-        self._drops_size = layout.VSERVER_DROPS_SIZE * self._cpus
-        self._begun_size = layout.BEGUN_SIZE * self._cpus
+        self._stat_size = layout_telemetry.COUNTER_SIZE * self._cpus
+        self._drops_size = layout_telemetry.VSERVER_DROPS_SIZE * self._cpus
+        self._begun_size = layout_telemetry.BEGUN_SIZE * self._cpus
         self._old_vservers = True  # whether a frame on its way may have found a vserver that is no more as it was
         # The process before us may have been killed between a change and its new generation
         self._new_generation()
@@ -165,7 +165,7 @@ class KernelMaps:
 
     def _begun(self, name: str, numbers: Collection[int]) -> dict[int, int]:
         """Flows that began, of these ids: all in one call, as there may be ten thousand."""
-        found = layout.sum_begun(self._maps[name].dump(self._begun_size)[1], self._cpus)
+        found = layout_telemetry.sum_begun(self._maps[name].dump(self._begun_size)[1], self._cpus)
         return {number: found[number] for number in numbers}
 
     def flows(self) -> dict[tuple[int, int], int]:
@@ -186,7 +186,7 @@ class KernelMaps:
         Raises OSError.
         """
         data = self._maps[VSERVER_DROPS].lookup(layout.pack_id(vserver_id), self._drops_size)
-        return layout.sum_drops(data) if data else {}
+        return layout_telemetry.sum_drops(data) if data else {}
 
     def reasons(self) -> dict[Reason, Count]:
         """What became of every frame. Raises OSError."""
@@ -194,7 +194,7 @@ class KernelMaps:
 
     def _count(self, name: str, index: int) -> Count:
         data = self._maps[name].lookup(layout.pack_id(index), self._stat_size)
-        return layout.sum_counters(data) if data else Count()
+        return layout_telemetry.sum_counters(data) if data else Count()
 
     def clear_counters(self, *, vservers: Collection[int] = (), services: Collection[int] = ()) -> None:
         """Set the counters of these kernel ids to zero. Raises OSError."""

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from dataplane.apply import Applied, apply
 from dataplane.desired import DesiredState
-from dataplane.plan import Put, Step, Table, dump, plan
+from dataplane.plan import plan
+from dataplane.plan_text import dump
+from dataplane.steps import Put, Step, Table
 from dataplane.tables import Tables
 from tests.dataplane.network import compiled, desired, service, states, vserver
 from tests.fakes import FakeMaps, FlakyMaps

@@ -12,7 +12,8 @@ import pytest
 
 from dataplane.explain import DROP, PASS, REDIRECT, Explanation, Ran, Stages, conclude, fingerprint, kind_of, predict
 from dataplane.explain_query import build_frame, parse_query
-from dataplane.plan import describe, plan
+from dataplane.plan import plan
+from dataplane.plan_text import describe
 from dataplane.ports import Interface
 from dataplane.tables import (
     RING_SLOTS,

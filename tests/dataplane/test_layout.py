@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataplane import layout
+from dataplane import layout, layout_telemetry
 from dataplane.tables import (
     EVENT_FRAME,
     EVENTS_SIZE,
@@ -85,14 +85,18 @@ def named(types: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
 @given(st.lists(st.lists(st.integers(0, 2**32), min_size=3, max_size=3), max_size=5))
 def test_flows_that_began_are_summed_over_the_cpus(by_index: list[list[int]]) -> None:
     data = b"".join(struct.pack("<3Q", *of_cpus) for of_cpus in by_index)
-    assert layout.sum_begun(data, 3) == [sum(of_cpus) for of_cpus in by_index]
+    assert layout_telemetry.sum_begun(data, 3) == [sum(of_cpus) for of_cpus in by_index]
 
 
-@pytest.mark.parametrize("name", layout.SIZES)
+SIZES = layout.SIZES | layout_telemetry.SIZES
+OFFSETS = layout.OFFSETS | layout_telemetry.OFFSETS
+
+
+@pytest.mark.parametrize("name", SIZES)
 def test_sizes_and_offsets_are_the_compilers(types: list[dict[str, Any]], name: str) -> None:
     struct = named(types, "STRUCT", name)
-    assert struct["size"] == layout.SIZES[name]
-    assert {m["name"]: m["bits_offset"] // 8 for m in struct["members"]} == layout.OFFSETS[name]
+    assert struct["size"] == SIZES[name]
+    assert {m["name"]: m["bits_offset"] // 8 for m in struct["members"]} == OFFSETS[name]
 
 
 @needs_compiler
@@ -205,7 +209,7 @@ def test_bytes_stand_where_the_c_struct_has_them() -> None:
 
 def test_counters_of_all_cpus_are_added() -> None:
     one, two = (1).to_bytes(8, "little"), (2).to_bytes(8, "little")
-    assert layout.sum_counters(one + two + two + two) == Count(3, 4)
+    assert layout_telemetry.sum_counters(one + two + two + two) == Count(3, 4)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +262,7 @@ def test_an_event_is_read_as_the_kernel_writes_it(  # noqa: PLR0917 - a value fo
     middle = struct.pack("<BBBBIIIIII", 6, kind, 2, 0x12, reason, 2, word, 3, word, 10)
     both = layout.pack_address(source) + layout.pack_address(destination)
     data = struct.pack("<Q", 5) + both + ports + middle + bytes(range(EVENT_FRAME)) + bytes(range(12)) + bytes(4)
-    event = layout.unpack_event(data)
+    event = layout_telemetry.unpack_event(data)
     assert (event.source, event.destination, event.source_port, event.port) == (source, destination, port, 80)
     assert (event.time, event.reason, event.kind, event.tcp_flags, event.fragment) == (5, reason, kind, 0x12, True)
     assert (event.ifindex, event.vserver, event.service, event.length) == (2, word, 3, word)
@@ -267,17 +271,17 @@ def test_an_event_is_read_as_the_kernel_writes_it(  # noqa: PLR0917 - a value fo
 
 def test_what_a_listener_asks_for_is_packed_by_name() -> None:
     wish = Sampling(9, SampleKind.DROP | SampleKind.FLOW, 100, 200, 7, ip_address("192.0.2.1"), 1000, EVENT_FRAME)
-    packed = layout.pack_sampling(wish)
-    assert layout.sampling_until(packed) == 9
+    packed = layout_telemetry.pack_sampling(wish)
+    assert layout_telemetry.sampling_until(packed) == 9
     assert struct.unpack("<Q16sIIIIII", packed)[2:] == (7, 3, 1000, 100, 200, EVENT_FRAME)
     with pytest.raises(ValueError, match="caught is 97: must be 0 to 96"):
-        layout.pack_sampling(Sampling(0, SampleKind.DROP, 1, 1, caught=EVENT_FRAME + 1))
+        layout_telemetry.pack_sampling(Sampling(0, SampleKind.DROP, 1, 1, caught=EVENT_FRAME + 1))
 
 
 def test_drops_and_samples_of_all_cpus_are_added() -> None:
     reasons = len(Reason) - Reason.DROP_MALFORMED
     one, two = [0] * reasons, [0] * reasons
     one[0], two[0], two[-1] = 1, 2, 5
-    found = layout.sum_drops(struct.pack(f"<{2 * reasons}Q", *one, *two))
+    found = layout_telemetry.sum_drops(struct.pack(f"<{2 * reasons}Q", *one, *two))
     assert found == {Reason.DROP_MALFORMED: 3, max(Reason): 5}
-    assert layout.sum_sampled(struct.pack("<6Q", 99, 1, 2, 99, 10, 20)) == Sampled(11, 22)
+    assert layout_telemetry.sum_sampled(struct.pack("<6Q", 99, 1, 2, 99, 10, 20)) == Sampled(11, 22)

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 import dataplane.plan as plan_module
 from dataplane.desired import DesiredState, ProbeTarget, VServerOptions
 from dataplane.hashing import ring_ids
-from dataplane.plan import Delete, Put, Step, Table, describe, dump, plan
+from dataplane.plan import plan
+from dataplane.plan_text import describe, dump
+from dataplane.steps import Delete, Put, Step, Table, entries
 from dataplane.tables import RING_SLOTS, ForwarderSettings, HashField, Reason, ServiceEntry, Tables, VipFlag, WhenDown
 from tests.dataplane.network import HASH_KEY, VIPS, clients, compiled, desired, mac_of, service, states, vserver
 from tests.fakes import FakeMaps, Packet, Verdict, perform, where
@@ -98,8 +100,8 @@ def test_each_entry_is_touched_only_if_it_differs(before: DesiredState, after: D
     observed = compiled(before)
     wanted = compiled(after, observed)
     for step in plan(wanted, observed):
-        old = plan_module.entries(observed, step.table).get(step.key)
-        new = plan_module.entries(wanted, step.table).get(step.key)
+        old = entries(observed, step.table).get(step.key)
+        new = entries(wanted, step.table).get(step.key)
         assert old != new
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dataplane import compile as compile_module
 from dataplane.compile import CapacityError, CompileError
-from dataplane.plan import dump
+from dataplane.plan_text import dump
 from dataplane.port_ranges import cut, flatten, narrowest, port_prefixes
 from dataplane.tables import PortPrefix, Ports, VServerKey
 from tests.dataplane.network import compiled, desired, service, vserver

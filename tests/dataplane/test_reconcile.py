@@ -13,8 +13,9 @@ import pytest
 from dataplane import reconcile
 from dataplane.desired import Configuration, ProbeTarget, VServerConfig
 from dataplane.forwarding import Forwarding, Mode, Wish
-from dataplane.plan import Step, Table, dump
+from dataplane.plan_text import dump
 from dataplane.reconcile import HOLD_SECONDS, VERIFY_SECONDS, Reconciler
+from dataplane.steps import Step, Table
 from dataplane.tables import Count, IPAddress, Reason, Tables
 from tests.dataplane.network import ETH0, HASH_KEY, mac_of, service, vserver
 from tests.fakes import FakeLinks, FakeMaps, FakeNeighbours, Packet, where

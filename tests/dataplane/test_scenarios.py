@@ -40,7 +40,9 @@ from dataplane.desired import (
     ineligible,
     resolve,
 )
-from dataplane.plan import Step, describe, dump, plan
+from dataplane.plan import plan
+from dataplane.plan_text import describe, dump
+from dataplane.steps import Step
 from dataplane.tables import HashField, Reason
 from tests.dataplane.network import FULL_MASK, HASH_KEY
 from tests.fakes import FakeLinks, FakeMaps, FakeNeighbours, Packet

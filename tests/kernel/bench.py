@@ -12,8 +12,8 @@ from dataplane.kernel import loader
 from dataplane.kernel.libbpf import run_program
 from dataplane.kernel.maps import KernelMaps
 from dataplane.lab import netns
-from dataplane.plan import Put, Table, vip_flag
 from dataplane.port_ranges import port_prefixes
+from dataplane.steps import Put, Table, vip_flag
 from dataplane.tables import (
     NO_VSERVER_FLAGS,
     RING_SLOTS,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dataplane.kernel import loader
-from dataplane.plan import Table
+from dataplane.steps import Table
 from dataplane.tables import ForwarderSettings, ServiceEntry
 from tests.kernel.bench import EGRESS_MAC, OWN_MAC, ROOT, Bench, run, service_mac
 

@@ -20,7 +20,7 @@ from scapy.utils import RawPcapNgReader
 from dataplane.dissect import dissect
 from dataplane.kernel.assemble import Kernel, open_kernel, remove_everything
 from dataplane.pcapng import read_frame
-from dataplane.plan import Put, Table
+from dataplane.steps import Put, Table
 from tests import factories
 from tests.kernel.bench import inside, run, whole_ring
 from tests.kernel.network import PORT, SERVERS, VIP, VIP6, Network, address, ask_tcp, ask_udp, mac, network

@@ -13,7 +13,7 @@ from dataplane import layout
 from dataplane.flow_view import Names
 from dataplane.kernel.events import COMMANDS, EVENTS, SETTINGS, Listener, open_listener
 from dataplane.kernel.libbpf import Map
-from dataplane.plan import Put, Table
+from dataplane.steps import Put, Table
 from dataplane.tables import (
     NO_VSERVER_FLAGS,
     Event,

@@ -21,8 +21,8 @@ from dataplane.explain_query import frame_query, parse_query
 from dataplane.kernel.explain import ReadOnlyMaps, explain, open_loaded, open_maps
 from dataplane.kernel.filters import INGRESS_PARENT, ensure_filter
 from dataplane.kernel.libbpf import run_program
-from dataplane.plan import Put, Table
 from dataplane.ports import Interface
+from dataplane.steps import Put, Table
 from dataplane.tables import RING_SLOTS, ForwarderSettings, HashField, ProbeInKey, Reason, ServiceEntry, VServerKey
 from tests import factories
 from tests import packets as p

@@ -10,8 +10,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from dataplane.plan import Delete, Table
 from dataplane.rotation import rotation
+from dataplane.steps import Delete, Table
 from dataplane.tables import (
     RING_SLOTS,
     ClosedKey,

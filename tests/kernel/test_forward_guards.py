@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from dataplane.plan import Table
+from dataplane.steps import Table
 from dataplane.tables import Count, ForwarderSettings, Reason, SettingFlag, VServerKey
 from tests import packets as p
 from tests.kernel.bench import EGRESS_MAC, OWN_MAC, Bench, Outcome, service_mac, whole_ring

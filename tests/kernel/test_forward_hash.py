@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dataplane.hashing import siphash13
-from dataplane.plan import Table
+from dataplane.steps import Table
 from dataplane.tables import RING_SLOTS, ForwarderSettings, HashField, IPAddress, Reason, VServerKey
 from tests import packets as p
 from tests.kernel.bench import OWN_MAC, Bench, service_mac

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from dataplane.plan import Table
+from dataplane.steps import Table
 from dataplane.tables import ForwarderSettings, ProbeInKey, Reason, VServerKey
 from tests import packets as p
 from tests.kernel.bench import EGRESS_MAC, OWN_MAC, Bench, service_mac, whole_ring

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 
 from dataplane.hashing import client_slot
-from dataplane.plan import Table
+from dataplane.steps import Table
 from dataplane.tables import RING_SLOTS, Count, HashField, Reason, VipFlag, VServerKey
 from tests import packets as p
 from tests.kernel.bench import EGRESS_MAC, OWN_MAC, Bench, Outcome, service_mac, whole_ring

@@ -13,7 +13,7 @@ import pytest
 from dataplane.kernel import loader
 from dataplane.kernel.libbpf import BpfObject, program_info
 from dataplane.kernel.maps import KernelMaps
-from dataplane.plan import Delete, Put, Table
+from dataplane.steps import Delete, Put, Table
 from dataplane.tables import (
     RING_SLOTS,
     ClosedKey,

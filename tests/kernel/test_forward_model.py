@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from dataplane.kernel.libbpf import possible_cpus
-from dataplane.plan import Put, Table
 from dataplane.rotation import rotation
+from dataplane.steps import Put, Table
 from dataplane.tables import (
     ClosedKey,
     ClosedState,

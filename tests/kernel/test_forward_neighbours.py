@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from dataplane.plan import Delete, Table
+from dataplane.steps import Delete, Table
 from dataplane.tables import Count, Reason, VipFlag, VServerKey
 from tests import packets as p
 from tests.kernel.bench import OWN_MAC, Bench, Outcome, whole_ring

@@ -19,9 +19,10 @@ import pytest
 
 from dataplane.kernel.assemble import Kernel, open_kernel, remove_everything
 from dataplane.kernel.libbpf import program_info
-from dataplane.plan import Put, Table, plan
+from dataplane.plan import plan
 from dataplane.port_ranges import port_prefixes
 from dataplane.ports import ProbeRoute
+from dataplane.steps import Put, Table
 from dataplane.tables import (
     RING_SLOTS,
     ForwarderSettings,

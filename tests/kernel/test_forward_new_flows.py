@@ -10,7 +10,7 @@ import pytest
 
 from dataplane.kernel import loader
 from dataplane.kernel.maps import KernelMaps
-from dataplane.plan import Table
+from dataplane.steps import Table
 from dataplane.tables import MAX_SERVICES, NO_VSERVER_FLAGS, Reason, ServiceEntry, VServerFlag, VServerKey
 from tests import packets as p
 from tests.kernel.bench import EGRESS_MAC, OWN_MAC, Bench, Outcome, service_mac, whole_ring

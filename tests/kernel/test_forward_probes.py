@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from dataplane.plan import Put, Table
+from dataplane.steps import Put, Table
 from dataplane.tables import Count, ForwarderSettings, ProbeInKey, ProbeOut, Reason, VipFlag
 from tests import packets as p
 from tests.kernel.bench import EGRESS_MAC, OWN_MAC, Bench, Outcome

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dataplane.dissect import dissect, find_vserver
-from dataplane.plan import Delete, Put, Table, plan
+from dataplane.plan import plan
 from dataplane.port_ranges import port_prefixes
+from dataplane.steps import Delete, Put, Table
 from dataplane.tables import HashField, Ports, Reason, Tables, VipFlag, VServerEntry, VServerKey
 from tests import packets as p
 from tests.fakes import Packet, where

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, ip_address
 
 import pytest
 
-from dataplane.plan import Table
+from dataplane.steps import Table
 from dataplane.tables import Count, PolicyEntry, Reason, VServerFlag, VServerKey, WhenDown
 from tests import packets as p
 from tests.kernel.bench import OWN_MAC, Bench, Outcome, whole_ring

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from dataplane.plan import Table
+from dataplane.steps import Table
 from dataplane.tables import Count, PolicyEntry, Reason, SynLimit, VServerFlag, VServerKey
 from tests import packets as p
 from tests.kernel.bench import EGRESS_MAC, OWN_MAC, Bench, Outcome, service_mac, whole_ring

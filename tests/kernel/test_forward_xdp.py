@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from dataplane.kernel import xdp
 from dataplane.kernel.libbpf import possible_cpus, program_info, run_program
-from dataplane.layout import pack_tap
-from dataplane.plan import Put, Table
+from dataplane.layout_telemetry import pack_tap
+from dataplane.steps import Put, Table
 from dataplane.tables import (
     Count,
     ForwarderSettings,

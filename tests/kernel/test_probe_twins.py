@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dataplane.kernel.assemble import Kernel, open_kernel, remove_everything
-from dataplane.plan import Put, Table
+from dataplane.steps import Put, Table
 from dataplane.tables import ForwarderSettings, ProbeInKey, ProbeOut
 from tests.kernel.bench import inside, run
 from tests.kernel.network import PORT, SERVERS, VIP, VIP6, Network, ask_tcp, ask_udp, mac, network

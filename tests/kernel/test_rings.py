@@ -13,7 +13,7 @@ from dataplane.apply import Applied, apply
 from dataplane.kernel import loader
 from dataplane.kernel.libbpf import Map
 from dataplane.kernel.maps import KernelMaps
-from dataplane.plan import Delete, Put, Step, Table
+from dataplane.steps import Delete, Put, Step, Table
 from dataplane.tables import MAX_VSERVERS, RING_SLOTS, HashField, VServerEntry, VServerKey
 from tests.kernel.bench import whole_ring
 

@@ -23,8 +23,8 @@ from dataplane.forwarding import Mode, Wish
 from dataplane.kernel.assemble import Kernel, open_kernel, remove_everything
 from dataplane.kernel.capture import Detour, detour
 from dataplane.kernel.explain import explain, open_loaded
-from dataplane.layout import unpack_tap
-from dataplane.plan import Put, Table
+from dataplane.layout_telemetry import unpack_tap
+from dataplane.steps import Put, Table
 from dataplane.tables import HashField, Reason, ServiceEntry, VServerEntry, VServerFlag, VServerKey
 from tests import factories
 from tests import packets as p

@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from dataplane.kernel.assemble import Kernel
-from dataplane.plan import Put, Table
+from dataplane.steps import Put, Table
 from dataplane.tables import (
     RING_SLOTS,
     ForwarderSettings,

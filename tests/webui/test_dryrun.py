@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from dataplane import compile as compile_module
 from dataplane import desired, snapshot
 from dataplane.compile import compile_tables
-from dataplane.plan import Put, Step, Table, plan
+from dataplane.plan import plan
 from dataplane.reconcile import Reconciler
+from dataplane.steps import Put, Step, Table
 from dataplane.tables import RING_SLOTS, Tables
 from tests import factories
 from tests.examples import examples
