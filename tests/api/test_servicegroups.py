@@ -239,6 +239,7 @@ def test_a_dry_run_tells_what_would_be_and_changes_nothing(api: Api, group: Serv
         ("POST", "", {"name": "h", "service_type": "HTTP"}, 422, "service_type", "HTTP"),
         ("POST", "", {"name": "h", "port": 80}, 422, "port", "80"),
         ("PATCH", "/g", {"usip": False}, 409, "usip", "bound to v"),
+        ("POST", "/g/rename", {"name": "g" * 120}, 409, "name", "131 characters"),
         ("PUT", "/g/members/Server2/443", {}, 409, "service", "has port 80"),
         ("PUT", "/g/members/Server2/70000", {}, 422, "port", "70000"),
         ("PUT", "/g/members/Server1/80", {"weight": 101}, 422, "weight", "101"),

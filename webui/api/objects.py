@@ -125,6 +125,7 @@ def _matching(kind: Kind, search: str, filters: Mapping[str, str]) -> QuerySet[A
 def _changing(router: Router, kind: Kind) -> None:
     answer = schemas.answer_of(kind.model)
     new, changed = schemas.body_of(kind.model, new=True), schemas.body_of(kind.model, new=False)
+    renamed = schemas.rename_of(kind.model)
 
     @router.post(
         "",
@@ -179,12 +180,16 @@ def _changing(router: Router, kind: Kind) -> None:
         operation_id=f"rename_{kind.slug}",
     )
     def rename(
-        request: HttpRequest, response: HttpResponse, name: str, body: schemas.Rename, dry_run: DryRun = False
+        request: HttpRequest,
+        response: HttpResponse,
+        name: str,
+        body: renamed,  # type: ignore[valid-type]  # made above
+        dry_run: DryRun = False,
     ) -> Any:
-        row = _found(kind, name)
+        row, wanted = _found(kind, name), given(body)["name"]
         version = values.wanted(request, row)
         return _answered(
-            response, act(request, lambda actor: renaming.rename(actor, row, body.name, version), dry_run=dry_run)
+            response, act(request, lambda actor: renaming.rename(actor, row, wanted, version), dry_run=dry_run)
         )
 
 

@@ -122,12 +122,6 @@ class Bound(Schema):
     state: str | None = None
 
 
-class Rename(Strict):
-    """A new name."""
-
-    name: Name
-
-
 class Disable(Strict):
     """How a server or a service goes out of service."""
 
@@ -188,6 +182,14 @@ def body_of(model: type[models.Model], *, new: bool) -> type[Strict]:
         kinds = parameters.alternatives(model)
         more: Any = {"examples": [EXAMPLES[model]]} | ({"oneOf": kinds} if kinds else {})
         made.model_config["json_schema_extra"] = more
+    return made
+
+
+def rename_of(model: type[models.Model]) -> type[Strict]:
+    """The body that renames an object."""
+    made: type[Strict] = create_model(
+        f"Rename{model.__name__}", __base__=Strict, __doc__="A new name.", name=(NAMES.get(model, Name), ...)
+    )
     return made
 
 
