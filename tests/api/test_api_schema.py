@@ -110,7 +110,7 @@ schema.app = get_wsgi_application()
 
 
 @schema.parametrize()
-@hypothesis_settings(max_examples=examples(15), deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=examples(10), deadline=None, suppress_health_check=list(HealthCheck))
 def test_nothing_breaks_it(case: Any, token: str) -> None:
     try:
         with transaction.atomic():

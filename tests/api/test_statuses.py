@@ -112,3 +112,20 @@ def test_parameters_of_event_targets_and_monitors_stand_in_params(api: Api) -> N
     assert EventTarget.objects.get().params["transport"] == "TCP"
     api("POST", "/monitors", {"name": "m", "monitor_type": "HTTP", "params": {"http_request": "GET /up"}})
     assert (api.status, Monitor.objects.get(name="m").params["http_request"]) == (201, "GET /up")
+
+
+def test_the_examples_of_the_description_are_taken(client: Client) -> None:
+    client.force_login(factories.owner())
+    api = Api(client)
+    found = api("GET", "/openapi.json")["components"]["schemas"]
+    for model, slug in (
+        ("Server", "servers"),
+        ("Service", "services"),
+        ("ServiceGroup", "servicegroups"),
+        ("VServer", "vservers"),
+        ("Monitor", "monitors"),
+        ("EventTarget", "eventtargets"),
+    ):
+        (example,) = found[f"New{model}"]["examples"]
+        made = api("POST", f"/{slug}", example)
+        assert (api.status, made["name"]) == (201, example["name"]), made
