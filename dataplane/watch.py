@@ -11,9 +11,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from ipaddress import ip_address
-from typing import Protocol
+from typing import Final, Protocol
 
 from dataplane.flow_view import FlowRow, Names, flow_row
 from dataplane.tables import EVENT_FRAME, Event, IPAddress, Sampled, SampleKind, Sampling
@@ -38,9 +38,13 @@ class Watch:
     frames: bool = False
 
 
+FARTHEST: Final = timedelta(minutes=5)  # ahead; a page asks for 15 seconds, and clocks of machines differ
+
+
 def wanted(now: datetime) -> tuple[Watch, ...]:
     """What is watched at this moment, by vserver. Raises django.db.Error."""
-    rows = FlowWatch.objects.filter(until__gt=now).order_by("vserver")
+    # What lies further ahead was asked for before somebody set the clock back: it would hold for as long as that.
+    rows = FlowWatch.objects.filter(until__gt=now, until__lt=now + FARTHEST).order_by("vserver")
     found: dict[int, Watch] = {}
     for pk, vip, frames_until in rows.values_list("vserver", "vserver__address", "frames_until"):
         frames = (frames_until is not None and frames_until > now) or (pk in found and found[pk].frames)

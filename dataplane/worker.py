@@ -18,6 +18,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import django
@@ -67,12 +68,13 @@ class Worker:
     drift: int = 0
     counted_at: float = 0.0
     watcher: watch.Watcher | None = None
+    state_dir: Path | None = None  # where what waits for the database is kept; None: in memory alone
     applied: Applied = field(init=False)
     _reported: tuple[object, ...] = ()
     _old_removed: bool = False
 
     def __post_init__(self) -> None:
-        self.applied = Applied(self.director)
+        self.applied = Applied(self.director, self.state_dir)
 
     def look(self, *, same_network: bool = False) -> None:
         """One round, whatever the reason for it. An error is reported and the next round tries again.
@@ -90,14 +92,12 @@ class Worker:
             return
         self.drift += done.drift
         self._log(done)
-        self._note(done)
+        self.applied.take(done)
         self._report(done)
         self._audit()
         if not done.error and not self._old_removed:
             # The maps of an older layout served until this program, with its tables full, was attached.
-            for folder in self.kernel.remove_old():
-                log.info("removed the maps of an older layout: %s", folder)
-            self._old_removed = True
+            self._remove_old()
 
     def tell_viewers(self) -> None:
         """See who looks at flows, and tell them while they do."""
@@ -170,6 +170,7 @@ class Worker:
 
     def _read_configuration(self) -> None:
         try:
+            self.applied.begin()
             now = timezone.now()
             expired = self.good_until is not None and self.good_until <= now
             if self.configuration is None or expired or snapshot.mark() != self.mark:
@@ -190,6 +191,15 @@ class Worker:
         left = (self.good_until - timezone.now()).total_seconds() if self.good_until else 0.0
         return left if left > 0 else math.inf
 
+    def _remove_old(self) -> None:
+        try:
+            for folder in self.kernel.remove_old():
+                log.info("removed the maps of an older layout: %s", folder)
+        except OSError as error:
+            log.warning("the maps of an older layout stay for now: %s", error)
+            return
+        self._old_removed = True
+
     def _log(self, done: Round) -> None:
         if done.drift:
             log.warning("the maps were not as they were left; repairing them")
@@ -197,12 +207,6 @@ class Worker:
             log.info("revision %d in %.1f ms:\n%s", done.desired.revision, done.seconds * 1000, done.summary)
         if done.error:
             log.error("%s", done.error)
-
-    def _note(self, done: Round) -> None:
-        try:
-            self.applied.take(done)
-        except db.Error as error:
-            self._database_away(error)
 
     def _audit(self) -> None:
         try:
@@ -216,14 +220,17 @@ class Worker:
         state = (desired, done.error, self.drift, self.reconciler.attached, self.reconciler.forwarding, self.mark)
         if not done.summary and state == self._reported:
             return
+        try:
+            interfaces = self.kernel.links.interfaces()
+        except OSError as error:
+            log.error("the interfaces could not be read; the next round reports: %s", error)
+            return
         values: dict[str, object] = {
             "wanted_revision": desired.revision,
             "drift": self.drift,
             "last_error": done.error,
             "mode": summary(self.reconciler.forwarding.values()),
-            "interfaces": report.interface_rows(
-                self.kernel.links.interfaces(), self.reconciler.attached, self.reconciler.forwarding
-            ),
+            "interfaces": report.interface_rows(interfaces, self.reconciler.attached, self.reconciler.forwarding),
         }
         if not done.error:
             values |= {"applied_revision": desired.revision, "applied_at": timezone.now()}
@@ -317,7 +324,8 @@ def main(arguments: list[str] | None = None) -> int:
     log.info("director %s, maps under %s", settings.DIRECTOR, settings.PIN_DIR)
     try:
         watcher = watch.Watcher(settings.DIRECTOR, lambda: Listener(kernel.forwarder.maps))
-        run(Worker(kernel, settings.DIRECTOR, reconciler, watcher=watcher), events, stop)
+        worker = Worker(kernel, settings.DIRECTOR, reconciler, watcher=watcher, state_dir=settings.STATE_DIR)
+        run(worker, events, stop)
     finally:
         kernel.close()
     log.info("ended; the kernel goes on forwarding")

@@ -89,11 +89,13 @@ def draft(actor: Actor, verb: str, **details: Unpack[Details]) -> AuditEntry:
     )
 
 
-def append(entries: Sequence[AuditEntry], *, locked: bool = False, wait: bool = True) -> None:
+def append(entries: Sequence[AuditEntry], *, locked: bool = False, wait: bool = True, once: bool = False) -> None:
     """Append drafts in their order. ``locked``: the caller holds the installation's lock.
 
     With ``wait`` false, raises django.db.OperationalError at once when another transaction is appending (PostgreSQL;
-    SQLite knows one writer and waits for it anyway). Raises django.db.DatabaseError.
+    SQLite knows one writer and waits for it anyway). With ``once`` those are left out that are there already, told by
+    their moment, verb, object and revision: for who does not know whether an earlier attempt was committed.
+    Raises django.db.DatabaseError.
     """
     if not entries:
         return
@@ -102,12 +104,20 @@ def append(entries: Sequence[AuditEntry], *, locked: bool = False, wait: bool = 
         if within and not locked:
             Installation.objects.select_for_update(nowait=not wait).order_by("pk").values_list("pk").first()
         head = _locked_head(wait=wait)
+        if once:  # looked at under the lock: what was under way when it was taken is there now, or never will be
+            entries = _missing(entries)
         for entry in entries:
             entry.pk, entry.previous = head.sequence + 1, head.hash
             entry.hash = chain.digest(chain.content(entry))
             head.sequence, head.hash = entry.pk, entry.hash
         AuditEntry.objects.bulk_create(entries)
         head.save(update_fields=["sequence", "hash"])
+
+
+def _missing(entries: Sequence[AuditEntry]) -> list[AuditEntry]:
+    names = ("at", "verb", "kind", "object_name", "revision")
+    there = set(AuditEntry.objects.filter(at__in={entry.at for entry in entries}).values_list(*names))
+    return [entry for entry in entries if tuple(getattr(entry, name) for name in names) not in there]
 
 
 def _locked_head(*, wait: bool = True) -> AuditHead:

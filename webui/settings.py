@@ -35,6 +35,7 @@ ENVIRONMENT: dict[str, tuple[type, Any]] = {
     "HALFPIPE_DIRECTOR": (str, socket.gethostname()),
     "HALFPIPE_INTERFACES": (list, []),
     "HALFPIPE_PIN_DIR": (str, "/sys/fs/bpf/halfpipe"),
+    "HALFPIPE_STATE_DIR": (str, str(BASE_DIR / ".lab" / "state")),
     "HALFPIPE_BPF_OBJECT": (str, str(BASE_DIR / "build" / "forward.bpf.o")),
     "HALFPIPE_PROBE_NETWORK": (str, "198.18.0.0/15"),
     "HALFPIPE_MONITOR_SCRIPTS": (str, str(BASE_DIR / "monitors" / "scripts")),
@@ -216,6 +217,10 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         "transaction_mode": "IMMEDIATE",
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON",
     }
+elif DATABASES["default"]["ENGINE"].endswith("postgresql"):
+    # In seconds and milliseconds: behind a dead link the dataplane worker must come back to its neighbours.
+    _limits = {"connect_timeout": 5, "tcp_user_timeout": 10_000}
+    DATABASES["default"]["OPTIONS"] = _limits | DATABASES["default"].get("OPTIONS", {})
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
@@ -260,6 +265,7 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TIMEZONE = "UTC"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BEAT_SCHEDULER = "webui.beat:Scheduler"
 CELERY_BEAT_SCHEDULE = {
     # A tick that could not be delivered in time is worthless: the next one does its work.
     "sweep": {"task": "monitors.tasks.sweep", "schedule": 1.0, "options": {"expires": 2}},
@@ -275,6 +281,7 @@ METRICS_TOKEN: str = _metrics_token(_env["HALFPIPE_METRICS_TOKEN_FILE"])
 DIRECTOR: str = _env["HALFPIPE_DIRECTOR"]
 DIRECTOR_INTERFACES: list[str] = _env["HALFPIPE_INTERFACES"]
 PIN_DIR = Path(_env["HALFPIPE_PIN_DIR"])
+STATE_DIR = Path(_env["HALFPIPE_STATE_DIR"])
 BPF_OBJECT = Path(_env["HALFPIPE_BPF_OBJECT"])
 try:
     PROBE_NETWORK = ip_network(_env["HALFPIPE_PROBE_NETWORK"])

@@ -104,6 +104,7 @@ class Place:
             "HALFPIPE_DATABASE_URL": f"sqlite:///{self.folder / 'db.sqlite3'}",
             "HALFPIPE_REDIS_URL": f"unix://{self.folder / 'redis.sock'}",
             "HALFPIPE_SECRET_KEY_FILE": str(self.folder / "secret-key"),
+            "HALFPIPE_STATE_DIR": str(self.folder / "state"),
             **self.more,
         }
 

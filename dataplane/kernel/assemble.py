@@ -50,7 +50,11 @@ def open_kernel(object_path: Path, pin_dir: Path, *, on_event: Callable[[], None
     forwarder = loader.load(object_path, pin_dir)
     try:
         ip = IPRoute()
-        events = NeighbourEvents(on_event)
+        try:
+            events = NeighbourEvents(on_event)
+        except BaseException:
+            ip.close()
+            raise
     except BaseException:
         forwarder.close()
         raise

@@ -31,6 +31,11 @@ class Paths:
         return self.state / "data"
 
     @property
+    def kept(self) -> Path:
+        """What the dataplane keeps until the database has it: made by it, owned by root, for nobody else."""
+        return self.state / "state"
+
+    @property
     def password_file(self) -> Path:
         """The generated password of the user admin."""
         return self.data / "admin-password"

@@ -128,6 +128,7 @@ class Processes:
             "HALFPIPE_DIRECTOR": self.topology.namespace("director"),
             "HALFPIPE_INTERFACES": "eth0",
             "HALFPIPE_PIN_DIR": str(self.paths.bpf / "halfpipe"),
+            "HALFPIPE_STATE_DIR": str(self.paths.seen_by_processes(self.paths.kept)),
             "HALFPIPE_BPF_OBJECT": str(self.paths.app / "build" / "forward.bpf.o"),
         }
 

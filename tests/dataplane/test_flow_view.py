@@ -146,6 +146,7 @@ def test_wishes_hold_until_they_are_over() -> None:
     FlowWatch.objects.create(vserver=vserver, requested_by=user, until=now + timedelta(seconds=5))
     assert watch.wanted(now) == (Watch(vserver.pk, ip_address(vserver.address)),)
     assert watch.wanted(now + timedelta(seconds=6)) == ()
+    assert watch.wanted(now - timedelta(hours=1)) == ()  # the clock was set back
     called = watch.names()
     assert (called.vservers[vserver.pk], len(called.servers)) == (vserver.name, 1)
 

@@ -110,6 +110,31 @@ def test_maps_of_an_older_layout_go_once_and_only_after_a_round_that_worked(
     assert kernel.removals == 1
 
 
+def test_maps_of_an_older_layout_that_cannot_be_removed_are_tried_again(
+    running: worker.Worker, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(kernel, "remove_old", Mock(side_effect=OSError(16, "Device or resource busy")), raising=True)
+        running.look()
+    assert "stay for now" in caplog.text
+    running.look()
+    assert kernel.removals == 1
+
+
+def test_interfaces_that_cannot_be_read_for_the_report_end_nothing_and_are_reported_by_the_next_round(
+    running: worker.Worker, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = [(ETH0,), OSError(105, "No buffer space available")]  # for the round, and for its report
+    with monkeypatch.context() as patched:
+        patched.setattr(FakeLinks, "interfaces", Mock(side_effect=answers))
+        running.look()
+    assert where(kernel.maps.tables, CLIENT).reason is Reason.FORWARDED
+    assert "the next round reports" in caplog.text
+    assert not DataplaneStatus.objects.exists()
+    running.look()
+    assert DataplaneStatus.objects.get().applied_revision == Installation.objects.get().revision
+
+
 def test_a_verdict_reaches_the_tables(running: worker.Worker, kernel: FakeKernel) -> None:
     running.look()
     HealthState.objects.update(state="DOWN")

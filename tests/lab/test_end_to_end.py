@@ -18,7 +18,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -335,6 +335,61 @@ def test_no_request_fails_when_the_worker_is_killed_under_load(lab: RunningLab) 
     assert results["good"] > 100
     # The new worker took over what ran: the counters went on instead of starting anew.
     wait_for(lambda: int(str(lab.rows(count)[0][0])) > packets + results["good"], 10, "the counters go on")
+
+
+@contextmanager
+def stopped(lab: RunningLab, pid: int) -> Iterator[sqlite3.Connection]:
+    """The process stands still, and not while it writes to the database, for which a connection is given."""
+    with closing(sqlite3.connect(lab.paths.data / "db.sqlite3", timeout=0.2, isolation_level=None)) as database:
+        for _attempt in range(50):
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                database.execute("BEGIN IMMEDIATE")
+                break
+            except sqlite3.OperationalError:
+                os.kill(pid, signal.SIGCONT)
+        database.execute("ROLLBACK")
+        try:
+            yield database
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def test_an_applied_revision_gets_its_audit_entry_although_the_worker_is_killed_before_it_can_write(
+    lab: RunningLab,
+) -> None:
+    count = "SELECT count(*) FROM webui_auditentry WHERE verb = 'apply'"
+    wait_for(lambda: lab.rows("SELECT count(*) FROM webui_dataplanestatus WHERE last_error = ''") == [(1,)], 10, "well")
+    kept = lab.paths.kept / f"applied-{lab.namespace('director')}.jsonl"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert kept.stat().st_uid == 0
+    (before,) = lab.rows(count)[0]
+    pid = lab.pids()["dataplane"]
+    with stopped(lab, pid) as database:
+        lab.manage(
+            "shell",
+            "-c",
+            "from webui.actions import servers; from webui.actions.base import Actor; from webui.models import Server;"
+            "servers.update(Actor.system('test'), Server.objects.get(name='Server1'), {'comment': 'rack 4'})",
+        )
+        (revision, correlation) = lab.rows(
+            "SELECT revision, correlation FROM webui_auditentry WHERE verb = 'update' ORDER BY id DESC LIMIT 1"
+        )[0]
+        database.execute("BEGIN IMMEDIATE")  # nobody else can write now; reading goes on
+        os.kill(pid, signal.SIGCONT)
+        # It may have stood still just before it reports, which waits 20 s for the lock.
+        wait_for(lambda: kept.stat().st_size > 0, 45, "the revision is applied and noted")
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: lab.pids().get("dataplane", pid) != pid, 20, "the worker is started again")
+        assert lab.rows(count) == [(before,)]
+        database.execute("ROLLBACK")
+    wait_for(lambda: lab.rows(count) != [(before,)], 30, "the entry is written")
+    wait_for(lambda: kept.stat().st_size == 0, 10, "it waits no more")
+    time.sleep(2)  # more rounds
+    found = lab.rows("SELECT revision, correlation FROM webui_auditentry WHERE verb = 'apply' ORDER BY id DESC LIMIT 1")
+    assert found == [(revision, correlation)]
+    assert lab.rows(count) == [(int(str(before)) + 1,)]
 
 
 def upgraded_object(target: Path) -> Path:
