@@ -28,6 +28,7 @@ PARTS = (
     "tests/webui/test_actions_commands.py",
     "tests/webui/test_consumer.py",
     "tests/webui/test_dryrun.py",
+    "tests/webui/test_one_change.py",
     "tests/webui/test_revisions.py",
     "tests/webui/test_roles.py",
     "tests/webui/nscli",

@@ -6,6 +6,7 @@ signal; of those :meth:`Journal.remember` must be told first (a test walks the a
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,6 +16,7 @@ from typing import Any, Final
 from django.db import models
 from django.db.models.signals import post_save, pre_delete, pre_save
 
+from webui import known
 from webui.models import (
     EventTarget,
     Installation,
@@ -31,6 +33,7 @@ from webui.models import (
 )
 from webui.models.revision import ConfigurationRevision, RevisionRow
 
+BATCH: Final = 500  # rows of one query
 Plain = dict[str, Any]  # a row by the names of its columns, in JSON's types
 
 # In an order in which they can be made, one after the other.
@@ -88,12 +91,40 @@ class Journal:
         """There was no such row before, unless it is known that there was."""
         self._before.setdefault((str(model._meta.model_name), pk), None)
 
+    def mark(self) -> int:
+        """How many rows are noted: for :meth:`forget`."""
+        return len(self._before)
+
+    def forget(self, mark: int) -> None:
+        """Forget what was noted since: those changes were taken back."""
+        while len(self._before) > mark:
+            self._before.popitem()
+
+    def settle_versions(self) -> None:
+        """Raise the version of a row by one, however often it was saved: versions count revisions."""
+        for kind, model in BY_KIND.items():
+            if not hasattr(model, "version"):
+                continue
+            first = {
+                pk: (before or {}).get("version", 0) + 1 for (of, pk), before in self._before.items() if of == kind
+            }
+            beyond: dict[int, list[int]] = defaultdict(list)
+            for pk, row in model._default_manager.only("version").in_bulk(list(first)).items():
+                if row.version > first[pk]:
+                    beyond[first[pk]].append(pk)
+            for version, pks in beyond.items():
+                for at in range(0, len(pks), BATCH):
+                    model._default_manager.filter(pk__in=pks[at : at + BATCH]).update(version=version)
+
     def rows(self) -> list[RevisionRow]:
         """What is different now, not saved."""
         found: list[RevisionRow] = []
         for kind, model in BY_KIND.items():
             pks = [pk for of, pk in self._before if of == kind]
-            now = model._default_manager.in_bulk(pks) if pks else {}
+            rows = model._default_manager.all()
+            if kind in BINDINGS:  # which are called after their ends
+                rows = rows.select_related(*(one.name for one in model._meta.concrete_fields if one.is_relation))
+            now = rows.in_bulk(pks) if pks else {}
             for pk in pks:
                 before, row = self._before[kind, pk], now.get(pk)
                 after = plain(row) if row is not None else None
@@ -111,7 +142,7 @@ class Journal:
         rows = self.rows()
         for one in rows:
             one.revision = revision
-        RevisionRow.objects.bulk_create(rows, batch_size=500)
+        RevisionRow.objects.bulk_create(rows, batch_size=BATCH)
 
 
 def _name(kind: str, values: Plain, row: models.Model | None) -> str:
@@ -143,19 +174,30 @@ def journal() -> Iterator[Journal]:
         _current.reset(token)
 
 
-def _before_saving(sender: type[models.Model], instance: models.Model, **_signal: Any) -> None:
+def _before_saving(
+    sender: type[models.Model], instance: models.Model, update_fields: frozenset[str] | None, **_signal: Any
+) -> None:
     if (found := _current.get()) is not None and not instance._state.adding:
         found.remember(sender, [instance.pk])
+        _tell_known(sender, instance, update_fields)
 
 
 def _after_saving(sender: type[models.Model], instance: models.Model, created: bool, **_signal: Any) -> None:
     if (found := _current.get()) is not None and created:
         found.made(sender, instance.pk)
+        if (rows := known.current()) is not None:
+            rows.made(instance)
 
 
 def _before_deleting(sender: type[models.Model], instance: models.Model, **_signal: Any) -> None:
     if (found := _current.get()) is not None:
         found.remember(sender, [instance.pk])
+        _tell_known(sender, instance, None)
+
+
+def _tell_known(sender: type[models.Model], instance: models.Model, fields: frozenset[str] | None) -> None:
+    if (rows := known.current()) is not None and str(sender._meta.model_name) not in BINDINGS:
+        rows.changes(instance, fields)
 
 
 def listen() -> None:

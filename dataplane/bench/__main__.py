@@ -20,6 +20,7 @@ from dataplane.bench import (
     control,
     forwarder,
     harness,
+    imports,
     loss,
     packets,
     pages,
@@ -42,13 +43,26 @@ class Bench:
 
     object_path: Path
     xdp: forwarder.XdpObject | None
-    harness: Harness
+    harness_path: Path
     sandbox: Sandbox
     show: Callable[[str], None]
     loss_object: Path = BUILD / "loss.bpf.o"
     changes: int = loss.CHANGES
     figures: list[Figure] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    programs: Harness | None = None
+
+    @property
+    def harness(self) -> Harness:
+        """The benchmark's own programs, loaded for the first part that needs them."""
+        if self.programs is None:
+            self.programs = harness.load(self.harness_path)
+        return self.programs
+
+    def close(self) -> None:
+        """Give back what was loaded."""
+        if self.programs is not None:
+            self.programs.close()
 
     def add(self, found: list[Figure]) -> None:
         """Keep and show."""
@@ -121,6 +135,10 @@ class Bench:
         """How long the audit's pages take."""
         self.add(audit.measure())
 
+    def imports(self) -> None:
+        """How fast a saved configuration is imported."""
+        self.add(imports.measure())
+
     def _loaded(self) -> AbstractContextManager[forwarder.Loaded]:
         return forwarder.loaded(self.object_path, self.sandbox.bpffs / "forwarder")
 
@@ -136,6 +154,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "browsers": Bench.browsers,
     "pages": Bench.pages,
     "audit": Bench.audit,
+    "imports": Bench.imports,
 }
 
 
@@ -165,14 +184,13 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     where = machine()
     _show(", ".join(f"{name} {value}" for name, value in where.items()) + "\n")
     with TemporaryDirectory(prefix="halfpipe-bench") as folder, sandbox.entered(Path(folder)) as place:
-        programs = harness.load(options.harness)
+        bench = Bench(options.object, forwarder.find_xdp(options.object.parent), options.harness, place, _show)
         try:
-            bench = Bench(options.object, forwarder.find_xdp(options.object.parent), programs, place, _show)
             bench.loss_object, bench.changes = options.harness.with_name("loss.bpf.o"), options.changes
             for part in options.only or PARTS:
                 PARTS[part](bench)
         finally:
-            programs.close()
+            bench.close()
     goals = [figure.goal.met(figure.value) for figure in bench.figures if figure.goal]
     _show(f"{sum(goals)} of {len(goals)} goals met")
     return {

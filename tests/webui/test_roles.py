@@ -83,6 +83,7 @@ ACTIONS: dict[str, tuple[tuple[str, ...], Call]] = {
     "vservers.bind_service": (NETWORK, lambda do, a, w: do(a, w.vserver, w.service)),
     "vservers.set_weight": (NETWORK, lambda do, a, w: do(a, w.vserver, w.service, 3)),
     "vservers.set_weights": (NETWORK, lambda do, a, w: do(a, w.vserver, {w.service.name: 3})),
+    "clearing.clear": (NETWORK, lambda do, a, _w: do(a)),
     "wizard.make": (NETWORK, lambda do, a, w: do(a, Order({"name": "v8", "address": "10.77.0.91"}, [w.server]))),
     "vservers.unbind_service": (NETWORK, lambda do, a, w: do(a, w.vserver, w.service)),
     "monitors.create": (NETWORK, lambda do, a, _w: do(a, {"name": "m9", "monitor_type": "PING"})),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -11,14 +12,25 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import models, transaction
 from django.db.models import F
 
-from webui import auditing, live, roles, wake
+from webui import auditing, known, live, roles, wake
 from webui.actions.errors import ConflictError, NotFoundError, PermissionRefused
 from webui.audit import chain
 from webui.choices import AuditVerb, Interface
 from webui.journal import Journal, journal
 from webui.models import AuditEntry, EventTarget, Installation, Monitor, Server, Service, ServiceGroup, VServer
+from webui.models.fields import same_name
 
-__all__ = ["Actor", "Change", "ConflictError", "NotFoundError", "PermissionRefused", "change", "find", "wanted_version"]
+__all__ = [
+    "Actor",
+    "Change",
+    "ConflictError",
+    "NotFoundError",
+    "PermissionRefused",
+    "change",
+    "find",
+    "one_change",
+    "wanted_version",
+]
 
 INSTALLATION = 1
 LONGEST_NAME = 150  # characters, as of a user's
@@ -80,6 +92,9 @@ class Change:
     journal: Journal
     entries: list[AuditEntry] = field(default_factory=list)
     back_to: int | None = None  # the revision that is brought back
+    summary: str = ""  # of many actions in one; else what they are is told by the entries
+    at_end: dict[Callable[[], None], None] = field(default_factory=dict)
+    parts: int = 0  # within each other, that are under way
 
     def record(
         self,
@@ -105,6 +120,36 @@ class Change:
             )
         )
 
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Part of the change: after an exception nothing is left of what was done inside, in no table and no record.
+
+        Within another part the exception must end that one too: the database refuses everything else until then.
+        """
+        entries, noted, at_end = len(self.entries), self.journal.mark(), set(self.at_end)
+        self.parts += 1
+        try:
+            # One savepoint for both: each costs two statements.
+            with transaction.atomic(savepoint=self.parts == 1):
+                yield
+        except BaseException:
+            del self.entries[entries:]
+            self.journal.forget(noted)
+            if (rows := known.current()) is not None:  # which may have been changed in memory
+                rows.forget()
+            for one in self.at_end.keys() - at_end:
+                del self.at_end[one]
+            raise
+        finally:
+            self.parts -= 1
+
+    def settle(self) -> None:
+        """Do what was left for the end, once each. Raises ValidationError."""
+        while self.at_end:
+            action = next(iter(self.at_end))
+            del self.at_end[action]
+            action()
+
     def complete(self) -> None:
         """Raise the revision, write the audit, and tell the others after commit. Without entries nothing changed."""
         if not self.entries:
@@ -123,10 +168,11 @@ class Change:
         transaction.on_commit(_announce, robust=True)
 
     def _summary(self) -> str:
-        told = [f"{entry.get_verb_display()} {entry.kind} {entry.object_name}" for entry in self.entries]
         if self.back_to is not None:
             return f"back to revision {self.back_to}"
-        return "; ".join(told[:SUMMED_UP]) + (f" and {len(told) - SUMMED_UP} more" if len(told) > SUMMED_UP else "")
+        first, more = self.entries[:SUMMED_UP], len(self.entries) - SUMMED_UP
+        told = "; ".join(f"{entry.get_verb_display()} {entry.kind} {entry.object_name}" for entry in first)
+        return (f"{self.summary}: " if self.summary else "") + told + (f" and {more} more" if more > 0 else "")
 
 
 def kind_of(model: type[models.Model]) -> str:
@@ -150,10 +196,55 @@ def change(actor: Actor, model: type[Changeable], deed: str, name: str) -> Itera
     locked), so rules that look at several rows hold when two people work at once.
     """
     require(actor, model, deed, name)
+    whole = _whole.get()
+    if whole is not None:
+        with whole.attempt():
+            # By whoever does this part of it, with the command that was typed for it.
+            yield Change(actor, whole.revision, whole.journal, whole.entries)
+        return
     with transaction.atomic(), journal() as noted:
         current = Change(actor, lock_installation() + 1, noted)
         yield current
         current.complete()
+
+
+@contextmanager
+def one_change(actor: Actor, summary: str) -> Iterator[Change]:
+    """Make one revision of all actions inside, one roll-back of which takes everything back: all of it or nothing.
+
+    Each action needs its own permission, and has its own audit entries with the number of that revision. Of an action
+    that raises nothing is left, so whoever catches that may go on; for several that belong together there is
+    :meth:`Change.attempt`. What is the same after each action, such as :func:`webui.actions.checks.sync_checks`, is
+    done once at the end, and may raise there. The configuration is locked all the while. RuntimeError within another.
+    """
+    with transaction.atomic(), journal() as noted, known.remembered():
+        current = Change(actor, lock_installation() + 1, noted, summary=summary)
+        token = _whole.set(current)
+        try:
+            yield current
+            current.settle()
+            noted.settle_versions()
+            current.complete()
+        finally:
+            _whole.reset(token)
+
+
+def at_end(action: Callable[[], None]) -> bool:
+    """Leave ``action`` for the end of the change that many actions are part of; False when there is none."""
+    whole = _whole.get()
+    if whole is not None:
+        whole.at_end[action] = None
+    return whole is not None
+
+
+def alone() -> None:
+    """RuntimeError within :func:`one_change`, whose revision is not there yet: for what works with revisions."""
+    if _whole.get() is not None:
+        msg = "A change of many actions is under way, and it is no revision before it ends."
+        raise RuntimeError(msg)
+
+
+_whole: ContextVar[Change | None] = ContextVar("whole", default=None)
 
 
 def require(actor: Actor, model: type[Changeable], deed: str, name: str) -> None:
@@ -186,7 +277,8 @@ def note_attempt(  # noqa: PLR0913 - each is a column
 
 
 def lock_installation() -> int:
-    """Lock the configuration until the transaction ends; returns its revision."""
+    """Lock the configuration until the transaction ends; returns its revision. RuntimeError within one_change."""
+    alone()
     # SQLite has no row locks: there the transaction took the write lock when it began (see the settings).
     row, _made = Installation.objects.select_for_update().get_or_create(pk=INSTALLATION)
     return row.revision
@@ -196,7 +288,13 @@ def by_name(model: type[Named], name: str) -> Named | None:
     """The object of that name, whatever its case, or None."""
     if "\0" in name:  # which a database would refuse to look for
         return None
-    return model._default_manager.filter(name__iexact=name).first()
+    rows = known.current()
+    if rows is not None and (found := rows.named(model, name)) is not None:
+        return found
+    row = same_name(model, name).first()
+    if rows is not None and row is not None:
+        rows.add(row)
+    return row
 
 
 def find(model: type[Named], name: str) -> Named:
@@ -210,10 +308,15 @@ def find(model: type[Named], name: str) -> Named:
 
 def reload(row: Named) -> Named:
     """The row as the database has it now, locked; raises :class:`NotFoundError` when it was deleted meanwhile."""
+    rows = known.current()
+    if rows is not None and rows.has(row):
+        return row
     found = type(row)._default_manager.select_for_update().filter(pk=row.pk).first()
     if found is None:
         msg = f"No such resource: {kind_of(type(row))} “{row.name}” was deleted meanwhile."
         raise NotFoundError(msg)
+    if rows is not None:
+        rows.add(found)
     return found
 
 

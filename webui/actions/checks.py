@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import F, Q
 from django.utils import timezone
 
+from webui.actions.base import at_end
 from webui.backups import primaries
 from webui.choices import State
 from webui.models import (
@@ -30,9 +31,14 @@ Check = tuple[int, int, int]  # row ids of target, service and monitor
 def sync_checks() -> None:
     """Make the ProbeTarget and HealthState rows what the bindings ask for; those still wanted keep what they know.
 
-    Runs inside an action's transaction, in at most eleven queries (more only where thousands of rows go in batches).
-    Raises ValidationError when a probe network has no address left.
+    Runs inside an action's transaction, in at most eleven queries (more only where thousands of rows go in batches);
+    of many actions in one change, once at its end. Raises ValidationError when a probe network has no address left.
     """
+    if not at_end(_sync_checks):
+        _sync_checks()
+
+
+def _sync_checks() -> None:
     bindings = bound()
     targets = _sync_targets(list(dict.fromkeys((vip, server) for vip, server, _service in bindings)))
     monitors: dict[int, list[int]] = {}

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from webui.actions.base import Change, reload
 from webui.actions.values import rewrite
 from webui.models import Server, Service, ServiceGroup, ServiceGroupMember
-from webui.models.fields import ANY_PORT
+from webui.models.fields import ANY_PORT, twin_name
 
 # Fields of a service that its group has for all members; the others (state, hash ID) each member has for itself.
 SHARED: Final = ("usip", "health_monitor", "mon_threshold", "down_state_flush", "comment")
@@ -38,7 +38,7 @@ def group_of(service: Service) -> ServiceGroup | None:
 
 def refuse(service: Service, instead: str) -> None:
     """Raise ValidationError (``service``) when the service is a member; ``instead`` says what to do."""
-    group = group_of(service)
+    group = twin_name(ServiceGroup.objects.filter(members__service=service))
     if group is not None:
         raise ValidationError({"service": f"{_told(service.name, group)}: {instead}."})
 
@@ -51,12 +51,12 @@ def refuse_owned(service: Service, changed: Collection[str], was: str) -> None:
     owned = [name for name in ("name", *SHARED) if name in changed]
     group = group_of(service) if owned else None
     if group is not None:
-        text = f"{_told(was, group)}, whose members have this in common: change it there."
+        text = f"{_told(was, group.name)}, whose members have this in common: change it there."
         raise ValidationError(dict.fromkeys(owned, text))
 
 
-def _told(service: str, group: ServiceGroup) -> str:
-    return f"Service “{service}” is a member of service group “{group.name}”"
+def _told(service: str, group: str) -> str:
+    return f"Service “{service}” is a member of service group “{group}”"
 
 
 def of_server(server: Server) -> Iterable[ServiceGroupMember]:

@@ -16,6 +16,7 @@ from webui.actions.base import (
     Actor,
     ConflictError,
     NotFoundError,
+    alone,
     change,
     lock_installation,
     note_attempt,
@@ -40,6 +41,7 @@ def rollback(actor: Actor, number: int, expected: int | None = None) -> int:
     ``expected`` is the revision that the actor has looked at. A trial that began there or later ends with it.
     Raises PermissionRefused, NotFoundError (no such revision), ConflictError, ValidationError.
     """
+    alone()
     with change(actor, Installation, ROLLBACK, f"revision {number}") as current:
         now = current.revision - 1
         if expected is not None and expected != now:

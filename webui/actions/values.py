@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import models
 
+from webui import known
 from webui.actions.base import Change, Configured, Named, kind_of
 from webui.actions.errors import unfit
 from webui.choices import AuditVerb
@@ -108,6 +109,8 @@ def insert(current: Change, row: Named) -> Named:
     """Validate and save a new row, with its audit entry. Raises ValidationError."""
     row.full_clean()
     row.save(force_insert=True)
+    if (rows := known.current()) is not None:
+        rows.add(row)
     current.record(AuditVerb.CREATE, row, after=as_json(row))
     return row
 

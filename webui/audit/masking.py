@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -79,12 +80,14 @@ def text(given: str, secrets: Collection[str] = ()) -> str:
     """A path or a sentence with every secret in it replaced."""
     for pattern in _TEXTS:
         given = pattern.sub(rf"\g<1>{HIDDEN}", given)
-    for option in secrets:
-        spelled = r"[-_]?".join(map(re.escape, option))
-        given = re.sub(
-            rf"(\s-{spelled}\s+)(?:\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[^\s\"']+)",
-            rf"\g<1>{HIDDEN}",
-            given,
-            flags=re.IGNORECASE,
-        )
+    if "-" in given:
+        for option in secrets:
+            given = _option(option).sub(rf"\g<1>{HIDDEN}", given)
     return _USER_INFO.sub(rf"\g<1>{HIDDEN}@", given)
+
+
+@lru_cache(maxsize=256)
+def _option(name: str) -> re.Pattern[str]:
+    """An option of the command line with that plain name, and its value."""
+    spelled = r"[-_]?".join(map(re.escape, name))
+    return re.compile(rf"(\s-{spelled}\s+)(?:\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[^\s\"']+)", flags=re.IGNORECASE)

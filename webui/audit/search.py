@@ -34,7 +34,7 @@ Row = AuditEntry | HealthTransition
 PAGE: Final = 50
 LOOK_AHEAD: Final = 20_000  # entries of an index that are counted to choose the filter that drives
 CHUNK: Final = 2_000  # rows that are looked at with one query
-SECONDS: Final = 0.05  # for the looking in one table
+SECONDS: Final = 0.05  # for the looking, in both tables
 MOST_WORDS: Final = 6
 
 
@@ -114,11 +114,12 @@ def position(row: Row) -> Position:
 
 
 def search(asked: Asked, size: int = PAGE, chunk: int = CHUNK, seconds: float = SECONDS) -> Found:
-    """A page of at most ``size`` rows, newest first. A chunk of rows is looked at even when ``seconds`` is 0."""
+    """A page of at most ``size`` rows, newest first. A chunk of each table is looked at even when ``seconds`` is 0."""
+    limits = Limits(chunk, time.monotonic() + seconds)
     rows: list[Row] = []
     ends: list[Position] = []
     for source, filters in _sources(asked):
-        found, end = _part(source, asked, filters, size + 1, Limits(chunk, seconds))
+        found, end = _part(source, asked, filters, size + 1, limits)
         rows += found
         if end is not None:
             ends.append(end)
@@ -155,10 +156,10 @@ def _sources(asked: Asked) -> Iterator[tuple[Source, dict[str, str]]]:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many rows a query looks at, and how long queries go on."""
+    """How many rows a query looks at, and until when (of the monotonic clock) there is another query."""
 
     chunk: int
-    seconds: float
+    until: float
 
 
 def _part(
@@ -173,7 +174,6 @@ def _part(
         return list(newest[:size]), None
     driving = _driver(source, newest, filters)
     rest = {name: value for name, value in filters.items() if name != driving}
-    deadline = time.monotonic() + limits.seconds
     rows: list[Row] = []
     while True:
         part = source.newest(asked)
@@ -183,7 +183,7 @@ def _part(
         if last is None or len(rows) >= size:
             return rows, None
         end = Position(last[0], source.number, last[1])
-        if time.monotonic() >= deadline:
+        if time.monotonic() >= limits.until:
             return rows, end
         asked = replace(asked, older=end)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.conf import settings
 
+from webui import known
 from webui.models.fields import Problems
 
 Address = IPv4Address | IPv6Address
@@ -51,14 +52,20 @@ def _never(address: Address) -> str:
 
 
 def _director_problems(address: Address) -> list[str]:
-    from webui.models.dataplane import DataplaneStatus  # noqa: PLC0415 - it knows servers, which use these rules
-
-    for director, interfaces in DataplaneStatus.objects.values_list("director", "interfaces"):
+    rows = known.current()
+    for director, interfaces in _interfaces() if rows is None else rows.once("interfaces", _interfaces):
         for interface in interfaces:
             for cidr in interface.get("addresses", []):
                 if problem := _against(address, director, interface, cidr):
                     return [problem]
     return []
+
+
+def _interfaces() -> list[tuple[str, list[dict[str, Any]]]]:
+    """The interfaces of each director, as it reported them."""
+    from webui.models.dataplane import DataplaneStatus  # noqa: PLC0415 - it knows servers, which use these rules
+
+    return list(DataplaneStatus.objects.values_list("director", "interfaces"))
 
 
 def _against(address: Address, director: str, interface: dict[str, Any], cidr: str) -> str:

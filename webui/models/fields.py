@@ -9,7 +9,10 @@ from typing import Any, ClassVar, NoReturn, Self, TypeVar
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
+from django.db.models import Value
+from django.db.models.functions import Lower
 
+from webui import known
 from webui.wording import in_words
 
 # A port of 0 stands for NetScaler's ``*``; a number, so that uniqueness holds on every database.
@@ -50,6 +53,8 @@ class Explained(models.Model):
 
     # field name: {refused value: reason}
     reasons: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    # Whether :meth:`clean` looks for all rows that must not be there twice, and says which they are.
+    finds_twins: ClassVar[bool] = False
 
     class Meta:
         abstract = True
@@ -63,12 +68,22 @@ class Explained(models.Model):
                 label = self._meta.get_field(name).verbose_name  # type: ignore[union-attr]  # plain columns only
                 problems[name] = [ValidationError(f"{str(label).capitalize()} “{value}” is refused: {reason}.")]
         try:
-            super().clean_fields(exclude={*(exclude or ()), *problems})
+            super().clean_fields(exclude={*(exclude or ()), *problems, *known.related(self)})
         except ValidationError as error:
             problems |= {name: self._in_words(name, found) for name, found in error.update_error_dict({}).items()}
         self._unusable = frozenset(problems)
         if problems:
             raise ValidationError(problems)
+
+    def validate_unique(self, exclude: Collection[str] | None = None) -> None:
+        """Not a second time what :meth:`clean` has found in better words; the database has the last one anyway."""
+        if not self.finds_twins:
+            super().validate_unique(exclude)
+
+    def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
+        """As :meth:`validate_unique`."""
+        if not self.finds_twins:
+            super().validate_constraints(exclude)
 
     def _in_words(self, name: str, errors: list[ValidationError]) -> list[ValidationError]:
         if name == NON_FIELD_ERRORS:
@@ -107,10 +122,29 @@ def check_name(row: Any, problems: Problems, *, digit_first: bool = True) -> Non
         problems.alone("name", f"“{name}” ends with a space, which nobody can see.")
     if name[:1].isdigit() and not digit_first:
         problems.alone("name", f"“{name}” starts with a digit; a {kind}'s name starts with a letter or _.")
-    other = type(row)._default_manager.filter(name__iexact=name).exclude(pk=row.pk).first()
+    other = name_taken(type(row), name, row.pk)
     if other is not None:
         article = "an" if kind[0] in "aeiou" else "a"
-        problems["name"].append(f"There is {article} {kind} “{other.name}” already; upper and lower case are the same.")
+        problems["name"].append(f"There is {article} {kind} “{other}” already; upper and lower case are the same.")
+
+
+def same_name(model: type[models.Model], name: str) -> models.QuerySet[Any]:
+    """Rows of that name, whatever its case; by the index that keeps names unique."""
+    return model._default_manager.alias(lower_name=Lower("name")).filter(lower_name=Lower(Value(name)))
+
+
+def name_taken(model: type[models.Model], name: str, besides: int | None = None) -> str | None:
+    """How a row of that name spells it, whatever the case, if it is not the row ``besides``; None for a free name."""
+    rows = known.current()
+    if rows is not None:
+        return rows.taken(model, name, besides)
+    found = same_name(model, name)
+    return twin_name(found if besides is None else found.exclude(pk=besides))
+
+
+def twin_name(rows: models.QuerySet[Any]) -> str | None:
+    """The name of one of these rows; None when there is none."""
+    return next(iter(rows.order_by().values_list("name", flat=True)[:1]), None)
 
 
 def check_unchanged(row: Any, old: Any, problems: Problems, names: Mapping[str, str]) -> None:

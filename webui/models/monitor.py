@@ -43,6 +43,8 @@ class Monitor(Timestamped):
 
     reasons = {"monitor_type": {name: why for name, why in MONITOR_TYPES.items() if name not in KINDS}}
 
+    finds_twins = True
+
     name = models.CharField(max_length=127, validators=[object_name_validator])
     monitor_type = models.CharField("type", max_length=32)
     interval = models.PositiveIntegerField(

@@ -8,12 +8,14 @@ from django.db import models
 from django.db.models.functions import Lower
 
 from webui.models.addresses import check_address
-from webui.models.fields import Problems, check_name, object_name_validator
+from webui.models.fields import Problems, check_name, object_name_validator, twin_name
 from webui.models.leaving import Leaving
 
 
 class Server(Leaving):
     """A machine on the director's segment, known by its own address (never by a VIP)."""
+
+    finds_twins = True
 
     name = models.CharField(max_length=127, validators=[object_name_validator])
     address = models.GenericIPAddressField(unique=True, help_text="The server's own address, not the VIP.")
@@ -45,13 +47,13 @@ class Server(Leaving):
         if old is not None and old.address == self.address:
             return
         check_address(self.address, "server", problems)
-        other = Server.objects.filter(address=self.address).exclude(pk=self.pk).first()
+        other = twin_name(Server.objects.filter(address=self.address).exclude(pk=self.pk))
         if other is not None:
-            problems["address"].append(f"{self.address} is the address of server “{other.name}” already.")
-        vserver = VServer.objects.filter(address=self.address).first()
+            problems["address"].append(f"{self.address} is the address of server “{other}” already.")
+        vserver = twin_name(VServer.objects.filter(address=self.address))
         if vserver is not None:
             problems["address"].append(
-                f"{self.address} is the VIP of vserver “{vserver.name}”; a server is known by its own address, "
+                f"{self.address} is the VIP of vserver “{vserver}”; a server is known by its own address, "
                 "at which it answers ARP or neighbour discovery."
             )
 

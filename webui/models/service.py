@@ -15,8 +15,10 @@ from webui.models.fields import (
     Problems,
     check_name,
     check_unchanged,
+    name_taken,
     object_name_validator,
     port_text,
+    twin_name,
 )
 from webui.models.leaving import Leaving
 from webui.models.reasons import SERVICE_TYPES
@@ -27,6 +29,7 @@ class Service(Leaving):
     """What a server offers behind a VIP. ``port`` 0 is NetScaler's ``*`` (any port)."""
 
     reasons = {"service_type": SERVICE_TYPES}
+    finds_twins = True
 
     name = models.CharField(max_length=127, validators=[object_name_validator])
     server = models.ForeignKey(Server, on_delete=models.PROTECT, related_name="services")
@@ -73,9 +76,9 @@ class Service(Leaving):
         problems = Problems()
         if self.usable("name"):
             check_name(self, problems, digit_first=False)
-            group = apps.get_model("webui", "ServiceGroup").objects.filter(name__iexact=self.name).first()
+            group = name_taken(apps.get_model("webui", "ServiceGroup"), self.name)
             if group is not None:
-                problems["name"].append(f"There is a service group “{group.name}”; commands could not tell them apart.")
+                problems["name"].append(f"There is a service group “{group}”; commands could not tell them apart.")
         old = self.stored()
         if old is not None:
             check_unchanged(self, old, problems, {"server": "server", "service_type": "type", "port": "port"})
@@ -83,16 +86,16 @@ class Service(Leaving):
         elif self.usable("server", "service_type", "port"):
             self._check_endpoint(problems)
         if self.usable("hash_id") and self.hash_id is not None:
-            twin = Service.objects.filter(hash_id=self.hash_id).exclude(pk=self.pk).first()
+            twin = twin_name(Service.objects.filter(hash_id=self.hash_id).exclude(pk=self.pk))
             if twin is not None:
-                problems["hash_id"].append(f"Hash ID {self.hash_id} belongs to service “{twin.name}” already.")
+                problems["hash_id"].append(f"Hash ID {self.hash_id} belongs to service “{twin}” already.")
         problems.tell()
 
     def _check_endpoint(self, problems: Problems) -> None:
-        twin = Service.objects.filter(server=self.server, service_type=self.service_type, port=self.port).first()
-        if twin is not None:
+        twins = Service.objects.filter(server=self.server, service_type=self.service_type, port=self.port)
+        if (twin := twin_name(twins)) is not None:
             problems["port"].append(
-                f"Service “{twin.name}” is {self.service_type} port {port_text(self.port)} of server "
+                f"Service “{twin}” is {self.service_type} port {port_text(self.port)} of server "
                 f"“{self.server.name}” already."
             )
 
@@ -109,6 +112,8 @@ class Service(Leaving):
 
 class ServiceMonitorBinding(Explained):
     """A monitor bound to a service, with its weight in the service's threshold."""
+
+    finds_twins = True
 
     service = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="monitor_bindings")
     monitor = models.ForeignKey("webui.Monitor", on_delete=models.PROTECT, related_name="service_bindings")
@@ -139,8 +144,10 @@ class ServiceMonitorBinding(Explained):
 
     def _check_destination(self, problems: Problems) -> None:
         wanted = self.monitor.dest_ip
+        if not wanted:
+            return
         vips = {str(binding.vserver.address) for binding in self.service.vserver_bindings.all()} - {wanted}
-        if wanted and vips:
+        if vips:
             problems["monitor"].append(
                 f"Monitor “{self.monitor.name}” has destination IP {wanted}, but the service is checked at "
                 f"{', '.join(sorted(vips))}: a check goes to the VIP on the bound server, always."

@@ -7,7 +7,15 @@ from django.db import models
 from django.db.models.functions import Lower
 
 from webui.choices import AdminState, OnOff, ServiceType
-from webui.models.fields import Explained, Problems, Timestamped, check_name, check_unchanged, object_name_validator
+from webui.models.fields import (
+    Explained,
+    Problems,
+    Timestamped,
+    check_name,
+    check_unchanged,
+    name_taken,
+    object_name_validator,
+)
 from webui.models.reasons import SERVICE_TYPES
 from webui.models.service import Service
 from webui.models.vserver import VServer
@@ -20,6 +28,7 @@ class ServiceGroup(Timestamped):
     """
 
     reasons = {"service_type": SERVICE_TYPES}
+    finds_twins = True
 
     name = models.CharField(max_length=127, validators=[object_name_validator])
     service_type = models.CharField(max_length=8, choices=ServiceType, default=ServiceType.ANY)
@@ -48,11 +57,9 @@ class ServiceGroup(Timestamped):
         problems = Problems()
         if self.usable("name"):
             check_name(self, problems, digit_first=False)
-            service = Service.objects.filter(name__iexact=self.name).first()
+            service = name_taken(Service, self.name)
             if service is not None:
-                problems["name"].append(
-                    f"There is a service “{service.name}”; commands could not tell it from the group."
-                )
+                problems["name"].append(f"There is a service “{service}”; commands could not tell it from the group.")
         old = self.stored()
         if old is not None:
             check_unchanged(self, old, problems, {"service_type": "type"})
@@ -87,6 +94,8 @@ class ServiceGroupMember(Explained):
 class ServiceGroupMonitorBinding(Explained):
     """A monitor bound to each member of a group; without any they have their default monitors."""
 
+    finds_twins = True
+
     group = models.ForeignKey(ServiceGroup, on_delete=models.CASCADE, related_name="monitor_bindings")
     monitor = models.ForeignKey("webui.Monitor", on_delete=models.PROTECT, related_name="group_bindings")
     state = models.CharField(max_length=8, choices=AdminState, default=AdminState.ENABLED)
@@ -112,6 +121,8 @@ class ServiceGroupMonitorBinding(Explained):
 
 class VServerServiceGroupBinding(Explained):
     """A group bound to a virtual server: all of its members are, each with its own weight."""
+
+    finds_twins = True
 
     vserver = models.ForeignKey(VServer, on_delete=models.CASCADE, related_name="group_bindings")
     group = models.ForeignKey(ServiceGroup, on_delete=models.CASCADE, related_name="vserver_bindings")

@@ -30,6 +30,7 @@ from webui.models.fields import (
     check_unchanged,
     object_name_validator,
     port_text,
+    twin_name,
 )
 from webui.models.reasons import FAILOVERS, METHODS, MODES, PERSISTENCES, PINGS, SERVICE_TYPES
 from webui.models.server import Server
@@ -52,6 +53,7 @@ class VServer(Timestamped):
         "conn_failover": FAILOVERS,
         "ping": PINGS,
     }
+    finds_twins = True
 
     name = models.CharField(max_length=127, validators=[object_name_validator])
     service_type = models.CharField(max_length=8, choices=ServiceType, default=ServiceType.ANY)
@@ -272,10 +274,10 @@ class VServer(Timestamped):
     def _check_address(self, old: VServer | None, problems: Problems) -> None:
         if old is None or old.address != self.address:
             check_address(self.address, "vserver", problems)
-            server = Server.objects.filter(address=self.address).first()
+            server = twin_name(Server.objects.filter(address=self.address))
             if server is not None:
                 problems["address"].append(
-                    f"{self.address} is the own address of server “{server.name}”; a VIP is an address more, which no "
+                    f"{self.address} is the own address of server “{server}”; a VIP is an address more, which no "
                     "machine answers ARP for."
                 )
         if not self.usable("service_type", "port", "port_end"):
@@ -283,15 +285,17 @@ class VServer(Timestamped):
         twins = VServer.objects.filter(
             address=self.address, service_type=self.service_type, port=self.port, port_end=self.port_end
         )
-        twin = twins.exclude(pk=self.pk).first()
+        twin = twin_name(twins.exclude(pk=self.pk))
         if twin is not None:
             problems["address"].append(
-                f"Vserver “{twin.name}” has {self.service_type} {self.address} port {self.ports} already."
+                f"Vserver “{twin}” has {self.service_type} {self.address} port {self.ports} already."
             )
 
 
 class VServerServiceBinding(Explained):
     """A service bound to a vserver, with its share of clients."""
+
+    finds_twins = True
 
     vserver = models.ForeignKey(VServer, on_delete=models.CASCADE, related_name="service_bindings")
     service = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="vserver_bindings")
@@ -346,14 +350,14 @@ class VServerServiceBinding(Explained):
 
     def _check_once(self, problems: Problems) -> None:
         others = VServerServiceBinding.objects.filter(vserver=self.vserver).exclude(pk=self.pk)
-        if others.filter(service=self.service).exists():
+        on_server = others.filter(service__server=self.service.server_id).order_by("service__name")
+        twins = dict(on_server.values_list("service", "service__name"))
+        if self.service.pk in twins:
             problems["service"].append(
                 f"Service “{self.service.name}” is bound to vserver “{self.vserver.name}” already."
             )
-            return
-        twin = others.filter(service__server=self.service.server).select_related("service").first()
-        if twin is not None:
+        elif twins:
             problems["service"].append(
                 f"Server “{self.service.server.name}” serves vserver “{self.vserver.name}” already, through service "
-                f"“{twin.service.name}”: give that one a higher weight instead."
+                f"“{next(iter(twins.values()))}”: give that one a higher weight instead."
             )

@@ -53,6 +53,15 @@ def history_path() -> Path:
     return (Path(state) if state else Path.home() / ".local" / "state") / "halfpipe" / "ns-history"
 
 
+def confirmed(question: str) -> bool:
+    """Whether the answer is Y or YES; the end of the input, or Ctrl-C, is none."""
+    try:
+        answer = PromptSession[str]().prompt(question)  # of its own: an answer is no line to remember
+    except (KeyboardInterrupt, EOFError):
+        return False
+    return answer.strip().upper() in {"Y", "YES"}
+
+
 def interact(session: Session, tell: Callable[[Answer], None]) -> bool:
     """Read lines until the session ends; returns whether the last one went well."""
     ask: PromptSession[str] = PromptSession(
@@ -61,6 +70,7 @@ def interact(session: Session, tell: Callable[[Answer], None]) -> bool:
         complete_in_thread=True,
         complete_while_typing=False,
     )
+    session.confirm = confirmed
     well = True
     while True:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final
@@ -67,8 +67,11 @@ class Session:
     """Lines of one actor, one after the other.
 
     ``files``: commands may read and write files of this machine, so it is for those who have an account on it.
-    ``netscaler``: what a line does not name is as NetScaler has it, not as Halfpipe has it.
+    ``netscaler``: what a line does not name is as NetScaler has it, not as Halfpipe has it. ``confirm``, where there is
+    somebody to ask, asks a question and tells whether the answer was yes.
     """
+
+    confirm: Callable[[str], bool] | None = None
 
     def __init__(self, actor: Actor, *, files: bool = False, netscaler: bool = False) -> None:
         self.actor = actor

@@ -6,6 +6,7 @@ import argparse
 import os
 import pwd
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from django.core.management.base import BaseCommand, CommandError
 from webui.actions.base import Actor
 from webui.choices import Interface
 from webui.nscli import saved
-from webui.nscli.conf import Report, import_configuration
+from webui.nscli.conf import Progress, Report, import_configuration
 from webui.nscli.errors import CliError
 from webui.nscli.export import document
 from webui.nscli.lexer import logical_lines
@@ -92,12 +93,28 @@ class Command(BaseCommand):
                 apply=options["apply"],
                 skip_refused=options["skip_refused"],
                 netscaler=options["from_netscaler"],
+                progress=self._progress() if self.stderr.isatty() else None,
             )
         except CliError as error:
             raise CommandError(f"{error}.") from error
         self._tell_report(report)
         if report.counts["refused"] and not (report.done and options["skip_refused"]):
             sys.exit(1)
+
+    def _progress(self) -> Progress:
+        """Says on the terminal how far it is, twice a second, and wipes that at the end."""
+        next_at = time.monotonic() + 1
+
+        def tell(at: int, lines: int) -> None:
+            nonlocal next_at
+            if at == lines:
+                self.stderr.write("\r\033[K", ending="")
+            elif time.monotonic() >= next_at:
+                next_at = time.monotonic() + 0.5
+                self.stderr.write(f"\rline {at} of {lines} …", ending="")
+                self.stderr.flush()
+
+        return tell
 
     def _tell_report(self, report: Report) -> None:
         for one in report.lines:

@@ -140,8 +140,7 @@ def _bind_service(context: Context, parsed: Parsed) -> None:
         servicegroups.bind_to_vserver(context.actor, vserver, row)
         return
     name = row.name
-    bound = vserver.service_bindings.filter(service__name__iexact=name).exists()
-    if weight and bound:
+    if weight and vserver.service_bindings.filter(service=row).exists():
         vservers.set_weight(context.actor, vserver, name, number(weight))
     else:
         vservers.bind_service(context.actor, vserver, name, **({"weight": number(weight)} if weight else {}))
@@ -164,8 +163,7 @@ def _vserver_and_service(parsed: Parsed) -> tuple[VServer, Service | ServiceGrou
 
 def _service_or_group(name: str) -> Service | ServiceGroup:
     """What has that name; a service and a group never have the same."""
-    group = by_name(ServiceGroup, name)
-    return group if group is not None else find(Service, name)
+    return by_name(Service, name) or by_name(ServiceGroup, name) or find(Service, name)
 
 
 def refuse_policy(parsed: Parsed) -> None:

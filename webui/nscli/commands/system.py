@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
+from webui.actions import clearing
 from webui.models import ConfigurationRevision
 from webui.nscli import saved
 from webui.nscli.commands.naming import spellings
@@ -26,6 +27,8 @@ _WORDS: Final = {
     "MBF": ("MAC-based forwarding", "frames go to servers by their MAC addresses"),
     "USIP": ("Use Source IP", "packets keep the client's address"),
 }
+LEVELS: Final = ("basic", "extended", "full")  # NetScaler's; all that they leave or take differently is not there here
+ASKED: Final = "Are you sure you want to clear the configuration (Y/N)? [N]: "
 MOST_NESTED: Final = 8  # files that run files
 LONGEST_FILE: Final = 32 * 1024 * 1024  # bytes
 _PATH: Final = Option("fileName", about="File of commands.")
@@ -55,6 +58,11 @@ def entries() -> Iterator[Entry]:
     for words, handler, about in simple:
         for spelling in spellings(words):
             yield Entry(Command(spelling, about=about), handler)
+    level = Argument("level", choices=LEVELS)
+    force = Option("force", most=0, least=0, about="Without asking.")
+    for words in spellings(("clear", "ns", "config")):
+        about = "Delete all virtual servers, groups, services, servers and monitors."
+        yield Entry(Command(words, (level,), (force,), about=about), _clear)
     with_defaults = (Option("withDefaults", most=0, least=0, about="Also values that nobody set."),)
     for words in spellings(("show", "ns", "runningConfig")):
         yield Entry(Command(words, (), with_defaults, about="The configuration as commands."), _running_config)
@@ -102,6 +110,20 @@ def _modes(_context: Context, _parsed: Parsed) -> Iterator[str]:
 
 def _save(context: Context, _parsed: Parsed) -> None:
     saved.mark_saved(context.actor)
+
+
+def _clear(context: Context, parsed: Parsed) -> list[str]:
+    level = parsed.one("level").lower()
+    if level not in LEVELS:
+        raise CliError(f"Invalid argument value [level] “{parsed.one('level')}”: it is one of {', '.join(LEVELS)}")
+    if not parsed.has("force"):
+        if context.session.confirm is None:
+            raise CliError("Nobody can be asked here: clear ns config -force does it without asking")
+        if not context.session.confirm(ASKED):
+            return ["Nothing was cleared."]
+    number = clearing.clear(context.actor, f"clear ns config {level}")
+    told = "1 object was deleted." if number == 1 else f"{number} objects were deleted."
+    return [told if number else "There was nothing to delete."]
 
 
 def _config(_context: Context, _parsed: Parsed) -> Iterator[str]:
