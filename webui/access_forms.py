@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 
 from webui import roles
@@ -43,7 +44,7 @@ class PasswordForm(_Form):
     def clean_again(self) -> str:
         """Refuse another text."""
         again = str(self.cleaned_data["again"])
-        if "password" in self.cleaned_data and again != self.cleaned_data["password"]:
+        if again != self.data.get(self.add_prefix("password"), ""):
             raise ValidationError("This is not the same password.")
         return again
 
@@ -53,6 +54,15 @@ class OwnPasswordForm(PasswordForm):
 
     old_password = _password("Old password", new=False)
     field_order = ["old_password", "password", "again"]
+
+    def clean_password(self) -> str:
+        """Judged here too, so that it is told together with a repetition that is another.
+
+        Not for whose it is: what the old one has to do with it is told, and recorded, by the action alone.
+        """
+        password = str(self.cleaned_data["password"])
+        validate_password(password)
+        return password
 
 
 class RoleForm(_Form):

@@ -62,6 +62,11 @@ def note(actor: Actor, verb: str, **details: Unpack[Details]) -> AuditEntry:
     return entry
 
 
+def refused(actor: Actor, *, kind: str, name: str, reason: str, object_id: int | None = None) -> None:
+    """Append that something was refused. Raises django.db.DatabaseError."""
+    note(actor, AuditVerb.REFUSE, kind=kind, object_id=object_id, object_name=name, reason=reason)
+
+
 def draft(actor: Actor, verb: str, **details: Unpack[Details]) -> AuditEntry:
     """An entry as :func:`note` would make it, for :func:`append`: masked, cut to size, without sequence and hash."""
     user = actor.user if isinstance(actor.user, User) else None

@@ -175,6 +175,13 @@ class Role(models.TextChoices):
     SUPERUSER = "superuser", "superuser"
 
 
+class PasswordOrigin(models.TextChoices):
+    """Where a password comes from that its user did not choose."""
+
+    GENERATED = "generated", "was generated at first start"
+    SET = "set", "was set by somebody else"
+
+
 class AuditVerb(models.TextChoices):
     """What an audit entry records."""
 

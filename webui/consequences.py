@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.core.exceptions import ObjectDoesNotExist
+from django.utils import timezone
 
+from webui import sessions
 from webui.backups import chain
 from webui.choices import AdminState
 from webui.effective import sessionless, takes_clients
-from webui.models import EventTarget, Service, VServer, VServerServiceBinding
+from webui.models import ApiToken, EventTarget, SecondFactor, Service, VServer, VServerServiceBinding
 from webui.rows import endpoint
 from webui.world import World
 
@@ -60,6 +63,29 @@ def of_deleting(world: World, kind: str, pk: int, gone: Collection[int] = ()) ->
         refused = f"It is bound to {', '.join(bound)}. Unbind it first."
         return [refused] if bound else ["It is bound to no service, so no state changes."]
     return _without_vserver(world, row, gone) if kind == "vservers" else _without_service(world, row, gone)
+
+
+def of_deleting_user(row: User) -> list[str]:
+    """What deleting a user does."""
+    working = ApiToken.objects.filter(user=row, revoked_at=None, expires_at__gt=timezone.now()).order_by("name")
+    names = list(working.values_list("name", flat=True))
+    ended = len(sessions.of(row))
+    told = [f"{row.username} can log in no more. What {row.username} did stays in the audit, under this name."]
+    if ended:
+        told.append(f"{_counted(ended, 'session')} of {row.username} {'ends' if ended == 1 else 'end'} at once.")
+    else:
+        told.append("No session ends: this user is logged in nowhere.")
+    if names:
+        told.append(f"{_counted(len(names), 'API token')} no longer work{'s' * (len(names) == 1)}: {', '.join(names)}.")
+    else:
+        told.append("No API token of this user works, so no program is cut off.")
+    if SecondFactor.objects.filter(user=row, confirmed=True).exists():
+        told.append("The second factor and its recovery codes are forgotten.")
+    return told
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _without_vserver(world: World, vserver: VServer, gone: Collection[int]) -> list[str]:

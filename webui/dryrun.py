@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from django.conf import settings
 from django.db import transaction
@@ -38,6 +38,7 @@ from webui.moves import VServerMove, moves, percent
 from webui.revisions import FieldChange, RowChange
 
 Action = Callable[[Actor], object]
+Result = TypeVar("Result")
 
 TRIES: Final = 3
 # Stands for the probe device, whose number no director reports.
@@ -158,6 +159,18 @@ class _Trial:
     after: _Part
 
 
+def rehearse(action: Callable[[], Result]) -> Result:
+    """Do ``action`` and take everything back, its audit entries too; raises what it raises.
+
+    Rows in the result are as they were made: their keys stand for nothing any more. What waits for the commit, such as
+    waking the data plane, never happens.
+    """
+    with transaction.atomic():
+        result = action()
+        transaction.set_rollback(True)
+        return result
+
+
 def preview(actor: Actor, action: Action) -> Preview:
     """What ``action``, called with the actor, would do; nothing is changed, nor recorded as an attempt.
 
@@ -169,7 +182,7 @@ def preview(actor: Actor, action: Action) -> Preview:
     for left in range(TRIES)[::-1]:
         # At last nobody else may change anything meanwhile.
         with nullcontext() if left else transaction.atomic():
-            trial = _try(actor, action, now)
+            trial = rehearse(lambda: _led_to(actor, action, now))
             if not trial.changes:
                 return Preview(trial.mark[0], (), (), (), ("Nothing changes.",))
             before = _read(trial.concerned, now, trial.after.installation)
@@ -179,18 +192,15 @@ def preview(actor: Actor, action: Action) -> Preview:
     return _compared(trial, before, after)
 
 
-def _try(actor: Actor, action: Action, now: datetime) -> _Trial:
-    with transaction.atomic():
-        Installation.objects.get_or_create(pk=1)  # as every reader does
-        mark = snapshot.mark()
-        action(actor)
-        reached = snapshot.mark()[0]
-        changes = tuple(revisions.difference(mark[0], reached)) if reached != mark[0] else ()
-        told = tuple(ObjectChange(one.kind_text, one.name, one.what, tuple(one.fields())) for one in changes)
-        concerned = affected(changes) if changes else frozenset()
-        after = _read(concerned, now)
-        transaction.set_rollback(True)
-    return _Trial(mark, changes, told, concerned, after)
+def _led_to(actor: Actor, action: Action, now: datetime) -> _Trial:
+    Installation.objects.get_or_create(pk=1)  # as every reader does
+    mark = snapshot.mark()
+    action(actor)
+    reached = snapshot.mark()[0]
+    changes = tuple(revisions.difference(mark[0], reached)) if reached != mark[0] else ()
+    told = tuple(ObjectChange(one.kind_text, one.name, one.what, tuple(one.fields())) for one in changes)
+    concerned = affected(changes) if changes else frozenset()
+    return _Trial(mark, changes, told, concerned, _read(concerned, now))
 
 
 def _read(concerned: Collection[int], now: datetime, known: Installation | None = None) -> _Part:
@@ -357,4 +367,4 @@ def _consequences(trial: _Trial, moved: list[VServerMove], plans: tuple[Director
     return told
 
 
-__all__ = ["Action", "DirectorPlan", "ObjectChange", "Preview", "percent", "preview"]
+__all__ = ["Action", "DirectorPlan", "ObjectChange", "Preview", "percent", "preview", "rehearse"]

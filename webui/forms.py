@@ -75,12 +75,30 @@ class ErrorsFromActions(forms.BaseForm):
             error = ValidationError(in_words(error.error_list, typed, number=number, choices=choices))
         super().add_error(field, error)
 
+    def keep_typed(self) -> None:
+        """Put what was typed in the place of values that are wrong: an action can then be asked what else is."""
+        for name in self.errors.keys() & self.fields.keys():
+            typed = self[name].data
+            if typed is None:  # it was not sent: the action has its defaults
+                continue
+            if isinstance(self.fields[name], forms.ModelChoiceField):
+                typed = None
+            elif isinstance(typed, list):  # a number and its unit
+                typed = " ".join(filter(None, typed))
+            self.cleaned_data.setdefault(name, typed)
+
     def take(self, error: ValidationError) -> None:
-        """Add ``error`` to its fields; errors of unknown fields go to the top, with their names."""
+        """Add ``error`` to its fields; errors of unknown fields go to the top, with their names.
+
+        A field that the form itself refused keeps the one reason.
+        """
         if not hasattr(error, "error_dict"):
             self.add_error(None, error)
             return
+        refused = set(self.errors)
         for name, messages in error.message_dict.items():
+            if name in refused - {NON_FIELD_ERRORS}:
+                continue
             if name in self.fields:
                 self.add_error(name, ValidationError(messages))
             elif name == NON_FIELD_ERRORS:

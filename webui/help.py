@@ -39,6 +39,7 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "users": ("access", "roles"),
     "user-add": ("access", "users"),
     "user": ("access", "users"),
+    "user-delete": ("access", "users"),
     "account": ("access", "your-account"),
     "second-factor": ("access", "second-factor"),
     "login-second-factor": ("access", "second-factor"),
@@ -59,7 +60,7 @@ KINDS: dict[str, tuple[str, str]] = {
 WITHOUT = frozenset(
     {
         *("docs", "docs-page", "login", "logout", "healthz", "watch-flows", "send-test", "probe-result"),
-        *("user-role", "user-password", "user-enable", "user-disable", "user-delete", "user-second-factor"),
+        *("user-role", "user-password", "user-enable", "user-disable", "user-second-factor"),
         *("user-unlock", "user-sessions-end", "user-token-revoke", "account-password", "second-factor-remove"),
         *("token-revoke", "session-end", "sessions-end"),
         *("metrics", "export", "statistics-json", "director-statistics-json", "audit-export"),

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
 
-from webui import access, noting, sessions
+from webui import access, auditing, sessions
 from webui.views.change import actor_of
 
 RENEW_SECONDS: Final = 900  # a session is written this often at most
@@ -85,7 +85,7 @@ class AccessMiddleware:
             return redirect(reverse(step) + later)
         actor = actor_of(request)
         if reason := access.refusal(actor, name, kwargs):
-            noting.refused(actor, kind="page", name=request.path, reason=reason)
+            auditing.refused(actor, kind="page", name=request.path, reason=reason)
             raise PermissionDenied(reason)
         self._renew(request)
         return None

@@ -9,7 +9,7 @@ from django.db import connection
 
 from webui.actions.base import INSTALLATION
 from webui.check_workers import checks_rows
-from webui.choices import STATE_ORDER
+from webui.choices import STATE_ORDER, AuditVerb
 from webui.deeds import NO_CHANGES, deed, difference
 from webui.event_rows import target_problems, target_rows
 from webui.guards import guard_problems
@@ -54,10 +54,13 @@ def row_of_transition(row: HealthTransition) -> TransitionRow:
 
 def change_rows(kind: str = "", object_id: int | None = None, limit: int = LATEST) -> list[ChangeRow]:
     """Latest audit entries, newest first; of one object when ``kind`` (model name) is given."""
-    # Logins are no changes, and what someone typed as a name may have been a password.
-    found = AuditEntry.objects.exclude(kind="user")
-    # An attempt is no change; it is in the history of its own object alone.
-    found = found.filter(kind=kind, object_id=object_id) if kind else found.exclude(verb__in=NO_CHANGES)
+    found = AuditEntry.objects.all()
+    if kind:
+        found = found.filter(kind=kind, object_id=object_id).exclude(verb__in=(AuditVerb.LOGIN, AuditVerb.LOGOUT))
+    else:
+        # An attempt is no change, but it is in the history of its own object. What someone typed as a name at the
+        # login may have been a password.
+        found = found.exclude(verb__in=NO_CHANGES).exclude(kind="user")
     return [
         ChangeRow(
             key=str(row.pk),

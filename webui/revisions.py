@@ -12,6 +12,7 @@ from django.db.models import Max, Min, Subquery
 from webui.events.webhook import without_query
 from webui.journal import BY_KIND, Plain, configured
 from webui.models import ConfigurationRevision, Installation, PendingConfirmation, RevisionRow
+from webui.models.fields import port_text
 from webui.models.sealed import SealedField
 
 KIND_TEXT: Final = {
@@ -63,7 +64,8 @@ class RowChange:
         before, after = configured(self.kind, self.before), configured(self.kind, self.after)
         for name in dict.fromkeys((*before, *after)):
             old, new = before.get(name), after.get(name)
-            if old != new and not (self.before is None and new in (None, "", {})):
+            nothing = (old if self.after is None else new) in (None, "", {})
+            if old != new and not (nothing and None in (self.before, self.after)):
                 yield from _in_words(self.kind, name, old, new)
 
 
@@ -111,13 +113,18 @@ def known() -> tuple[int, int]:
     return (found["oldest"] - 1 if found["oldest"] is not None else current), current
 
 
-def difference(old: int, new: int) -> list[RowChange]:
-    """What makes ``new`` out of ``old``, by kind and name; ``old`` may be the later. Raises UnknownRevisionError."""
+def require_known(*numbers: int) -> None:
+    """Raise UnknownRevisionError unless all of these revisions can be read."""
     oldest, current = known()
-    for number in (old, new):
+    for number in numbers:
         if not oldest <= number <= current:
             msg = f"There is no revision {number}: the configuration is known from {oldest} to {current}."
             raise UnknownRevisionError(msg)
+
+
+def difference(old: int, new: int) -> list[RowChange]:
+    """What makes ``new`` out of ``old``, by kind and name; ``old`` may be the later. Raises UnknownRevisionError."""
+    require_known(old, new)
     if old > new:
         return [RowChange(one.kind, one.row, one.name, one.after, one.before) for one in difference(new, old)]
     found: dict[tuple[str, int], RowChange] = {}
@@ -152,6 +159,8 @@ def _in_words(kind: str, name: str, old: Any, new: Any) -> Iterator[FieldChange]
                 yield FieldChange(part, *(_text(shown(one)) if one else "–" for one in (old.get(part), new.get(part))))
     elif field is not None and field.is_relation:
         yield FieldChange(field.name, _name_of(field, old), _name_of(field, new))
+    elif name == "port":
+        yield FieldChange(name, *("–" if one is None else port_text(one) for one in (old, new)))
     else:
         yield FieldChange(name, _text(old), _text(new))
 

@@ -11,7 +11,7 @@ from django.core.cache import cache
 from django.db.models import Q
 from django.utils import timezone
 
-from webui import noting
+from webui import auditing
 from webui.actions.base import Actor
 from webui.choices import Interface
 from webui.models import ApiToken
@@ -69,7 +69,7 @@ def _refuse(token: ApiToken | None, source: str | None, interface: str, reason: 
     if cache.add(f"token-refused/{source}/{token.pk if token else 0}", value=True, timeout=REFUSALS_SECONDS):
         owner = token.user if token else None
         actor = Actor(owner, interface, source, "" if owner else "unknown token")
-        noting.refused(
+        auditing.refused(
             actor,
             kind="apitoken",
             object_id=token.pk if token else None,

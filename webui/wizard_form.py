@@ -105,9 +105,16 @@ class ServersForm(ErrorsFromActions, forms.Form):
         self.found = list(given.get("servers") or [])
         self.new: dict[str, Mapping[str, Any]] = {}
         for number in range(1, self.rows + 1):
-            if f"row{number}-address" in given:
-                self._take_row(f"row{number}", given.get(f"row{number}-name") or "", given[f"row{number}-address"])
+            key = f"row{number}"
+            if self.errors.keys() & {f"{key}-name", f"{key}-address"}:  # for the action to tell what else is wrong
+                self._take_wrong_row(key)
+            else:
+                self._take_row(key, given.get(f"{key}-name") or "", given[f"{key}-address"])
         return given
+
+    def _take_wrong_row(self, key: str) -> None:
+        if name := self[f"{key}-name"].data:
+            self.new[key] = {"name": name, "address": self[f"{key}-address"].data}
 
     def _take_row(self, key: str, name: str, address: str) -> None:
         if not name and not address:
@@ -123,6 +130,7 @@ class ServersForm(ErrorsFromActions, forms.Form):
         elif not address:
             text = f"There is no server “{name}” yet: give its address."
             self.add_error(f"{key}-address", ValidationError(text))
+            self._take_wrong_row(key)
         else:
             self.new[key] = {"name": name or address, "address": address}
 
@@ -201,13 +209,13 @@ class Wizard:
 
     @cached_property
     def order(self) -> Order:
-        """What the action is to make; of valid forms."""
+        """What the action is to make."""
         vserver = self.endpoint.values
         new_monitor = None
         if self.new_monitor is not None:
             kind = self.new_monitor.wanted
             new_monitor = self.new_monitor.values | {"monitor_type": kind}
-            new_monitor["name"] = new_monitor.get("name") or f"{vserver['name'][:90]}_{kind.lower()}"
+            new_monitor["name"] = new_monitor.get("name") or f"{vserver.get('name', '')[:90]}_{kind.lower()}"
         return Order(vserver, self.servers.found, self.servers.new, self.check.chosen, new_monitor)
 
     def add_error(self, field: str | None, error: Any) -> None:
@@ -215,11 +223,24 @@ class Wizard:
         form, name = self._place(field or "")
         form.add_error(name, error)
 
+    def keep_typed(self) -> None:
+        """Put what was typed in the place of values that are wrong."""
+        for form in self.forms:
+            form.keep_typed()
+
     def take(self, error: ValidationError) -> None:
-        """Add errors that carry the names of :class:`webui.actions.wizard.Order`."""
+        """Add errors that carry the names of :class:`webui.actions.wizard.Order`; none that follows from another."""
         by_field = error.message_dict if hasattr(error, "error_dict") else {"": error.messages}
+        refused = {(form, name) for form in self.forms for name in form.errors}
+        if self.servers.errors:  # a wrong row is a server all the same
+            by_field.pop("servers", None)
+        unnamed = self.new_monitor is not None and not self.new_monitor["name"].data
+        if unnamed and "name" in by_field.keys() | self.endpoint.errors.keys():  # it is made of the virtual server's
+            by_field.pop(f"{MONITOR}-name", None)
         for field, texts in by_field.items():
             form, name = self._place(field)
+            if (form, name) in refused:
+                continue
             about = "" if name or field in {"", NON_FIELD_ERRORS} else f"{field}: "
             form.add_error(name, ValidationError([f"{about}{text}" for text in texts]))
 

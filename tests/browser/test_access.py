@@ -22,6 +22,7 @@ from webui.models import Installation, Server, Service, VServer
 
 pytestmark = pytest.mark.browser
 
+GIVEN = "correct horse battery"
 # Addresses that lead to a change
 CHANGING = ("/add/", "/edit/", "/rename/", "/delete/", "/disable/", "/disable-after/", "/bulk/", "/new/", "/weights/")
 
@@ -231,3 +232,60 @@ def test_the_audit_is_searched_and_narrowed_with_the_keyboard(operator: Page, ap
     assert operator.evaluate("window.sameDocument") is True
     operator.keyboard.press("Enter")
     expect(operator.get_by_role("heading", name="Before and after")).to_be_visible()
+
+
+def _somebody_new(name: str) -> int:
+    from webui.actions import account, users  # noqa: PLC0415 - after django.setup()
+
+    made = users.create(factories.SYSTEM, {"username": name, "password": GIVEN, "role": Role.OPERATOR})
+    account.make_token(factories.actor(made), {"name": "ci", "scope": Role.OPERATOR, "days": 7})
+    return made.pk
+
+
+def test_a_given_password_is_told_on_each_page_until_another_is_chosen(
+    apply: Apply, watched: list[str], browser: Browser, console_url: str
+) -> None:
+    apply(_somebody_new, "ada.lovelace")
+    with browser.new_context(bypass_csp=True, color_scheme="dark", viewport={"width": 360, "height": 700}) as context:
+        page = context.new_page()
+        log_in(page, console_url, "ada.lovelace", GIVEN)
+        banner = page.get_by_role("link", name="choose your own")
+        for address in ("/", "/vservers/", "/docs/concepts/", "/cli/", "/nothing/"):
+            page.goto(console_url + address)
+            expect(banner).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        found = _violations(page, "banner")
+        banner.focus()
+        page.keyboard.press("Enter")
+        page.wait_for_url(console_url + "/account/#id_old_password")
+        page.get_by_label("Old password").fill(GIVEN)
+        page.get_by_label("New password").fill("another horse entirely")
+        page.get_by_label("The same again").fill("another horse entirely")
+        page.keyboard.press("Enter")
+        # The hashes take their time, on purpose.
+        expect(page.get_by_text("Your password was changed.")).to_be_visible(timeout=30_000)
+        expect(banner).to_have_count(0)
+        page.goto(console_url + "/vservers/")
+        expect(banner).to_have_count(0)
+    assert found == []
+
+
+def test_a_user_is_deleted_by_keyboard_once_it_was_told_what_ends(
+    operator: Page, apply: Apply, console_url: str
+) -> None:
+    pk = apply(_somebody_new, "grace")
+    operator.goto(f"{console_url}/users/{pk}/")
+    operator.get_by_role("link", name="Delete …").focus()
+    operator.keyboard.press("Enter")
+    expect(operator.get_by_role("heading", level=1)).to_have_text("Delete user grace?")
+    expect(operator.get_by_text("1 API token no longer works: ci.")).to_be_visible()
+    operator.locator(".crumbs a").last.focus()
+    operator.keyboard.press("Tab")
+    expect(operator.get_by_role("button", name="Delete grace")).to_be_focused()
+    operator.keyboard.press("Tab")
+    expect(operator.get_by_role("link", name="Change nothing")).to_be_focused()
+    operator.keyboard.press("Shift+Tab")
+    operator.keyboard.press("Enter")
+    operator.wait_for_url(console_url + "/users/")
+    expect(operator.get_by_text("User grace was deleted.")).to_be_visible()
+    expect(operator.get_by_role("table").get_by_text("grace")).to_have_count(0)

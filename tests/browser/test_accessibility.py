@@ -40,7 +40,7 @@ NO_PAGES = {
     *("enable", "probe-result", "preview-service"),
     *("save-configuration", "begin-trial", "confirm-trial", "end-trial"),
     *("validate", "validate-object", "validate-new", "cli-complete", "cli-export", "audit-export"),
-    *("user-role", "user-password", "user-enable", "user-disable", "user-delete", "user-second-factor"),
+    *("user-role", "user-password", "user-enable", "user-disable", "user-second-factor"),
     *("user-unlock", "user-sessions-end", "user-token-revoke", "account-password", "second-factor-remove"),
     *("token-revoke", "session-end", "sessions-end"),
 }
@@ -84,7 +84,8 @@ def _of_the_installation() -> Iterator[tuple[str, str]]:
     for name in ("users", "user-add", "account", "second-factor", "audit", "audit-chain", "cli", "cli-import"):
         yield name, reverse(name)
     yield "new-service", reverse("new-service")
-    yield "user", reverse("user", args=User.objects.values_list("pk")[0])
+    for name in ("user", "user-delete"):
+        yield name, reverse(name, args=User.objects.values_list("pk")[0])
     yield "audit", reverse("audit") + "?q=nothing-has-this-name"
     yield "audit-entry", reverse("audit-entry", args=AuditEntry.objects.filter(verb="create").values_list("pk")[0])
     newest = Installation.objects.values_list("revision", flat=True).get()

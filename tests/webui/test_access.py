@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from channels.db import database_sync_to_async
 from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.core.exceptions import ImproperlyConfigured, ValidationError
-from django.test import Client
+from django.test import AsyncClient, Client
 from django.utils import timezone
 from django_otp.oath import totp
 
@@ -59,6 +61,18 @@ def test_too_many_failures_lock_out_that_name_from_that_address_alone(client: Cl
     assert _log_in(elsewhere, "owner", "owner's password").status_code == 302
     users.unlock(factories.SYSTEM, User.objects.get())
     assert _log_in(client, "owner", "owner's password").status_code == 302
+
+
+def test_a_lock_out_tells_its_end_behind_either_kind_of_server(client: Client) -> None:
+    for _attempt in range(5):
+        locked = _log_in(client, "nobody", "wrong")
+    assert 880 < int(locked.headers["Retry-After"]) <= 900
+    of_asgi = async_to_sync(AsyncClient().post)("/login/", {"username": "nobody", "password": "wrong"})
+    assert of_asgi.status_code == 429
+    assert 880 < int(of_asgi.headers["Retry-After"]) <= 900
+    until = re.search(r'<time datetime="([^"]*)"', _page(of_asgi))
+    assert until
+    assert timedelta(minutes=14) < datetime.fromisoformat(until[1]) - timezone.now() <= timedelta(minutes=15)
 
 
 def test_a_login_with_a_second_factor_takes_two_steps(client: Client) -> None:

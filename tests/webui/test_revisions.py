@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -399,6 +400,28 @@ def test_the_pages_tell_compare_and_roll_back(owner: Client, built: VServer) -> 
         assert owner.get(reverse("compare-revisions"), bad).status_code == 422
 
 
+def test_both_revisions_that_are_not_known_are_told_and_nothing_is_compared(owner: Client, built: VServer) -> None:
+    answer = owner.get(reverse("compare-revisions"), {"old": "x", "new": "99999"})
+    assert answer.status_code == 422
+    errors = answer.context["form"].errors
+    assert errors["old"] == ["“x” is not a whole number."]
+    assert errors["new"] == [f"There is no revision 99999: the configuration is known from 0 to {current()}."]
+    assert "<h2>Not compared</h2>" in answer.content.decode()
+    page = owner.get(reverse("rollback", args=[99999])).content.decode()
+    assert "There is no revision 99999" in page
+    assert "Nothing differs" not in page
+    assert 'class="danger"' not in page
+
+
+def test_what_is_added_or_deleted_is_shown_as_one_group_of_what_was_set(owner: Client, built: VServer) -> None:
+    page = owner.get(reverse("compare-revisions"), {"old": "0", "new": str(current())}).content.decode()
+    head = ' <strong>vserver_DSR</strong> <span class="what what-added">added</span></th>'
+    assert page.count(head) == 1
+    back = owner.get(reverse("rollback", args=[0])).content.decode()
+    assert back.count(head.replace("added", "deleted")) == 2, "once in what changes, once in what follows from it"
+    assert "<code>comment</code>" not in back, "it was never set"
+
+
 def test_every_page_tells_of_a_trial_and_of_what_is_not_saved(owner: Client, built: VServer) -> None:
     assert owner.post(reverse("save-configuration")).status_code == 302
     assert ">unsaved</a>" not in owner.get("/vservers/").content.decode()
@@ -408,6 +431,7 @@ def test_every_page_tells_of_a_trial_and_of_what_is_not_saved(owner: Client, bui
     vservers.disable(SYSTEM, built)
     page = owner.get("/vservers/").content.decode()
     assert "Trial:" in page
+    assert re.search(r'is rolled back <time datetime="[^"]*" data-format="until">at \d\d:\d\d:\d\d</time> unless', page)
     assert ">unsaved</a>" in page
     assert owner.post(reverse("end-trial")).status_code == 302
     assert VServer.objects.get().state == "ENABLED"

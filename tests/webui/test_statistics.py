@@ -143,7 +143,7 @@ def test_outcomes_have_charts_of_what_came(owner: Client, vserver: VServer) -> N
 def test_charts_take_three_queries_at_most(
     owner: Client, vserver: VServer, django_assert_max_num_queries: Callable[[int], Any]
 ) -> None:
-    with django_assert_max_num_queries(8):  # session, user, second factor, the row, the standing
+    with django_assert_max_num_queries(9):  # session, user, second factor, password, the row, the standing
         owner.get(f"/vservers/{vserver.pk}/statistics/?range=30d")
 
 

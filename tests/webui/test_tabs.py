@@ -99,7 +99,7 @@ def test_the_views_of_a_virtual_server_can_be_reached_from_each_part(owner: Clie
 
 @pytest.mark.parametrize("number", [1, 7])
 @pytest.mark.parametrize(
-    ("part", "most"), [("", 21), ("bindings/", 19), ("statistics/", 10), ("history/", 6), ("audit/", 6)]
+    ("part", "most"), [("", 22), ("bindings/", 19), ("statistics/", 11), ("history/", 7), ("audit/", 7)]
 )
 def test_a_part_takes_as_many_queries_for_many_objects_as_for_one(
     owner: Client, part: str, most: int, number: int, django_assert_max_num_queries: Queries

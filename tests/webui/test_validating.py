@@ -11,9 +11,8 @@ from django.test import Client
 
 from tests import factories
 from tests.webui.test_wizard import HTTP, WEB
-from webui import wake
+from webui import dryrun, wake
 from webui.actions import monitors, servers
-from webui.actions.rehearsing import rehearse
 from webui.models import AuditEntry, Installation, Monitor, Server, VServer
 
 pytestmark = pytest.mark.django_db
@@ -120,7 +119,7 @@ def test_the_wizard_is_judged_as_a_whole(owner: Client) -> None:
 
 def test_a_rehearsal_returns_what_was_made_and_undoes_it_within_a_transaction_too() -> None:
     with transaction.atomic():
-        made = rehearse(lambda: servers.create(factories.SYSTEM, SERVER))
+        made = dryrun.rehearse(lambda: servers.create(factories.SYSTEM, SERVER))
         kept = monitors.create(factories.SYSTEM, {"name": "kept", "monitor_type": "PING"})
     assert made.name == "Server1"
     assert not Server.objects.exists()

@@ -18,12 +18,13 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from webui import editions, noting, roles, sessions
+from webui import auditing, editions, roles, sessions
 from webui.actions.base import Actor, NotFoundError, PermissionRefused
 from webui.actions.users import KIND, mark_revoked
 from webui.choices import AuditVerb, Role
 from webui.models import ApiToken, LoginSession, SecondFactor
 from webui.models.access import digest
+from webui.models.fields import Problems
 
 KEY_BYTES: Final = 20  # RFC 4226, section 4, R6: 160 bits are recommended
 RECOVERY_CODES: Final = 10
@@ -38,16 +39,18 @@ MOST_TOKENS: Final = 50  # that work, of one user
 def change_password(actor: Actor, old: str, new: str, session_key: str | None = None) -> User:
     """Change the own password; all sessions but this one end.
 
-    Raises PermissionRefused, ValidationError (``old_password``, ``new_password``).
+    Raises PermissionRefused, ValidationError (``old_password``, ``password``).
     """
     user = _own(actor, "change the password")
+    problems = Problems()
     if not user.check_password(old):
-        noting.refused(actor, kind=KIND, object_id=user.pk, name=user.username, reason="The old password was wrong.")
-        raise ValidationError({"old_password": "This is not your password."})
+        auditing.refused(actor, kind=KIND, object_id=user.pk, name=user.username, reason="The old password was wrong.")
+        problems["old_password"].append("This is not your password.")
     try:
         validate_password(new, user)
     except ValidationError as error:
-        raise ValidationError({"new_password": error.messages}) from error
+        problems["password"] += error.messages
+    problems.tell()
     with transaction.atomic():
         user.set_password(new)
         user.save(update_fields=["password"])
@@ -97,7 +100,7 @@ def verify_second_factor(actor: Actor, code: str) -> SecondFactor:
     device = _device(user)
     _check(actor, user, device, code)
     reason = "The second factor was right."
-    noting.note(actor, AuditVerb.LOGIN, kind=KIND, object_id=user.pk, object_name=user.username, reason=reason)
+    auditing.note(actor, AuditVerb.LOGIN, kind=KIND, object_id=user.pk, object_name=user.username, reason=reason)
     device.refresh_from_db()
     return device
 
@@ -160,7 +163,7 @@ def make_token(actor: Actor, values: Mapping[str, Any]) -> tuple[ApiToken, str]:
             created_at=now,
             expires_at=now + timedelta(days=number or 0),
         )
-        noting.note(
+        auditing.note(
             actor,
             AuditVerb.CREATE,
             kind="apitoken",
@@ -205,7 +208,7 @@ def _own(actor: Actor, deed: str) -> User:
         return User.objects.get(pk=user.pk)
     why = "a token may not look after its owner's account" if actor.scope is not None else "nobody is logged in"
     reason = f"{actor.name} may not {deed}: {why}."
-    noting.refused(actor, kind=KIND, name=actor.name, reason=reason)
+    auditing.refused(actor, kind=KIND, name=actor.name, reason=reason)
     raise PermissionRefused(reason)
 
 
@@ -225,7 +228,7 @@ def _check(actor: Actor, user: User, device: SecondFactor, code: str) -> None:
         raise ValidationError({"code": f"There were too many wrong codes: try again{when}."})
     if django_otp.verify_token(user, device.persistent_id, code) is None:
         reason = "The code of the second factor was wrong."
-        noting.refused(actor, kind=KIND, object_id=user.pk, name=user.username, reason=reason)
+        auditing.refused(actor, kind=KIND, object_id=user.pk, name=user.username, reason=reason)
         raise ValidationError({"code": "This code is wrong, too old, or was used before."})
 
 
@@ -243,7 +246,7 @@ def _days(given: Any) -> int | None:
 
 
 def _note(actor: Actor, user: User, after: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> None:
-    noting.note(
+    auditing.note(
         actor,
         AuditVerb.UPDATE,
         kind=KIND,

@@ -17,10 +17,11 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from webui import editions, noting, roles, sessions
+from webui import auditing, editions, passwords, roles, sessions
 from webui.actions.base import Actor, NotFoundError, PermissionRefused
-from webui.choices import AuditVerb, Role
+from webui.choices import AuditVerb, PasswordOrigin, Role
 from webui.models import ApiToken, SecondFactor
+from webui.wording import quoted
 
 KIND: Final = "user"
 NO_ROLE: Final = "none"
@@ -40,7 +41,7 @@ def require(actor: Actor, deed: str, name: str = "") -> None:
     if actor.may(roles.MANAGE_USERS):
         return
     reason = f"{actor.name} may not {deed} a user: the permission {roles.MANAGE_USERS} is missing."
-    noting.refused(actor, kind=KIND, name=name, reason=reason)
+    auditing.refused(actor, kind=KIND, name=name, reason=reason)
     raise PermissionRefused(reason)
 
 
@@ -51,11 +52,10 @@ def create(actor: Actor, values: Mapping[str, Any]) -> User:
     """
     name = str(values.get("username", "")).strip()
     with _managing(actor, "add", name):
-        role = _role(values.get("role"))
-        user = User(username=name)
-        problems: dict[str, Any] = {}
+        user, role = User(username=name), None
+        problems: dict[str, Any] = _name_problems(user)
         try:
-            user.full_clean(exclude=["password"])
+            role = _role(values.get("role"))
         except ValidationError as error:
             problems |= error.message_dict
         other = User.objects.filter(username__iexact=name).first()
@@ -66,8 +66,9 @@ def create(actor: Actor, values: Mapping[str, Any]) -> User:
             raise ValidationError(problems)
         user.set_password(values["password"])
         user.save()
+        passwords.give(user, PasswordOrigin.SET, actor.name)
         _assign(user, role)
-        noting.note(
+        auditing.note(
             actor, AuditVerb.CREATE, kind=KIND, object_id=user.pk, object_name=name, after={"role": role or NO_ROLE}
         )
         return user
@@ -103,6 +104,8 @@ def set_password(actor: Actor, user: User, password: str) -> User:
             raise ValidationError(problems)
         row.set_password(password)
         row.save(update_fields=["password"])
+        if actor.user != row:  # one's own is one's choice on this way too
+            passwords.give(row, PasswordOrigin.SET, actor.name)
         sessions.end(row)
         _note(actor, AuditVerb.UPDATE, row, None, {"password": "set"})
         return row
@@ -187,7 +190,7 @@ def end_sessions(actor: Actor, user: User) -> int:
 def mark_revoked(actor: Actor, token: ApiToken) -> None:
     """Revoke a token as part of another change, whose permission was checked. Nothing when it is revoked already."""
     if ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()):
-        noting.note(
+        auditing.note(
             actor,
             AuditVerb.DELETE,
             kind="apitoken",
@@ -212,6 +215,17 @@ def _assign(user: User, role: Role | None) -> None:
     user.groups.set(Group.objects.filter(name=role) if role and role != Role.SUPERUSER else [])
     for cached in ("_perm_cache", "_user_perm_cache", "_group_perm_cache"):
         user.__dict__.pop(cached, None)
+
+
+def _name_problems(user: User) -> dict[str, list[str]]:
+    try:
+        user.full_clean(exclude=["password"])
+    except ValidationError as error:
+        found = error.message_dict
+        if any(one.code == "invalid" for one in error.error_dict.get("username", [])):  # Django does not name the value
+            found["username"] = [f"{quoted(user.username)} is no user name: use letters, digits and @ . + - _ alone."]
+        return found
+    return {}
 
 
 def _password_problems(password: Any, user: User) -> dict[str, list[str]]:
@@ -246,4 +260,4 @@ def _keep_a_superuser(row: User, field: str | None) -> None:
 def _note(
     actor: Actor, verb: str, row: User, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
 ) -> None:
-    noting.note(actor, verb, kind=KIND, object_id=row.pk, object_name=row.username, before=before, after=after)
+    auditing.note(actor, verb, kind=KIND, object_id=row.pk, object_name=row.username, before=before, after=after)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import models
 
 from webui import known
 from webui.actions.base import Change, Configured, Named, kind_of
-from webui.actions.errors import unfit
+from webui.actions.errors import UNFIT
 from webui.choices import AuditVerb
 from webui.models.sealed import CannotOpenError, SealedField, opened
 from webui.options import refuse_proxy_options, squashed
@@ -48,8 +50,17 @@ def as_json(row: models.Model) -> dict[str, Any]:
     return found
 
 
+@dataclass(frozen=True)
+class Unfit:
+    """Stands for a value that was found to be of no use while the others were made ready, with the reason."""
+
+    reason: str
+
+
 def assign(row: models.Model, values: Mapping[str, Any]) -> None:
     """Set fields by name, nothing saved. Raises ValidationError for a name that is no field or a value of no use.
+
+    With values of no use, whatever else the row's own rules refuse is told in the same error.
 
     Names are those of the fields or NetScaler's: ``lb_method`` or ``lbMethod``.
     """
@@ -66,11 +77,22 @@ def assign(row: models.Model, values: Mapping[str, Any]) -> None:
         except ValueError as error:
             problems[name] = str(error)
     if problems:
-        raise unfit(problems)
+        alone = {name: [ValidationError(text, code=UNFIT)] for name, text in problems.items()}
+        raise ValidationError(alone | _of_the_others(row, problems))
+
+
+def _of_the_others(row: models.Model, wrong: Collection[str]) -> dict[str, list[ValidationError]]:
+    try:
+        row.full_clean(exclude=wrong)
+    except ValidationError as error:
+        return error.error_dict
+    return {}
 
 
 def _converted(one: models.Field[Any, Any], value: Any) -> Any:
-    """The value in the field's own terms; what is left is for the field itself to judge."""
+    """The value in the field's own terms; what is left is for the field itself to judge. Raises ValueError."""
+    if isinstance(value, Unfit):
+        raise ValueError(value.reason)
     if isinstance(one, models.BooleanField):
         return as_switch(value)
     if isinstance(one, models.IntegerField):

@@ -9,8 +9,7 @@ from django.core.exceptions import ValidationError
 
 from webui.actions import checks, membership
 from webui.actions.base import Actor, Change, NotFoundError, change, find, reload, touch, wanted_version
-from webui.actions.errors import unfit
-from webui.actions.values import as_json, assign, insert, name_of, rewrite
+from webui.actions.values import Unfit, as_json, assign, insert, name_of, rewrite
 from webui.choices import AdminState, AuditVerb
 from webui.models import Service, VServer, VServerServiceBinding
 from webui.models.fields import parse_ports
@@ -48,7 +47,7 @@ def update(actor: Actor, vserver: VServer, values: Mapping[str, Any], expected_v
 def _converted(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values in the row's terms: of a port such as ``80-90`` both ends, of a backup's name the row.
 
-    No backup is nothing or NONE. Raises ValidationError.
+    No backup is nothing or NONE. Raises NotFoundError.
     """
     given = dict(values)
     backup = given.get("backup_vserver")
@@ -59,7 +58,7 @@ def _converted(values: Mapping[str, Any]) -> dict[str, Any]:
         try:
             given["port"], given["port_end"] = parse_ports(port)
         except ValueError as error:
-            raise unfit({"port": str(error)}) from error
+            given["port"] = Unfit(str(error))
     elif port is not None:
         given.setdefault("port_end", 0)
     return given

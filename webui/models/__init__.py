@@ -1,4 +1,4 @@
-from webui.models.access import AccessEdition, ApiToken, LoginSession, SecondFactor
+from webui.models.access import AccessEdition, ApiToken, GivenPassword, LoginSession, SecondFactor
 from webui.models.alarm import Alarm
 from webui.models.audit import AuditArchive, AuditEntry, AuditHead, Installation
 from webui.models.dataplane import DataplaneStatus, DirectorCounters, DirectorEvent, ServerPath
@@ -33,6 +33,7 @@ __all__ = [
     "EventDelivery",
     "EventTarget",
     "FlowWatch",
+    "GivenPassword",
     "HealthState",
     "HealthTransition",
     "Installation",

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django_otp.models import Device, ThrottlingMixin, TimestampMixin
 from django_otp.oath import TOTP
 
-from webui.choices import Role
+from webui.choices import PasswordOrigin, Role
 from webui.models.sealed import CannotOpenError, SealedField, opened, seal
 
 DIGITS: Final = 6
@@ -112,6 +112,21 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
+
+
+class GivenPassword(models.Model):
+    """That a user's password is not the user's own choice. It goes when another is chosen: webui/passwords.py."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, primary_key=True, related_name="given_password"
+    )
+    origin = models.CharField(max_length=16, choices=PasswordOrigin.choices)
+    given_by = models.CharField(max_length=150, blank=True)
+    given_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        """What follows “the password …”."""
+        return f"was set by {self.given_by}" if self.given_by else PasswordOrigin(self.origin).label
 
 
 class LoginSession(models.Model):

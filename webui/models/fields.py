@@ -60,7 +60,7 @@ class Explained(models.Model):
         abstract = True
 
     def clean_fields(self, exclude: Collection[str] | None = None) -> None:
-        """Check each field on its own; remembers the unusable ones, which :meth:`clean` must not look at."""
+        """Check each field on its own, but for ``exclude``; :meth:`clean` must look at neither those nor wrong ones."""
         problems: dict[str, Any] = {}
         for name, reasons in self.reasons.items():
             value = getattr(self, name)
@@ -71,7 +71,7 @@ class Explained(models.Model):
             super().clean_fields(exclude={*(exclude or ()), *problems, *known.related(self)})
         except ValidationError as error:
             problems |= {name: self._in_words(name, found) for name, found in error.update_error_dict({}).items()}
-        self._unusable = frozenset(problems)
+        self._unusable = frozenset(problems).union(exclude or ())
         if problems:
             raise ValidationError(problems)
 

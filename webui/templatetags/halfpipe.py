@@ -12,8 +12,9 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from webui import help, revisions
+from webui import help, passwords, revisions
 from webui.metrics.spark import path
+from webui.models import GivenPassword
 from webui.tables import Column
 
 register = template.Library()
@@ -122,6 +123,16 @@ def configuration(context: template.Context) -> revisions.Standing | None:
     try:
         return revisions.standing() if user is not None and user.is_authenticated else None
     except Error:  # the page itself says that the database is away
+        return None
+
+
+@register.simple_tag(takes_context=True)
+def given_password(context: template.Context) -> GivenPassword | None:
+    """How the user came to a password of somebody else's choice; nothing for people who are not logged in."""
+    user = context.get("user")
+    try:
+        return passwords.given_to(user) if user is not None and user.is_authenticated else None
+    except Error:  # as above
         return None
 
 

@@ -38,7 +38,7 @@ def _require(request: HttpRequest) -> None:
         return
     actor = actor_of(request)
     reason = f"{actor.name} may not read the audit: the permission {PERMISSION} is missing."
-    auditing.note(actor, AuditVerb.REFUSE, kind="audit", object_name=request.path, reason=reason)
+    auditing.refused(actor, kind="audit", name=request.path, reason=reason)
     raise PermissionDenied(reason)
 
 

@@ -47,11 +47,25 @@ class TakesErrors(Protocol):
     def take(self, error: ValidationError) -> None:
         """Put errors of an action at their fields."""
 
+    def is_valid(self) -> bool:
+        """Whether the form itself finds nothing wrong."""
+
+    def keep_typed(self) -> None:
+        """Put what was typed in the place of values that are wrong."""
+
 
 def attempt(form: TakesErrors, action: Callable[[], Any]) -> Outcome:
-    """Run an action; its errors go onto the form, whose input stays."""
+    """Run an action; its errors go onto the form, whose input stays.
+
+    Of a form that is wrong in itself the action is only rehearsed, with what was typed, so that it is told at once
+    what else is wrong. It takes its values from the form when it is called.
+    """
+    wrong = not form.is_valid()
+    if wrong:
+        form.keep_typed()
     try:
-        return Outcome(action())
+        result = dryrun.rehearse(action) if wrong else action()
+        return Outcome(status=422) if wrong else Outcome(result)
     except PermissionRefused as error:
         form.add_error(None, str(error))
         return Outcome(status=403)
@@ -91,6 +105,17 @@ class Ahead:
     preview: dryrun.Preview | None = None
     refused: str = ""
     unknown: str = ""
+
+
+def refusal(action: Callable[[], Any]) -> str:
+    """Why an action would be refused; empty when it would be done. Nothing is changed, nor recorded as an attempt."""
+    try:
+        dryrun.rehearse(action)
+    except ValidationError as error:
+        return " ".join(error.messages)
+    except (PermissionRefused, NotFoundError, ConflictError) as error:
+        return str(error.args[0])
+    return ""
 
 
 def look_ahead(request: HttpRequest, action: dryrun.Action) -> Ahead:

@@ -57,9 +57,11 @@ def verified(request: HttpRequest, device: Any) -> None:
         sessions.rotate(request, request.user)
 
 
-def locked_out(request: HttpRequest, _response: HttpResponse, credentials: dict[str, Any] | None) -> HttpResponse:
+def locked_out(request: HttpRequest, _response: HttpResponse, _credentials: dict[str, Any] | None) -> HttpResponse:
     """429: too many failed logins of a name from an address (django-axes calls it)."""
-    again = free_at(str((credentials or {}).get("username") or ""), source_address(request))
+    # Under ASGI django-axes 8 passes the credentials in the response's place; the request has them either way.
+    credentials = getattr(request, "axes_credentials", None) or {}
+    again = free_at(str(credentials.get("username") or ""), source_address(request))
     context = {
         "again": again,
         "limit": settings.AXES_FAILURE_LIMIT,

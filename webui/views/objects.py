@@ -138,7 +138,7 @@ def object_add(request: HttpRequest, kind: Kind) -> HttpResponse:
     given = request.GET.dict() if like is None else copied(kind, like)
     form = kind.form(request.POST) if request.method == "POST" else kind.form(initial=given)
     outcome = Outcome(status=422)
-    if request.method == "POST" and form.is_valid():
+    if request.method == "POST" and not form.choose_first:
         if asks_preview(request):
             outcome = attempt_preview(request, form, lambda who: kind.actions.create(who, form.values))
             return _render_edit(request, kind, form, outcome.status, like=like, outcome=outcome.result)
@@ -218,10 +218,10 @@ def object_edit(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
     form = kind.form(request.POST, instance=obj)
     version = seen_version(request)
     outcome, preview = Outcome(status=422), None
-    if form.is_valid() and asks_preview(request):
+    if asks_preview(request):
         outcome = attempt_preview(request, form, lambda who: kind.actions.update(who, obj, form.values, version))
         preview = outcome.result
-    elif form.is_valid():
+    else:
         outcome = attempt(form, lambda: kind.actions.update(actor_of(request), obj, form.values, version))
         if outcome.done:
             messages.success(request, f"{capfirst(kind.singular)} {outcome.result.name} was saved.")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from django import forms
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -20,11 +21,24 @@ PER_PAGE: Final = 50
 MAY: Final = "webui.rollback_installation"
 
 
-class CompareForm(forms.Form):
+class CompareForm(ErrorsFromActions, forms.Form):
     """Two revisions; ``old`` may be the later one."""
 
     old = forms.IntegerField(label="From revision", min_value=0)
     new = forms.IntegerField(label="To revision", min_value=0)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
+
+    def clean(self) -> dict[str, Any]:
+        """Tell of each whether it is known."""
+        for name, number in list(self.cleaned_data.items()):
+            try:
+                reading.require_known(number)
+            except reading.UnknownRevisionError as error:
+                self.add_error(name, ValidationError(str(error)))
+        return self.cleaned_data
 
 
 class RollbackForm(ErrorsFromActions, forms.Form):
@@ -64,11 +78,8 @@ def compare(request: HttpRequest) -> HttpResponse:
     changes: list[reading.RowChange] = []
     status = 200
     if form.is_valid():
-        try:
-            changes = reading.difference(form.cleaned_data["old"], form.cleaned_data["new"])
-        except reading.UnknownRevisionError as error:
-            form.add_error(None, str(error))
-    if form.errors:
+        changes = reading.difference(form.cleaned_data["old"], form.cleaned_data["new"])
+    else:
         status = 422
     context = {"form": form, "changes": changes, "newest": newest, "may": request.user.has_perm(MAY)}
     return render(request, "revisions_compare.html", context, status=status)
@@ -93,7 +104,8 @@ def roll_back(request: HttpRequest, number: int) -> HttpResponse:
         if not form.is_bound:
             form = RollbackForm({"expected": newest})
         form.add_error(None, str(error))
-    context = {"form": form, "number": number, "newest": newest, "changes": changes, "may": request.user.has_perm(MAY)}
+    context = {"form": form, "number": number, "newest": newest, "changes": changes, "unknown": status == 404}
+    context["may"] = request.user.has_perm(MAY)
     if changes and context["may"]:
         context["ahead"] = look_ahead(request, lambda who: revisions.rollback(who, number, newest))
     return render(request, "revisions_rollback.html", context, status=status)

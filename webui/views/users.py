@@ -15,17 +15,17 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from webui import access, queries, roles, sessions
+from webui import access, consequences, passwords, queries, roles, sessions
 from webui.access_forms import PasswordForm, RoleForm, UserForm
 from webui.actions import users
-from webui.models import ApiToken, SecondFactor
+from webui.models import ApiToken, GivenPassword, SecondFactor
 from webui.tables import COLUMNS, Table
-from webui.views.change import actor_of, attempt, attempt_button
+from webui.views.change import actor_of, attempt, attempt_button, refusal
 
 
 @require_safe
 def user_list(request: HttpRequest) -> HttpResponse:
-    """Every user, with role and second factor. Four queries, however many there are."""
+    """Every user, with role, second factor and whose password it is. Five queries, however many there are."""
     working = Q(api_tokens__revoked_at=None, api_tokens__expires_at__gt=timezone.now())
     rows = (
         User.objects.prefetch_related("groups")
@@ -33,8 +33,16 @@ def user_list(request: HttpRequest) -> HttpResponse:
         .order_by("username")
     )
     devices = set(SecondFactor.objects.filter(confirmed=True).values_list("user", flat=True))
-    listed = [{"user": row, "role": _role(row), "second_factor": row.pk in devices} for row in rows]
-    return render(request, "users.html", {"rows": listed})
+    given = {one.user_id: one for one in GivenPassword.objects.all()}
+    listed = [
+        {"user": row, "role": _role(row), "second_factor": row.pk in devices, "given": given.get(row.pk)}
+        for row in rows
+    ]
+    wanting = [
+        ("The password is not their own", [one for one in rows if one.is_active and one.pk in given]),
+        ("No second factor", [one for one in rows if one.is_active and one.pk not in devices]),
+    ]
+    return render(request, "users.html", {"rows": listed, "wanting": [(what, who) for what, who in wanting if who]})
 
 
 def _role(row: User) -> str:
@@ -58,6 +66,7 @@ def _page(request: HttpRequest, row: User, status: int = 200, **forms: Any) -> H
         "role": roles.role_of(row),
         "is_self": request.user.pk == row.pk,
         "device": access.device_of(row),
+        "given": passwords.given_to(row),
         "required": roles.role_of(row) in settings.SECOND_FACTOR_ROLES,
         "tokens": ApiToken.objects.filter(user=row),
         "sessions": sessions.of(row),
@@ -76,14 +85,11 @@ def user_add(request: HttpRequest) -> HttpResponse:
     form = UserForm(request.POST if request.method == "POST" else None)
     status = 200
     if request.method == "POST":
-        status = 422
-        if form.is_valid():
-            given = {name: form.cleaned_data[name] for name in ("username", "role", "password")}
-            outcome = attempt(form, lambda: users.create(actor_of(request), given))
-            if outcome.done:
-                messages.success(request, f"User {outcome.result.username} was added.")
-                return redirect("user", outcome.result.pk)
-            status = outcome.status
+        outcome = attempt(form, lambda: users.create(actor_of(request), form.cleaned_data))
+        if outcome.done:
+            messages.success(request, f"User {outcome.result.username} was added.")
+            return redirect("user", outcome.result.pk)
+        status = outcome.status
     return render(request, "user_add.html", {"form": form}, status=status)
 
 
@@ -114,6 +120,25 @@ def user_password(request: HttpRequest, pk: int) -> HttpResponse:
     return _page(request, row, status, password_form=form)
 
 
+@require_http_methods(["GET", "HEAD", "POST"])
+def user_delete(request: HttpRequest, pk: int) -> HttpResponse:
+    """Ask first, telling the consequences; then delete."""
+    row = get_object_or_404(User, pk=pk)
+    if request.method == "POST":
+        done = attempt_button(
+            request, lambda: users.delete(actor_of(request), row), f"User {row.username} was deleted."
+        )
+        return redirect("users") if done else redirect("user", pk)
+    context = {
+        "row": row,
+        "question": f"Delete user {row.username}?",
+        "button": f"Delete {row.username}",
+        "consequences": consequences.of_deleting_user(row),
+        "refused": refusal(lambda: users.delete(actor_of(request), row)),
+    }
+    return render(request, "user_delete.html", context)
+
+
 def _button(action: Callable[..., Any], done: str) -> Callable[[HttpRequest, int], HttpResponse]:
     @require_POST
     def view(request: HttpRequest, pk: int) -> HttpResponse:
@@ -126,7 +151,6 @@ def _button(action: Callable[..., Any], done: str) -> Callable[[HttpRequest, int
 
 user_enable = _button(users.enable, "{} may log in again.")
 user_disable = _button(users.disable, "{} may log in no more.")
-user_delete = _button(users.delete, "User {} was deleted.")
 user_second_factor = _button(users.reset_second_factor, "{} has no second factor any more.")
 user_unlock = _button(users.unlock, "Failed logins of {} are forgotten.")
 user_sessions_end = _button(users.end_sessions, "Every session of {} has ended.")

@@ -11,8 +11,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_POST
 
+from webui import dryrun
 from webui.actions import wizard
-from webui.actions.rehearsing import rehearse
 from webui.forms import ErrorsFromActions
 from webui.views.change import actor_of
 from webui.views.kinds import Kind
@@ -34,15 +34,15 @@ def validate(request: HttpRequest, kind: Kind, pk: int | None = None) -> HttpRes
     if form.choose_first:
         return _answer(request, [])
     form.full_clean()
-    if _lacks_only(form):
-        actor = actor_of(request)
-        try:
-            if obj is None:
-                rehearse(lambda: kind.actions.create(actor, form.values))
-            else:
-                rehearse(lambda: kind.actions.update(actor, obj, form.values))
-        except ValidationError as error:
-            _take(form, error)
+    form.keep_typed()
+    actor = actor_of(request)
+    try:
+        if obj is None:
+            dryrun.rehearse(lambda: kind.actions.create(actor, form.values))
+        else:
+            dryrun.rehearse(lambda: kind.actions.update(actor, obj, form.values))
+    except ValidationError as error:
+        form.take(error)
     return _answer(request, [form])
 
 
@@ -52,25 +52,15 @@ def validate_new(request: HttpRequest) -> HttpResponse:
     if not may_make(request):
         raise PermissionDenied("Your account may not add virtual servers and services.")
     form = Wizard(request.POST)
-    if form.is_valid() and not form.incomplete:
+    if not form.incomplete:
+        form.is_valid()
+        form.keep_typed()
         actor = actor_of(request)
         try:
-            rehearse(lambda: wizard.make(actor, form.order))
+            dryrun.rehearse(lambda: wizard.make(actor, form.order))
         except ValidationError as error:
             form.take(error)
     return _answer(request, form.forms)
-
-
-def _lacks_only(form: ErrorsFromActions) -> bool:
-    """Whether what is there is fit to be judged: fields may be missing, none is wrong."""
-    return all(one.code == "required" for errors in form.errors.as_data().values() for one in errors)
-
-
-def _take(form: ErrorsFromActions, error: ValidationError) -> None:
-    """Errors of fields that have none yet; what is about no field is told on saving."""
-    for name, texts in error.message_dict.items() if hasattr(error, "error_dict") else ():
-        if name in form.fields and name not in form.errors:
-            form.add_error(name, ValidationError(texts))
 
 
 def _answer(request: HttpRequest, forms: Iterable[ErrorsFromActions]) -> HttpResponse:

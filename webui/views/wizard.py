@@ -12,9 +12,8 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
-from webui import server_setup
+from webui import dryrun, server_setup
 from webui.actions import wizard
-from webui.actions.rehearsing import rehearse
 from webui.actions.wizard import Made
 from webui.models import VServer
 from webui.models.fields import port_text
@@ -53,13 +52,11 @@ def new_service(request: HttpRequest) -> HttpResponse:
     only = next((name for name in ONLY_SHOW if name in request.POST), "")
     if only in {"more", "choose"} or form.incomplete:
         return _page(request, form, fresh=True)
-    if not form.is_valid():
-        return _page(request, form, status=422)
     actor = actor_of(request)
     if only == "show":
         if not may_make(request):
             raise PermissionDenied("Your account may not add virtual servers and services.")
-        tried = attempt(form, lambda: rehearse(lambda: wizard.make(actor, form.order)))
+        tried = attempt(form, lambda: dryrun.rehearse(lambda: wizard.make(actor, form.order)))
         return _page(request, form, status=tried.status, made=tried.result)
     outcome = attempt(form, lambda: wizard.make(actor, form.order))
     if not outcome.done:

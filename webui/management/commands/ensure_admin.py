@@ -5,9 +5,13 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from django.contrib.auth.hashers import check_password
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
+
+from webui import passwords
+from webui.choices import PasswordOrigin
 
 NAME = "admin"
 
@@ -19,23 +23,39 @@ class Command(BaseCommand):
         parser.add_argument("--password-file", type=Path, required=True, help="Where the password is written.")
 
     def handle(self, *_args: Any, password_file: Path, **_options: Any) -> None:
-        if User.objects.filter(username=NAME).exists():
-            self._leave_alone(password_file)
+        found = User.objects.filter(username=NAME).first()
+        if found is not None:
+            self._leave_alone(found, password_file)
             return
         password = secrets.token_urlsafe(15)
         with transaction.atomic():
-            User.objects.create_superuser(NAME, password=password)
+            user = User.objects.create_superuser(NAME, password=password)
+            passwords.give(user, PasswordOrigin.GENERATED)
             write_secret(password_file, password)  # when it cannot be written, there is no user either
         self.stdout.write(f"Made user “{NAME}”; the password is in {password_file}.")
 
-    def _leave_alone(self, password_file: Path) -> None:
+    def _leave_alone(self, user: User, password_file: Path) -> None:
         if password_file.exists():
+            self._mark(user, password_file)
             self.stdout.write(f"User “{NAME}” exists; the first password is in {password_file}.")
             return
         self.stdout.write(
             f"User “{NAME}” exists, but {password_file} does not: the password is known only to whoever kept it. "
             f"Set a new one with: manage.py changepassword {NAME}"
         )
+
+    def _mark(self, user: User, password_file: Path) -> None:
+        """Installations that are older than the mark get it as well, as long as the password is that of the file."""
+        if passwords.given_to(user) is None and check_password(_read(password_file), user.password):
+            passwords.give(user, PasswordOrigin.GENERATED)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"Cannot read the password file {path}: {error}."
+        raise CommandError(msg) from error
 
 
 def write_secret(path: Path, secret: str) -> None:
