@@ -97,12 +97,19 @@ class Kind:
     def clean(self, given: Mapping[str, object]) -> tuple[dict[str, ParamValue], dict[str, str]]:
         """All values by name, defaults included, and what is wrong, by name."""
         values, problems = parameters.clean(self.parameters, given)
-        for name in given.keys() - {one.name for one in self.parameters}:
-            known = ", ".join(one.option for one in self.parameters) or "none"
-            problems[name] = f"“{name}” is not a parameter of {self.name} monitors (theirs: {known})."
+        problems |= self._unknown(given)
         if not problems and self.check is not None:
             problems = self.check(values)
         return values, problems
+
+    def problems_of_each(self, given: Mapping[str, object]) -> dict[str, str]:
+        """What is wrong with single values, by name, and with names that are none."""
+        return parameters.clean(self.parameters, given)[1] | self._unknown(given)
+
+    def _unknown(self, given: Mapping[str, object]) -> dict[str, str]:
+        known = ", ".join(one.option for one in self.parameters) or "none"
+        names = given.keys() - {one.name for one in self.parameters}
+        return {name: f"“{name}” is not a parameter of {self.name} monitors (theirs: {known})." for name in names}
 
     def port(self, *, wanted: int, service_port: int, service_type: str, secure: bool) -> int:
         """The port of a probe: the monitor's, the service's if its transport fits, the kind's; 0 if there is none."""

@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[1]
 PARTS = (
     "tests/audit",
     "tests/api/test_api.py",
+    "tests/api/test_servicegroups.py",
+    "tests/api/test_statuses.py",
     "tests/webui/test_access.py",
     "tests/webui/test_actions.py",
     "tests/webui/test_actions_checks.py",

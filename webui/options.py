@@ -93,7 +93,7 @@ def refuse_proxy_options(options: Mapping[str, Any], kind: str = "service") -> N
         elif word not in WITHOUT_EFFECT and not _is_neutral(value):
             problems[option] = f"“{option}” is refused: {REFUSED[word]}."
     if problems:
-        raise ValidationError(problems)
+        raise ValidationError({name: ValidationError(text, code="invalid") for name, text in problems.items()})
 
 
 def squashed(option: str) -> str:

@@ -206,6 +206,13 @@ def as_json(kind: str, key: str, span: Span, now: datetime | None = None) -> dic
     return _json(read.history(kind, key, span, now or timezone.now()), MEASURES[kind])
 
 
+def together_as_json(kind: str, keys: list[str], span: Span, now: datetime | None = None) -> dict[str, Any]:
+    """As :func:`as_json`, several objects as one, such as the members of a group."""
+    now = now or timezone.now()
+    found = read.histories(kind, span, now, keys=keys) if keys else {}
+    return _json(read.sum_of(found.values(), span, now), MEASURES[kind])
+
+
 def outcomes_as_json(span: Span, now: datetime | None = None) -> dict[str, Any]:
     """As :func:`as_json`, for each reason."""
     found = read.histories(REASONS, span, now or timezone.now())

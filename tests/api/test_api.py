@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
 from django.test import Client
 
 from tests import factories
+from tests.api.client import BASE, Api
 from tests.factories import SYSTEM
 from webui.actions import account, services, vservers
 from webui.models import AuditEntry, Installation, Monitor, Server, Service, VServer, VServerServiceBinding
 
 pytestmark = pytest.mark.django_db
-BASE = "/api/v1"
-
-
-class Api:
-    """A client that speaks JSON and remembers the last answer."""
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-
-    def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
-        self.answer: Any = self.client.generic(
-            method,
-            f"{BASE}{path}",
-            json.dumps(body) if body is not None else "",
-            content_type="application/json",
-            headers=headers,
-        )
-        return json.loads(self.answer.content) if self.answer.content else None
-
-    @property
-    def status(self) -> int:
-        return int(self.answer.status_code)
 
 
 @pytest.fixture

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
+
+UNFIT: Final = "invalid"  # the code, as Django's own checks of single values have it
+
+
+def unfit(problems: Mapping[str, str]) -> ValidationError:
+    """The error of values that are wrong by themselves, by field; no other configuration would make them right.
+
+    Errors of rules that look at other objects, or at several fields, carry no code: see :mod:`webui.api.problems`.
+    """
+    return ValidationError({name: ValidationError(text, code=UNFIT) for name, text in problems.items()})
 
 
 class PermissionRefused(PermissionDenied):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from monitors.parameters import plain
 from webui.actions.base import Actor, change, reload, wanted_version
+from webui.actions.errors import unfit
 from webui.actions.values import as_json, assign, fields_of, insert, name_of, rewrite
 from webui.choices import AdminState, AuditVerb
 from webui.events.kinds import KINDS
@@ -89,12 +89,19 @@ def send_test(actor: Actor, target: EventTarget) -> None:
 
 
 def _with_parameters(row: EventTarget, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of columns: those that are parameters of the kind are put into ``params`` and ``secrets``."""
+    """Values of columns: those that are parameters of the kind are put into ``params`` and ``secrets``.
+
+    They stand beside the other values, or within ``params`` and ``secrets``.
+    """
     columns = fields_of(EventTarget).keys() - {"params", "secrets"}
+    inner = [values[name] for name in ("params", "secrets") if isinstance(values.get(name), Mapping)]
+    values = {name: value for name, value in values.items() if name not in {"params", "secrets"}}
+    for one in inner:
+        values |= one
     kind = KINDS.get(str(values.get("target_type") or row.target_type).strip().upper())
     if kind is None:
         msg = f"“{values.get('target_type', '')}” is no type of target: {', '.join(KINDS)}."
-        raise ValidationError({"target_type": msg})
+        raise unfit({"target_type": msg})
     found: dict[str, Any] = {}
     params, before = dict(row.params), _secrets_of(row)
     secrets = dict(before)
@@ -110,7 +117,7 @@ def _with_parameters(row: EventTarget, values: Mapping[str, Any]) -> dict[str, A
         else:
             problems[parameter.name] = f"{parameter.label} must be text."
     if problems:
-        raise ValidationError(problems)
+        raise unfit(problems)
     if "target_type" in found:
         found["target_type"] = kind.name
     return found | {"params": params, "secrets": row.secrets if secrets == before else seal(secrets)}

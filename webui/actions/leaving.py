@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from webui.actions.base import Actor, Change, change, reload
+from webui.actions.errors import unfit
 from webui.actions.values import as_switch
 from webui.choices import AdminState, AuditVerb, OnOff
 from webui.models import Server, Service, VServerServiceBinding
@@ -81,7 +82,7 @@ def _seconds(delay: Any) -> int:
         return 0
     if isinstance(delay, bool) or not text.isascii() or not text.isdecimal() or int(text[:9]) > LONGEST_DELAY:
         msg = f"Delay “{delay}” is not a number of seconds from 0 to {LONGEST_DELAY}."
-        raise ValidationError({"delay": msg})
+        raise unfit({"delay": msg})
     return int(text)
 
 
@@ -89,7 +90,7 @@ def _switch(graceful: Any) -> bool:
     try:
         return as_switch(graceful)
     except ValueError as error:
-        raise ValidationError({"graceful": f"Graceful {error}"}) from error
+        raise unfit({"graceful": f"Graceful {error}"}) from error
 
 
 def _bindings(row: Server | Service) -> list[VServerServiceBinding]:

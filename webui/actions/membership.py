@@ -14,11 +14,21 @@ from webui.models.fields import ANY_PORT, twin_name
 
 # Fields of a service that its group has for all members; the others (state, hash ID) each member has for itself.
 SHARED: Final = ("usip", "health_monitor", "mon_threshold", "down_state_flush", "comment")
+LONGEST: Final = 127  # characters, as Service.name has it
 
 
 def name_of(group: ServiceGroup, server: Server, port: int) -> str:
-    """The name of a member's service: ``<group>_<server>_<port>``, with ``any`` for any port."""
-    return f"{group.name}_{server.name}_{'any' if port == ANY_PORT else port}"
+    """The name of a member's service: ``<group>_<server>_<port>``, with ``any`` for any port.
+
+    Raises ValidationError (``name``) when group and server are called so that it is longer than a service's may be.
+    """
+    name = f"{group.name}_{server.name}_{'any' if port == ANY_PORT else port}"
+    if len(name) > LONGEST:
+        msg = (
+            f"The member would be called “{name}”: {len(name)} characters, and a service's name has {LONGEST} at most."
+        )
+        raise ValidationError({"name": msg})
+    return name
 
 
 def group_of(service: Service) -> ServiceGroup | None:

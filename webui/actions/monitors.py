@@ -12,6 +12,7 @@ from monitors.parameters import plain
 from monitors.registry import KINDS
 from webui.actions import checks
 from webui.actions.base import Actor, Change, change, reload, wanted_version
+from webui.actions.errors import unfit
 from webui.actions.values import as_json, assign, fields_of, insert, name_of, rewrite
 from webui.choices import UNIT_SYMBOL, AdminState, AuditVerb
 from webui.models import Monitor
@@ -97,7 +98,7 @@ def _with_parameters(row: Monitor, values: Mapping[str, Any]) -> dict[str, Any]:
         else:
             problems[parameter.name] = f"{parameter.label} must be text."
     if problems:
-        raise ValidationError(problems)
+        raise unfit(problems)
     return found | {"params": params, "secrets": row.secrets if secrets == _secrets_of(row) else seal(secrets)}
 
 

@@ -22,6 +22,7 @@ from webui.actions.base import (
     note_attempt,
     require,
 )
+from webui.actions.errors import unfit
 from webui.actions.restoring import restore
 from webui.choices import AuditVerb
 from webui.models import AuditEntry, Installation, PendingConfirmation
@@ -176,7 +177,7 @@ def _minutes(given: Any) -> int:
     text = str(given).strip()
     if isinstance(given, bool) or not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= LONGEST_TRIAL:
         msg = f"“{given}” is not a number of minutes from 1 to {LONGEST_TRIAL}."
-        raise ValidationError({"minutes": msg})
+        raise unfit({"minutes": msg})
     return int(text)
 
 

@@ -11,6 +11,7 @@ from django.db import models
 
 from webui import known
 from webui.actions.base import Change, Configured, Named, words_of
+from webui.actions.errors import UNFIT
 from webui.choices import AuditVerb
 from webui.models.sealed import CannotOpenError, SealedField, opened
 from webui.options import refuse_proxy_options, squashed
@@ -76,14 +77,15 @@ def assign(row: models.Model, values: Mapping[str, Any]) -> None:
         except ValueError as error:
             problems[name] = str(error)
     if problems:
-        raise ValidationError(problems | _of_the_others(row, problems))
+        alone = {name: [ValidationError(text, code=UNFIT)] for name, text in problems.items()}
+        raise ValidationError(alone | _of_the_others(row, problems))
 
 
-def _of_the_others(row: models.Model, unfit: Collection[str]) -> dict[str, list[str]]:
+def _of_the_others(row: models.Model, wrong: Collection[str]) -> dict[str, list[ValidationError]]:
     try:
-        row.full_clean(exclude=unfit)
+        row.full_clean(exclude=wrong)
     except ValidationError as error:
-        return error.message_dict
+        return error.error_dict
     return {}
 
 

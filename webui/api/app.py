@@ -7,8 +7,9 @@ from typing import Any
 from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
 
-from webui.api import audit, bindings, configuration, objects, previews, problems, reading
+from webui.api import audit, bindings, configuration, objects, previews, problems, reading, servicegroups
 from webui.api.auth import AUTH
+from webui.api.parsing import Json
 
 DESCRIPTION = """All objects of the configuration, their bindings, states and statistics, revisions and the audit.
 
@@ -38,6 +39,7 @@ def make() -> NinjaAPI:
         description=DESCRIPTION,
         urls_namespace="api",
         auth=AUTH,
+        parser=Json(),
         docs_url=None,  # a page of our own: webui.views.api_docs
     )
     problems.register(api)
@@ -45,7 +47,9 @@ def make() -> NinjaAPI:
     for slug, router in objects.ROUTERS.items():
         api.add_router(f"/{slug}", router)
     api.add_router("/vservers", bindings.of_vservers)
+    api.add_router("/vservers", servicegroups.of_vservers)
     api.add_router("/services", bindings.of_services)
+    api.add_router("/servicegroups", servicegroups.of_groups)
     api.add_router("", configuration.router)
     api.add_router("", reading.router)
     api.add_router("/audit", audit.router)

@@ -1,18 +1,18 @@
 """The audit: who changed what, newest first, and the end of its chain."""
 
-from __future__ import annotations
+# No postponed annotations, as in webui.api.objects.
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
-from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from ninja import Query, Router, Schema
 from pydantic import Field
 
 from webui import roles
-from webui.actions.errors import NotFoundError
+from webui.actions.errors import NotFoundError, unfit
 from webui.api.auth import must
+from webui.api.fields import AuditCursor, Moment, Number
 from webui.api.objects import ERRORS
 from webui.audit import asked, verify
 from webui.audit.search import search
@@ -28,17 +28,15 @@ class Wanted(Schema):
     kind: str = Field("", max_length=32)
     object: str = Field("", max_length=255, description="Name of the object.")
     actor: str = Field("", max_length=150)
-    verb: str = Field(
-        "", max_length=32, description="create, update, delete, enable, bind, refuse, call, apply, state …"
-    )
-    interface: str = Field("", max_length=8, description="page, api, cli or system")
-    outcome: str = Field("", max_length=16, description="success, refused or failed")
+    verb: Literal["", *asked.VERBS] = Field("", description="What was done.")  # type: ignore[valid-type]  # data
+    interface: Literal["", *asked.INTERFACES] = Field("", description="By which way.")  # type: ignore[valid-type]  # data
+    outcome: Literal["", *asked.OUTCOMES] = Field("", description="What came of it.")  # type: ignore[valid-type]  # data
     correlation: str = Field("", max_length=32, description="All that one request or command caused.")
-    revision: str = Field("", max_length=18)
-    since: str = Field("", max_length=40, description="A date, or a date and time, UTC.")
-    until: str = Field("", max_length=40)
+    revision: Number = ""
+    since: Moment = Field("", description="A date, or a date and time, UTC.")
+    until: Moment = ""
     limit: int = Field(50, ge=1, le=250)
-    cursor: str = Field("", max_length=60, description="“next” of the page before.")
+    cursor: AuditCursor = Field("", description="“next” of the page before.")
 
 
 class Entry(Schema):
@@ -86,7 +84,7 @@ def review(request: HttpRequest, wanted: Query[Wanted]) -> Any:
     given |= {"from": given.pop("since"), "to": given.pop("until"), "older": wanted.cursor}
     found = asked.parse(given)
     if found.ignored:
-        raise ValidationError(list(found.ignored))
+        raise unfit({one.partition("=")[0].partition(":")[0]: one for one in found.ignored})
     page = search(found, size=wanted.limit)
     return {
         "items": [_of_state(row) if isinstance(row, HealthTransition) else _of(row) for row in page.rows],

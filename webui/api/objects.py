@@ -1,32 +1,28 @@
-"""Servers, services, virtual servers, monitors and event targets: the same requests for each kind."""
+"""Servers, services, their groups, virtual servers, monitors and event targets: the same requests for each kind."""
 
 # No postponed annotations: the bodies' types are made for each kind, where Ninja could not find them by name.
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
-from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router, Schema, Status
 from pydantic import Field, create_model
 
-from webui import statistics as history
 from webui.actions import renaming
 from webui.actions.base import Actor, find
 from webui.api import schemas, values
 from webui.api.auth import may_view
+from webui.api.fields import Cursor
+from webui.api.kinds import KINDS, Counted, Kind
+from webui.api.parameters import refuse_other_types
 from webui.api.previews import DryRun, Preview, act
 from webui.api.problems import Problem
-from webui.listing import LISTS
 from webui.metrics.read import SPANS
-from webui.metrics.series import SERVICES, VSERVERS
-from webui.views.kinds import KINDS, Kind
 
-ERRORS: dict[int, Any] = dict.fromkeys((400, 401, 403, 404, 412, 422, 503), Problem)
-COUNTED = {"vservers": VSERVERS, "services": SERVICES}
+ERRORS: dict[int, Any] = dict.fromkeys((400, 401, 403, 404, 409, 412, 422, 503), Problem)
 Deed = Callable[[Actor, Any], Any]
-NOT_FIGURES = frozenset({"key", "url", "name", "state", "state_reason", "spark", "server_url"})
 
 
 class Page(Schema):
@@ -34,7 +30,7 @@ class Page(Schema):
 
     q: str = Field("", max_length=100, description="Each word occurs in the name, address, comment or type.")
     limit: int = Field(50, ge=1, le=values.MOST_ROWS, description="Objects in the answer, at most.")
-    cursor: str = Field("", max_length=100, description="“next” of the page before.")
+    cursor: Cursor = Field("", description="“next” of the page before.")
 
 
 def router_of(kind: Kind) -> Router:
@@ -44,8 +40,8 @@ def router_of(kind: Kind) -> Router:
     _changing(router, kind)
     if hasattr(kind.actions, "enable"):
         _switching(router, kind)
-    if kind.slug in COUNTED:
-        _counting(router, kind)
+    if kind.counted is not None:
+        _counting(router, kind, kind.counted)
     return router
 
 
@@ -103,9 +99,8 @@ def _reading(router: Router, kind: Kind) -> None:
     def state_of(request: HttpRequest, name: str) -> Any:
         may_view(request, kind.model)
         row = _found(kind, name)
-        (shown,) = LISTS[kind.slug].rows([row.pk], None)
-        figures = {key: value for key, value in shown.items() if key not in NOT_FIGURES}
-        return {"name": row.name, "state": shown["state"], "reason": shown["state_reason"], "figures": figures}
+        shown = kind.shown(row)
+        return {"name": row.name, "state": shown.state, "reason": shown.reason, "figures": shown.figures}
 
 
 def _found(kind: Kind, name: str) -> Any:
@@ -115,27 +110,22 @@ def _found(kind: Kind, name: str) -> Any:
 
 def _matching(kind: Kind, search: str, filters: Mapping[str, str]) -> QuerySet[Any]:
     """Objects in which each word occurs, by what an operator wants of them (state) and by their type."""
-    listed = LISTS[kind.slug]
-    rows = kind.model._default_manager.select_related(*_relations(kind))
+    rows = values.joined(kind.model._default_manager.all())
     for word in search.split():
         somewhere = Q()
-        for name in listed.search:
+        for name in kind.search:
             somewhere |= Q(**{f"{name}__icontains": word.replace("\0", "")})
         rows = rows.filter(somewhere)
-    lookups = {one.name: one.lookup for one in listed.filters if one.lookup} | {"state": "state"}
     for name, value in filters.items():
         if value:
-            rows = rows.filter(**{lookups[name]: value.upper()}) if name in lookups else rows.none()
+            rows = rows.filter(**{kind.lookups[name]: value.upper()}) if name in kind.lookups else rows.none()
     return rows
-
-
-def _relations(kind: Kind) -> list[str]:
-    return [one.name for one in kind.model._meta.concrete_fields if one.is_relation]
 
 
 def _changing(router: Router, kind: Kind) -> None:
     answer = schemas.answer_of(kind.model)
     new, changed = schemas.body_of(kind.model, new=True), schemas.body_of(kind.model, new=False)
+    renamed = schemas.rename_of(kind.model)
 
     @router.post(
         "",
@@ -144,7 +134,9 @@ def _changing(router: Router, kind: Kind) -> None:
         operation_id=f"make_{kind.slug}",
     )
     def make(request: HttpRequest, response: HttpResponse, body: new, dry_run: DryRun = False) -> Any:  # type: ignore[valid-type]  # made above
-        row = act(request, lambda actor: kind.actions.create(actor, given(body)), dry_run=dry_run)
+        sent = given(body)
+        refuse_other_types(kind.model, sent)
+        row = act(request, lambda actor: kind.actions.create(actor, sent), dry_run=dry_run)
         response.headers["Location"] = f"{request.path.rstrip('/')}/{row.name}"
         return Status(201, _answered(response, row))
 
@@ -164,6 +156,7 @@ def _changing(router: Router, kind: Kind) -> None:
         row = _found(kind, name)
         expected = values.wanted(request, row)
         wanted = {key: value for key, value in given(body).items() if key not in schemas.FIXED[kind.model]}
+        refuse_other_types(kind.model, wanted, row)
         update = kind.actions.update
         return _answered(response, act(request, lambda actor: update(actor, row, wanted, expected), dry_run=dry_run))
 
@@ -187,12 +180,16 @@ def _changing(router: Router, kind: Kind) -> None:
         operation_id=f"rename_{kind.slug}",
     )
     def rename(
-        request: HttpRequest, response: HttpResponse, name: str, body: schemas.Rename, dry_run: DryRun = False
+        request: HttpRequest,
+        response: HttpResponse,
+        name: str,
+        body: renamed,  # type: ignore[valid-type]  # made above
+        dry_run: DryRun = False,
     ) -> Any:
-        row = _found(kind, name)
+        row, wanted = _found(kind, name), given(body)["name"]
         version = values.wanted(request, row)
         return _answered(
-            response, act(request, lambda actor: renaming.rename(actor, row, body.name, version), dry_run=dry_run)
+            response, act(request, lambda actor: renaming.rename(actor, row, wanted, version), dry_run=dry_run)
         )
 
 
@@ -236,20 +233,16 @@ def _switching(router: Router, kind: Kind) -> None:
     router.post("/{name}/disable", summary=words, operation_id=f"disable_{kind.slug}", **options)(down)
 
 
-def _counting(router: Router, kind: Kind) -> None:
+def _counting(router: Router, kind: Kind, counted: Counted) -> None:
     @router.get(
         "/{name}/statistics",
         summary=f"Traffic of {_one(kind)} over time",
         response={200: dict, **ERRORS},
         operation_id=f"statistics_of_{kind.slug}",
     )
-    def statistics(request: HttpRequest, name: str, range: str = "1h") -> Any:
+    def statistics(request: HttpRequest, name: str, range: Literal[tuple(SPANS)] = "1h") -> Any:  # type: ignore[valid-type]  # they are data
         may_view(request, kind.model)
-        row = _found(kind, name)
-        span = SPANS.get(range)
-        if span is None:
-            raise ValidationError({"range": f"“{range[:40]}” is none of {', '.join(SPANS)}."})
-        return history.as_json(COUNTED[kind.slug], str(row.pk), span)
+        return counted(_found(kind, name), SPANS[range])
 
 
-ROUTERS = {slug: router_of(kind) for slug, kind in KINDS.items() if kind.model in schemas.FIXED}
+ROUTERS = {slug: router_of(kind) for slug, kind in KINDS.items()}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied, ValidationError
@@ -27,11 +28,13 @@ TITLES: Final = {
     405: "No such method here",
     409: "It conflicts with what is there",
     412: "It was changed meanwhile",
-    422: "The request breaks a rule",
+    422: "The request is wrong by itself",
     429: "Too many requests",
     500: "The server failed",
     503: "The database is away",
 }
+# Codes of errors that say nothing against the value itself: none is our own rules', the others are the database's.
+_CONFLICTS: Final = frozenset({None, "unique", "unique_together"})
 
 
 class FieldProblem(Schema):
@@ -84,23 +87,53 @@ def register(api: NinjaAPI) -> None:
 
 
 def _of_rules(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    """422 for values that are wrong by themselves; 409 where only other objects, or fields together, forbid them."""
+    alone = any(one.code not in _CONFLICTS for one in _single(error))
     by_field = error.message_dict if hasattr(error, "error_dict") else {NON_FIELD_ERRORS: error.messages}
     found = [
         FieldProblem(field="" if name == NON_FIELD_ERRORS else name, message=text)
         for name, texts in by_field.items()
         for text in texts
     ]
-    return problem(request, 422, " ".join(one.message for one in found), found)
+    return problem(request, 422 if alone else 409, " ".join(one.message for one in found), found)
+
+
+def _single(error: ValidationError) -> Iterator[ValidationError]:
+    parts = chain(*error.error_dict.values()) if hasattr(error, "error_dict") else error.error_list
+    return iter(parts)
 
 
 def _of_request(request: HttpRequest, error: RequestError) -> HttpResponse:
     found = []
     for one in error.errors:
         where = [str(part) for part in one.get("loc", ())]
-        given = one.get("input", one.get("ctx", {}).get("input"))
+        given = _given(request, one.get("loc", ()))
         shown = f" (“{str(given)[:60]}”)" if isinstance(given, str | int | float | bool) else ""
         found.append(FieldProblem(field=".".join(where[2:] or where[1:]), message=f"{one.get('msg', '')}{shown}."))
     return problem(request, 422, " ".join(f"{one.field}: {one.message}" for one in found), found)
+
+
+def _given(request: HttpRequest, where: Sequence[Any]) -> Any:
+    """The value that was sent at a place such as ``("body", "body", "weight")``; None where there is none.
+
+    Secrets are not repeated.
+    """
+    source, *steps = where
+    if "secrets" in steps:
+        return None
+    found: Any = None
+    if source == "query":
+        return request.GET.get(str(steps[-1]))
+    if source == "path" and request.resolver_match is not None:
+        return request.resolver_match.kwargs.get(str(steps[-1]))
+    if source == "body":
+        try:
+            found = json.loads(request.body)
+        except ValueError:
+            return None
+        for step in steps[1:]:
+            found = found.get(step) if isinstance(found, dict) else None
+    return found
 
 
 def _of_conflict(request: HttpRequest, error: ConflictError) -> HttpResponse:

@@ -11,7 +11,9 @@ from ninja import Query, Router, Schema
 from pydantic import Field
 
 from webui import explained, queries
+from webui.actions.errors import unfit
 from webui.api.auth import may_view
+from webui.api.fields import Host, Port, Protocol
 from webui.api.objects import ERRORS
 from webui.models import DataplaneStatus, VServer
 from webui.question_form import QuestionForm
@@ -42,11 +44,11 @@ class Trouble(Schema):
 class Question(Schema):
     """A client's packet."""
 
-    client: str = Field(max_length=100, description="The client's address.")
-    vip: str = Field(max_length=100, description="The address that it asks.")
-    protocol: str = Field("tcp", max_length=10, description="tcp, udp, icmp or a number.")
-    sport: str = Field("", max_length=10, description="Source port.")
-    dport: str = Field("", max_length=10, description="Destination port.")
+    client: Host = Field(description="The client's address.")
+    vip: Host = Field(description="The address that it asks.")
+    protocol: Protocol = Field("tcp", description="tcp, udp, icmp or a number.")
+    sport: Port = Field("", description="Source port.")
+    dport: Port = Field("", description="Destination port.")
     director: str = Field("", max_length=64, description="Which director; the first without.")
 
 
@@ -82,7 +84,7 @@ def explain(request: HttpRequest, question: Query[Question]) -> Any:
     known = explained.directors()
     form = QuestionForm(question.model_dump(), directors=[one.name for one in known])
     if not form.is_valid():
-        raise ValidationError({name: [str(text) for text in texts] for name, texts in form.errors.items()})
+        raise unfit({name: " ".join(str(text) for text in texts) for name, texts in form.errors.items()})
     try:
         answer = explained.explain(form.query, explaining.chosen(known, form.cleaned_data.get("director", "")))
     except explained.UnknownError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Final, Literal
@@ -13,16 +14,18 @@ from pydantic import ConfigDict, Field, create_model
 
 from monitors.registry import KINDS as MONITOR_KINDS
 from webui.actions.values import fields_of
+from webui.api import fields, parameters
+from webui.api.fields import LetteredName, Name
 from webui.events.kinds import KINDS as TARGET_KINDS
-from webui.models import EventTarget, Installation, Monitor, Server, Service, VServer
+from webui.models import EventTarget, Installation, Monitor, Server, Service, ServiceGroup, VServer
 from webui.models.sealed import SealedField
 
-Name = Annotated[str, Field(min_length=1, max_length=127, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_#. :@=-]*$")]
 Scalar = str | int | float | bool | None
 # What is chosen when an object is made and stays so.
 FIXED: Final = {
     Server: frozenset[str](),
     Service: frozenset({"server", "service_type", "port"}),
+    ServiceGroup: frozenset({"service_type"}),
     VServer: frozenset({"service_type", "port", "port_end"}),
     Monitor: frozenset({"monitor_type"}),
     EventTarget: frozenset({"target_type"}),
@@ -31,10 +34,34 @@ FIXED: Final = {
 REQUIRED: Final = {
     Server: frozenset({"name", "address"}),
     Service: frozenset({"name", "server"}),
+    ServiceGroup: frozenset({"name"}),
     VServer: frozenset({"name", "address"}),
     Monitor: frozenset({"name", "monitor_type"}),
     EventTarget: frozenset({"name", "target_type"}),
     Installation: frozenset[str](),
+}
+NAMES: Final[Mapping[type[models.Model], Any]] = {
+    Server: fields.ServerName,
+    Service: LetteredName,
+    ServiceGroup: LetteredName,
+}
+EXAMPLES: Final[Mapping[type[models.Model], Mapping[str, Any]]] = {
+    Server: {"name": "web1", "address": "192.0.2.11"},
+    Service: {"name": "web1_http", "server": "web1", "service_type": "TCP", "port": 80},
+    ServiceGroup: {"name": "web", "service_type": "TCP", "comment": "all web servers"},
+    VServer: {"name": "web_vip", "address": "192.0.2.10", "service_type": "TCP", "port": 80},
+    Monitor: {"name": "home", "monitor_type": "HTTP", "dest_port": 80, "params": {"http_request": "HEAD /"}},
+    EventTarget: {"name": "collector", "target_type": "SYSLOG", "params": {"host": "192.0.2.50"}},
+}
+# What answers tell beyond an object's own fields; :mod:`webui.api.values` fills it.
+ALSO: Final[Mapping[type[models.Model], Mapping[str, Any]]] = {
+    VServer: {"service_groups": (list[str], Field(description="Service groups that are bound, by name."))},
+    Service: {
+        "service_group": (
+            str | None,
+            Field(description="The service group that it is a member of, and whose options it has."),
+        )
+    },
 }
 _KINDS: Final = {"monitor_type": tuple(MONITOR_KINDS), "target_type": tuple(TARGET_KINDS)}
 
@@ -64,6 +91,29 @@ class MonitorBinding(Strict):
     state: Literal["ENABLED", "DISABLED"] | None = Field(None, description="DISABLED: not checked, not counted.")
 
 
+class GroupMember(Strict):
+    """What a member of a service group has of its own; what is left out stays, or is the default."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"weight": 3}, {"state": "DISABLED", "hash_id": 7}]})
+
+    weight: int | None = Field(None, ge=1, le=100, description="In each virtual server of the group.")
+    state: Literal["ENABLED", "DISABLED"] | None = Field(None, description="Of a new member else the group's.")
+    hash_id: int | None = Field(
+        None, ge=1, le=2**32 - 1, description="Keeps its place in the hash ring when its address changes; null: none."
+    )
+
+
+class Member(Schema):
+    """A member of a service group."""
+
+    server: str
+    port: int = Field(description="0: any port.")
+    service: str = Field(description="The service that it is, by its name among services.")
+    weight: int
+    state: str = Field(description="What it was asked for; how it does is at …/state of the group.")
+    hash_id: int | None
+
+
 class Bound(Schema):
     """Something that is bound."""
 
@@ -72,17 +122,27 @@ class Bound(Schema):
     state: str | None = None
 
 
-class Rename(Strict):
-    """A new name."""
-
-    name: Name
-
-
 class Disable(Strict):
     """How a server or a service goes out of service."""
 
     delay: int = Field(0, ge=0, le=31_536_000, description="Seconds in which its clients stay; 0: at once.")
     graceful: bool = Field(default=False, description="Leave earlier, when the last flow has ended.")
+
+
+class Named(Schema):
+    """Something that is bound without a weight."""
+
+    name: str
+
+
+class MemberState(Schema):
+    """How a member does now."""
+
+    server: str
+    port: int = Field(description="0: any port.")
+    service: str
+    state: str = Field(description="Effective state, in NetScaler's words.")
+    reason: str
 
 
 class State(Schema):
@@ -100,20 +160,35 @@ def body_of(model: type[models.Model], *, new: bool) -> type[Strict]:
     for name, one in fields_of(model).items():
         if isinstance(one, SealedField) or name in {"params"} or (not new and name in FIXED[model]):
             continue
-        kind = _type_of(name, one)
+        kind = _type_of(model, name, one)
+        kind = kind | None if one.null else kind
         words = _words(one)
         if new and name in REQUIRED[model]:
             found[name] = (kind, Field(description=words))
+        elif new and one.has_default() and not one.is_relation:
+            found[name] = (kind, Field(one.get_default(), description=words))
         else:
-            default = one.get_default() if new and one.has_default() and not one.is_relation else None
-            found[name] = (kind | None, Field(default, description=words))
+            found[name] = (kind, Field(None, description=words, json_schema_extra=_left_out))
     if model in {Monitor, EventTarget}:
-        found["params"] = (dict[str, Scalar] | None, Field(None, description="Parameters of the type, by name."))
+        words = "Parameters of the type, by name."
+        found["params"] = (dict[str, str | int | bool], Field(None, description=words, json_schema_extra=_left_out))
         secrets = "Passwords and other secrets of the type. Never sent back; one that is left out stays as it is."
-        found["secrets"] = (dict[str, str] | None, Field(None, description=secrets))
+        found["secrets"] = (dict[str, str], Field(None, description=secrets, json_schema_extra=_left_out))
     verb = "New" if new else "Change"
     made: type[Strict] = create_model(
         f"{verb}{model.__name__}", __base__=Strict, __doc__=f"{verb} {model._meta.verbose_name}.", **found
+    )
+    if new:
+        kinds = parameters.alternatives(model)
+        more: Any = {"examples": [EXAMPLES[model]]} | ({"oneOf": kinds} if kinds else {})
+        made.model_config["json_schema_extra"] = more
+    return made
+
+
+def rename_of(model: type[models.Model]) -> type[Strict]:
+    """The body that renames an object."""
+    made: type[Strict] = create_model(
+        f"Rename{model.__name__}", __base__=Strict, __doc__="A new name.", name=(NAMES.get(model, Name), ...)
     )
     return made
 
@@ -133,33 +208,45 @@ def answer_of(model: type[models.Model]) -> type[Schema]:
         elif name == "params":
             found[name] = (dict[str, Scalar], Field(description="Parameters of the type, by name."))
         else:
-            kind = _type_of(name, one, given=False)
+            kind = _type_of(model, name, one, given=False)
             found[name] = (kind | None if one.null else kind, Field(description=_words(one)))
+    found |= ALSO.get(model, {})
     made: type[Schema] = create_model(
         f"{model.__name__}Configuration", __base__=Schema, __doc__=str(model.__doc__), **found
     )
     return made
 
 
+def _left_out(schema: dict[str, Any]) -> None:
+    """What is left out of a request stays as it is, and is not null."""
+    schema.pop("default", None)
+
+
 def _words(one: models.Field[Any, Any]) -> str:
     return str(one.help_text) or f"{str(one.verbose_name).capitalize()}."
 
 
-def _type_of(name: str, one: models.Field[Any, Any], *, given: bool = True) -> Any:
+def _type_of(model: type[models.Model], name: str, one: models.Field[Any, Any], *, given: bool = True) -> Any:
     """The type of a field's values; ``given``: with the limits that the model has."""
-    if one.is_relation or name == "name":
-        return Name if given else str
     if name in _KINDS:
         return Literal[_KINDS[name]]
     if one.choices:
         return Literal[tuple(str(value) for value, _label in one.flatchoices)]
     if isinstance(one, models.BooleanField | models.IntegerField):
         return bool if isinstance(one, models.BooleanField) else _number(one) if given else int
-    return Annotated[str, Field(max_length=one.max_length)] if given and one.max_length else str
+    return _text(model, name, one) if given else str
+
+
+def _text(model: type[models.Model], name: str, one: models.Field[Any, Any]) -> Any:
+    if one.is_relation or name == "name":
+        return Name if one.is_relation else NAMES.get(model, Name)
+    if isinstance(one, models.GenericIPAddressField):
+        return fields.Mask if one.protocol == "IPv4" else fields.Address if name == "address" else fields.AnyAddress
+    return fields.text(one.max_length)
 
 
 def _number(one: models.IntegerField[Any, Any]) -> Any:
-    limits = {"ge": 0, "le": 2**31 - 1}
+    limits = {"ge": 0, "le": 2**63 - 1 if isinstance(one, models.PositiveBigIntegerField) else 2**31 - 1}
     for rule in one.validators:
         if isinstance(rule, MinValueValidator):
             limits["ge"] = max(limits["ge"], int(rule.limit_value))

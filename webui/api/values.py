@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
-from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.http import HttpRequest, HttpResponse
 
 from webui.actions.base import INSTALLATION, lock_installation
+from webui.actions.errors import unfit
 from webui.actions.values import fields_of
+from webui.api.fields import CURSOR
 from webui.api.problems import PreconditionError
-from webui.models import Installation
+from webui.models import Installation, Service, VServer
 from webui.models.sealed import SealedField, names_of
 
 MOST_ROWS: Final = 250
 T = TypeVar("T")
+# What answers tell beyond an object's own fields, by the names that schemas.ALSO describes.
+_ALSO: Final[Mapping[type[models.Model], Mapping[str, Callable[[Any], Any]]]] = {
+    VServer: {"service_groups": lambda row: [one.group.name for one in row.group_bindings.all()]},
+    Service: {"service_group": lambda row: row.membership.group.name if hasattr(row, "membership") else None},
+}
+_JOINED: Final[Mapping[type[models.Model], tuple[str, ...]]] = {Service: ("membership__group",)}
+_FETCHED: Final[Mapping[type[models.Model], tuple[str, ...]]] = {VServer: ("group_bindings__group",)}
+
+
+def joined(rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
+    """Rows with all that :func:`as_answer` looks at, so that a list takes no query for each."""
+    model = rows.model
+    related = [one.name for one in model._meta.concrete_fields if one.is_relation]
+    return rows.select_related(*related, *_JOINED.get(model, ())).prefetch_related(*_FETCHED.get(model, ()))
 
 
 def as_answer(row: models.Model) -> dict[str, Any]:
@@ -34,6 +48,8 @@ def as_answer(row: models.Model) -> dict[str, Any]:
             found[name] = value.name if value is not None else None
         else:
             found[name] = value
+    for name, read in _ALSO.get(type(row), {}).items():
+        found[name] = read(row)
     return found
 
 
@@ -81,21 +97,15 @@ def tagged(response: HttpResponse, row: Any) -> None:
 
 
 def cursor_of(pk: int) -> str:
-    """Where a page ended; not to be understood by whoever gets it."""
-    return base64.urlsafe_b64encode(f"after:{pk}".encode()).decode().rstrip("=")
+    """Where a page ended; not to be made by whoever gets it."""
+    return f"after-{pk}"
 
 
 def after(cursor: str) -> int:
     """The key after which a page begins. Raises ValidationError for what is no cursor of ours."""
-    if not cursor:
-        return 0
-    try:
-        word, _, number = base64.urlsafe_b64decode(cursor.encode() + b"==").decode().partition(":")
-    except (binascii.Error, UnicodeError, ValueError):
-        word, number = "", ""
-    if word != "after" or not number.isascii() or not number.isdecimal() or len(number) > 18:
-        raise ValidationError({"cursor": f"“{cursor[:40]}” is no cursor: send the “next” of the page before."})
-    return int(number)
+    if not re.fullmatch(CURSOR, cursor):
+        raise unfit({"cursor": f"“{cursor[:40]}” is no cursor: send the “next” of the page before."})
+    return int(cursor.removeprefix("after-") or 0)
 
 
 def settings_row() -> Installation:

@@ -57,12 +57,19 @@ class TargetKind:
     def clean(self, given: Mapping[str, object]) -> tuple[dict[str, ParamValue], dict[str, str]]:
         """All values by name, defaults included, and what is wrong, by name."""
         values, problems = parameters.clean(self.parameters, given)
-        for name in given.keys() - {one.name for one in self.parameters}:
-            known = ", ".join(one.option for one in self.parameters)
-            problems[name] = f"“{name}” is not a parameter of {self.name} targets (theirs: {known})."
+        problems |= self._unknown(given)
         if not problems and self.check is not None:
             problems = self.check(values)
         return values, problems
+
+    def problems_of_each(self, given: Mapping[str, object]) -> dict[str, str]:
+        """What is wrong with single values, by name, and with names that are none."""
+        return parameters.clean(self.parameters, given)[1] | self._unknown(given)
+
+    def _unknown(self, given: Mapping[str, object]) -> dict[str, str]:
+        known = ", ".join(one.option for one in self.parameters)
+        names = given.keys() - {one.name for one in self.parameters}
+        return {name: f"“{name}” is not a parameter of {self.name} targets (theirs: {known})." for name in names}
 
     def read(self, values: Mapping[str, ParamValue]) -> Any:
         """The parameters as an instance of ``parameters_type``; unknown ones are left out."""

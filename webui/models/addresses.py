@@ -8,15 +8,22 @@ from typing import Any
 from django.conf import settings
 
 from webui import known
+from webui.models.fields import Problems
 
 Address = IPv4Address | IPv6Address
 
 
-def address_problems(text: str, kind: str) -> list[str]:
-    """What is wrong with an address for a server or a vserver, empty for nothing; ``text`` is a valid address."""
+def check_address(text: str, kind: str, problems: Problems) -> None:
+    """Note under ``address`` what is wrong with that of a server or a vserver; ``text`` is a valid address."""
     address = ip_address(text)
     if reason := _never(address):
-        return [f"{text} cannot be the address of a {kind}: {reason}."]
+        problems.alone("address", f"{text} cannot be the address of a {kind}: {reason}.")
+    else:
+        problems["address"] += _taken(text, address)
+
+
+def _taken(text: str, address: Address) -> list[str]:
+    """Who has the address for something else, here and now."""
     name = "PROBE_NETWORK" if address.version == 4 else "PROBE_NETWORK6"
     network = getattr(settings, name)
     if address in network:

@@ -79,7 +79,7 @@ class EventTarget(Timestamped):
         """Complete ``params`` with defaults, or tell what is wrong with each parameter."""
         kind = self.kind
         if kind is None:
-            problems["target_type"].append(f"“{self.target_type}” is no type of target: {', '.join(KINDS)}.")
+            problems.alone("target_type", f"“{self.target_type}” is no type of target: {', '.join(KINDS)}.")
             return
         try:
             secrets = opened(self.secrets)
@@ -87,8 +87,12 @@ class EventTarget(Timestamped):
             problems["secrets"].append(f"{error} Type them in again.")
             return
         values, wrong = kind.clean(self.params | secrets)
+        alone = kind.problems_of_each(self.params | secrets)
         for name, text in wrong.items():
-            problems[name].append(text)
+            if name in alone:
+                problems.alone(name, text)
+            else:
+                problems[name].append(text)
         if not wrong:
             self.params = {name: value for name, value in values.items() if name not in kind.secrets}
 

@@ -28,11 +28,19 @@ object_name_validator = RegexValidator(
 )
 
 
-class Problems(defaultdict[str, list[str]]):
-    """What is wrong, by field; :meth:`tell` raises it all at once."""
+class Problems(defaultdict[str, list[str | ValidationError]]):
+    """What is wrong, by field; :meth:`tell` raises it all at once.
+
+    A plain text is of a rule that looks at other objects or several fields; :meth:`alone` is for one of the value
+    alone, which no other configuration would make right.
+    """
 
     def __init__(self) -> None:
         super().__init__(list)
+
+    def alone(self, name: str, text: str) -> None:
+        """Note that a value is wrong by itself."""
+        self[name].append(ValidationError(text, code="invalid"))
 
     def tell(self) -> None:
         """Raise ValidationError when there is a problem."""
@@ -116,9 +124,9 @@ def check_name(row: Any, problems: Problems, *, digit_first: bool = True) -> Non
     """Rules of names beyond the single characters; ``row`` has a name that passed the validator."""
     kind, name = MODELS_IN_WORDS.get(row._meta.model_name, row._meta.model_name), row.name
     if name != name.rstrip():
-        problems["name"].append(f"“{name}” ends with a space, which nobody can see.")
+        problems.alone("name", f"“{name}” ends with a space, which nobody can see.")
     if name[:1].isdigit() and not digit_first:
-        problems["name"].append(f"“{name}” starts with a digit; a {kind}'s name starts with a letter or _.")
+        problems.alone("name", f"“{name}” starts with a digit; a {kind}'s name starts with a letter or _.")
     other = name_taken(type(row), name, row.pk)
     if other is not None:
         found = f"There is {with_article(kind)} “{other}” already"

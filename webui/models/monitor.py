@@ -199,7 +199,7 @@ class Monitor(Timestamped):
     def _check_kind(self, old: Monitor | None, problems: Problems) -> None:
         kind = self.kind
         if kind is None:
-            problems["monitor_type"].append(f"“{self.monitor_type}” is no type of monitor: {', '.join(KINDS)}.")
+            problems.alone("monitor_type", f"“{self.monitor_type}” is no type of monitor: {', '.join(KINDS)}.")
             return
         if self.usable("secure"):
             self._check_secure(kind, problems)
@@ -252,7 +252,11 @@ class Monitor(Timestamped):
             problems["secrets"].append(f"{error} Type them in again.")
             return
         values, wrong = kind.clean(self.params | secrets)
+        alone = kind.problems_of_each(self.params | secrets)
         for name, text in wrong.items():
-            problems[name].append(text)
+            if name in alone:
+                problems.alone(name, text)
+            else:
+                problems[name].append(text)
         if not wrong:
             self.params = {name: value for name, value in values.items() if name not in kind.secrets}

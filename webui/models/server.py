@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from django.db import models
 from django.db.models.functions import Lower
 
-from webui.models.addresses import address_problems
+from webui.models.addresses import check_address
 from webui.models.fields import Problems, check_name, object_name_validator, twin_name
 from webui.models.leaving import Leaving
 
@@ -46,7 +46,7 @@ class Server(Leaving):
         old = self.stored()
         if old is not None and old.address == self.address:
             return
-        problems["address"] += address_problems(self.address, "server")
+        check_address(self.address, "server", problems)
         other = twin_name(Server.objects.filter(address=self.address).exclude(pk=self.pk))
         if other is not None:
             problems["address"].append(f"{self.address} is the address of server “{other}” already.")

@@ -19,7 +19,7 @@ from webui.choices import (
     ServiceType,
     WhenDown,
 )
-from webui.models.addresses import address_problems
+from webui.models.addresses import check_address
 from webui.models.fields import (
     ANY_PORT,
     MAX_PORT,
@@ -205,8 +205,10 @@ class VServer(Timestamped):
             self._check_address(old, problems)
         for mask in ("netmask", "persist_mask", "source_syn_mask"):
             if self.usable(mask) and getattr(self, mask) == "0.0.0.0":  # noqa: S104 - a mask, nothing listens
-                problems[mask].append(
-                    "0.0.0.0 makes all clients one: every packet would go to the same server. Use a mask with bits set."
+                problems.alone(
+                    mask,
+                    "0.0.0.0 makes all clients one: every packet would go to the same server. Use a mask with bits "
+                    "set.",
                 )
         self._check_syn_limits(problems)
         if self.usable("lb_method", "sessionless", "conn_failover"):
@@ -271,7 +273,7 @@ class VServer(Timestamped):
 
     def _check_address(self, old: VServer | None, problems: Problems) -> None:
         if old is None or old.address != self.address:
-            problems["address"] += address_problems(self.address, "vserver")
+            check_address(self.address, "vserver", problems)
             server = twin_name(Server.objects.filter(address=self.address))
             if server is not None:
                 problems["address"].append(

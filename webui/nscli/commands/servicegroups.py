@@ -9,7 +9,7 @@ from typing import Any, Final
 from webui.actions import servicegroups
 from webui.actions.base import find
 from webui.actions.renaming import rename
-from webui.choices import State
+from webui.group_states import effective
 from webui.models import Monitor, ServiceGroup
 from webui.models.fields import port_text
 from webui.nscli.commands import bindings
@@ -167,15 +167,6 @@ def _disable(context: Context, parsed: Parsed) -> None:
 
 def _chosen(parsed: Parsed) -> list[ServiceGroup]:
     return [_group(parsed)] if parsed.one("name") else list(ServiceGroup.objects.order_by("name"))
-
-
-def effective(world: World, group: ServiceGroup) -> str:
-    """What the members come to: UP, PARTIAL-UP when some do not serve, DOWN, or OUT OF SERVICE when all are."""
-    states = [world.service_state(world.services[one.service_id]).state for one in group.members.all()]
-    up = sum(state in {State.UP, State.FAIL_OPEN} for state in states)
-    if up:
-        return "UP" if up == len(states) else "PARTIAL-UP"
-    return "OUT OF SERVICE" if states and set(states) == {State.OUT_OF_SERVICE} else "DOWN"
 
 
 def _show(_context: Context, parsed: Parsed) -> Iterator[str]:
