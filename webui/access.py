@@ -30,6 +30,7 @@ def _of_kind(kwargs: Mapping[str, Any]) -> str:
 
 
 _VSERVER, _SERVICE, _MONITOR = "webui.view_vserver", "webui.view_service", "webui.view_monitor"
+_GROUP = "webui.view_servicegroup"
 
 # The permission that each page takes, by the name of its address; an address without an entry is nobody's but a
 # superuser's. What a POST changes is decided by the action, which also records a refusal.
@@ -53,6 +54,10 @@ PAGES: Final[dict[str, Rule]] = {
     "weights": _VSERVER,
     **dict.fromkeys(("bind-service", "set-weight", "unbind-service", "preview-vserver"), _VSERVER),
     **dict.fromkeys(("bind-monitor", "unbind-monitor", "preview-service"), _SERVICE),
+    **dict.fromkeys(("bind-group", "unbind-group"), _VSERVER),
+    **dict.fromkeys(("bind-members", "edit-member", "enable-member", "disable-member", "unbind-member"), _GROUP),
+    **dict.fromkeys(("bind-group-vserver", "bind-group-monitor"), _GROUP),
+    **dict.fromkeys(("edit-group-monitor", "unbind-group-monitor"), _GROUP),
     **dict.fromkeys(("probe", "probe-result"), _MONITOR),
     "send-test": "webui.view_eventtarget",
     **dict.fromkeys(

@@ -26,6 +26,9 @@ class State(models.TextChoices):
     FAIL_OPEN = "FAIL-OPEN", "failing, kept by fail-open"
 
 
+# Of a service group: some members serve clients, others do not. No State, since no service has it.
+PARTIAL_UP: Final = "PARTIAL-UP"
+
 # What a check can find; the other states follow from what the operator wants.
 CHECK_STATES = [(state.value, state.label) for state in (State.UP, State.DOWN, State.UNKNOWN, State.GOING_OUT)]
 
@@ -34,10 +37,11 @@ STATE_ORDER: dict[str, int] = {
     State.DOWN: 0,
     State.DOWN_GOING_OUT: 1,
     State.FAIL_OPEN: 2,
-    State.UNKNOWN: 3,
-    State.GOING_OUT: 4,
-    State.OUT_OF_SERVICE: 5,
-    State.UP: 6,
+    PARTIAL_UP: 3,
+    State.UNKNOWN: 4,
+    State.GOING_OUT: 5,
+    State.OUT_OF_SERVICE: 6,
+    State.UP: 7,
 }
 STATE_COLOUR: dict[str, str] = {
     State.UP: "ok",
@@ -47,6 +51,7 @@ STATE_COLOUR: dict[str, str] = {
     State.GOING_OUT: "warn",
     State.DOWN_GOING_OUT: "bad",
     State.FAIL_OPEN: "bad",
+    PARTIAL_UP: "warn",
 }
 
 

@@ -10,12 +10,13 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.utils import timezone
 
 from webui import sessions
-from webui.backups import chain
 from webui.choices import AdminState
-from webui.effective import sessionless, takes_clients
-from webui.models import ApiToken, EventTarget, SecondFactor, Service, VServer, VServerServiceBinding
+from webui.group_consequences import of_group
+from webui.groups import groups_of
+from webui.models import ApiToken, EventTarget, SecondFactor, Service, VServer
+from webui.remaining import left
 from webui.rows import endpoint
-from webui.world import World
+from webui.world import World, row_of
 
 NO_TRAFFIC = "It is bound to no virtual server, so no traffic changes."
 
@@ -23,6 +24,8 @@ NO_TRAFFIC = "It is bound to no virtual server, so no traffic changes."
 def of(world: World, kind: str, deed: str, pk: int, gone: Collection[int] = ()) -> list[str]:
     """What ``deed`` (enable, disable or delete) does to an object. Raises ObjectDoesNotExist."""
     gone = frozenset(gone) | {pk}
+    if kind == "servicegroups":
+        return of_group(world, deed, pk, gone)
     if deed == "delete":
         return of_deleting(world, kind, pk, gone)
     row = rows_of(world, kind).get(pk)
@@ -38,7 +41,9 @@ def of(world: World, kind: str, deed: str, pk: int, gone: Collection[int] = ()) 
 
 
 def rows_of(world: World, kind: str) -> dict[int, Any]:
-    """Objects of a kind by key; targets of events are read, as no world has them."""
+    """Objects of a kind by key; service groups and targets of events are read, as no world has them."""
+    if kind == "servicegroups":
+        return dict(groups_of(world).groups)
     if kind == "eventtargets":
         return {row.pk: row for row in EventTarget.objects.all()}
     found: dict[int, Any] = getattr(world, kind)
@@ -62,7 +67,14 @@ def of_deleting(world: World, kind: str, pk: int, gone: Collection[int] = ()) ->
         bound = [one.service.name for rows in world.monitors_of.values() for one in rows if one.monitor_id == pk]
         refused = f"It is bound to {', '.join(bound)}. Unbind it first."
         return [refused] if bound else ["It is bound to no service, so no state changes."]
+    if kind == "services" and (member := groups_of(world).of_service.get(pk)) is not None:
+        return [f"It is a member of service group {member.group.name}: remove it there. Here this is refused."]
     return _without_vserver(world, row, gone) if kind == "vservers" else _without_service(world, row, gone)
+
+
+def of_leaving(world: World, pk: int) -> list[str]:
+    """What removing a member from its group does, by the key of its service. Raises ObjectDoesNotExist."""
+    return _without_service(world, row_of(world.services, pk), {pk})
 
 
 def of_deleting_user(row: User) -> list[str]:
@@ -101,28 +113,10 @@ def _without_vserver(world: World, vserver: VServer, gone: Collection[int]) -> l
     return told
 
 
-def _left(world: World, binding: VServerServiceBinding, gone: Collection[int]) -> tuple[list[str], str]:
-    """Who serves a binding's vserver when the services in ``gone`` are no more: its own, or else of which backup."""
-    vserver = binding.vserver
-    keeps_no_flows = sessionless(vserver)
-    for pk in (vserver.pk, *chain(vserver.pk, world.backup_of)):
-        owner = world.vservers[pk]
-        names = [
-            bound.service.name
-            for bound in world.bindings_of_vserver[pk]
-            if bound.service_id not in gone
-            and owner.state == AdminState.ENABLED
-            and takes_clients(world.verdicts(vserver, owner)[bound.service_id], keeps_no_flows=keeps_no_flows)
-        ]
-        if names:
-            return names, "" if pk == vserver.pk else f" of its backup {owner.name}"
-    return [], ""
-
-
 def _without_service(world: World, service: Service, gone: Collection[int]) -> list[str]:
     told = []
     for binding in world.bindings_of_service[service.pk]:
-        others, whose = _left(world, binding, {*gone, service.pk})
+        others, whose = left(world, binding, {*gone, service.pk})
         move = f"its clients move to {', '.join(others)}{whose}"
         after = move if others else "no service of it is UP then: clients get no answer"
         told.append(f"It is unbound from {binding.vserver.name}; {after}.")
@@ -147,7 +141,7 @@ def _of_disabling(world: World, kind: str, row: Any, gone: Collection[int]) -> l
     told = []
     for service in world.services_of[row.pk] if kind == "servers" else [row]:
         for binding in world.bindings_of_service[service.pk]:
-            others, whose = _left(world, binding, leaving)
+            others, whose = left(world, binding, leaving)
             after = f"go to {', '.join(others)}{whose}" if others else "get no answer: no other service is UP"
             told.append(f"{binding.vserver.name}: clients of {service.name} {after}, at once.")
     return told or [NO_TRAFFIC]

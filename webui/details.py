@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from django.core.exceptions import ObjectDoesNotExist
 from django.urls import reverse
 
+from webui.actions import membership
 from webui.advice import vserver_warnings
 from webui.check_rows import health_row
 from webui.choices import AdminState, State
+from webui.detail import Detail
 from webui.effective import is_leaving
 from webui.event_rows import target_row
 from webui.facts import facts_of, parameter_facts
-from webui.models import EventDelivery, EventTarget, Monitor, ProbeTarget, Server, Service, VServer
+from webui.group_details import group_bindings, group_overview, groups_table
+from webui.groups import Groups, load_groups
+from webui.models import (
+    EventDelivery,
+    EventTarget,
+    Monitor,
+    ProbeTarget,
+    Server,
+    Service,
+    VServer,
+    VServerServiceBinding,
+    VServerServiceGroupBinding,
+)
 from webui.rows import drop_rows, monitor_row, server_row, service_row, vserver_row
-from webui.tables import COLUMNS, DROPPED, LEAVES_AT, Action, Column, Table
+from webui.tables import COLUMNS, DROPPED, LEAVES_AT, Action, Column, Link, Table
 from webui.world import World, load_world, row_of
-
-
-@dataclass(frozen=True)
-class Detail:
-    """One tab of an object's page. ``row`` is the object as lists show it; ``facts`` are (label, value)."""
-
-    row: dict[str, Any]
-    summary: tuple[Column, ...]
-    disabled: bool
-    facts: list[tuple[str, str]] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    leaving: bool = False
-    built_in: bool = False
-    buttons: list[Action] = field(default_factory=list)
-    links: list[Action] = field(default_factory=list)
-    refresh: bool = False  # whether the summary is asked for again, as the snapshot does not hold it
-    warnings: list[str] = field(default_factory=list)
 
 
 def detail(kind: str, pk: int) -> Detail:
@@ -98,7 +95,14 @@ def _service_head(world: World, service: Service) -> Detail:
         disabled=service.state == AdminState.DISABLED,
         leaving=is_leaving(service, world.now),
         warnings=[f"No path to {service.server.name}: {row['path']}"] if row["path"] else [],
+        owner=_owner(service),
     )
+
+
+def _owner(service: Service) -> Link | None:
+    """The group that a service is a member of; one query."""
+    group = membership.group_of(service)
+    return None if group is None else Link(group.name, reverse("bindings", args=["servicegroups", group.pk]))
 
 
 def _service_bindings(world: World, pk: int) -> Detail:
@@ -184,25 +188,34 @@ def _vserver_head(world: World, vserver: VServer) -> Detail:
 
 def _vserver_bindings(world: World, pk: int) -> Detail:
     vserver: VServer = row_of(world.vservers, pk)
+    groups = load_groups(VServerServiceGroupBinding.objects.order_by().filter(vserver=pk).values("group"))
     rows = []
     for binding in world.bindings_of_vserver[pk]:
         verdict = world.verdict(binding.service, vserver)
-        urls = {name: reverse(name, args=[pk, binding.service_id]) for name in ("set-weight", "unbind-service")}
         rows.append(
             dict(service_row(world, binding.service))
-            | {
-                "state": verdict.state,
-                "state_reason": verdict.reason,
-                "weight": binding.weight,
-                "actions": [
-                    Action("Set weight", urls["set-weight"], binding.service.name, "weight", binding.weight),
-                    Action("Unbind …", urls["unbind-service"], f"service {binding.service.name}", asks=True),
-                ],
-            }
+            | {"state": verdict.state, "state_reason": verdict.reason, "weight": binding.weight}
+            | _bound_by(groups, binding)
         )
     nothing = "No service is bound: clients get no answer."
-    table = Table("services", "Services", COLUMNS["vserver_services"], rows, nothing, with_actions=True)
-    return replace(_vserver_head(world, vserver), tables=[table])
+    columns = COLUMNS["vserver_services"] if groups.groups else _columns("vserver_services", drop="group")
+    table = Table("services", "Services", columns, rows, nothing, with_actions=True)
+    return replace(_vserver_head(world, vserver), tables=[table, groups_table(world, groups, pk)])
+
+
+def _bound_by(groups: Groups, binding: VServerServiceBinding) -> dict[str, Any]:
+    """The group through which a service is bound, or what can be done with one that is bound by itself."""
+    pk, service = binding.vserver_id, binding.service
+    member = groups.of_service.get(service.pk)
+    if member is not None:
+        url = reverse("bindings", args=["servicegroups", member.group_id])
+        return {"group": member.group.name, "group_url": url, "actions": []}
+    urls = {name: reverse(name, args=[pk, service.pk]) for name in ("set-weight", "unbind-service")}
+    actions = [
+        Action("Set weight", urls["set-weight"], service.name, "weight", binding.weight),
+        Action("Unbind …", urls["unbind-service"], f"service {service.name}", asks=True),
+    ]
+    return {"group": "", "group_url": "", "actions": actions}
 
 
 def _monitor(world: World, pk: int) -> Detail:
@@ -264,6 +277,7 @@ def _event_target(world: World, pk: int) -> Detail:
 OVERVIEW: dict[str, Callable[[World, int], Detail]] = {
     "servers": _server,
     "services": _service,
+    "servicegroups": group_overview,
     "vservers": _vserver,
     "monitors": _monitor,
     "eventtargets": _event_target,
@@ -271,6 +285,7 @@ OVERVIEW: dict[str, Callable[[World, int], Detail]] = {
 BINDINGS: dict[str, Callable[[World, int], Detail]] = {
     "servers": _server_bindings,
     "services": _service_bindings,
+    "servicegroups": group_bindings,
     "vservers": _vserver_bindings,
     "monitors": _monitor_bindings,
 }

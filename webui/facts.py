@@ -5,7 +5,7 @@ from __future__ import annotations
 from monitors.registry import KINDS
 from webui.events.kinds import KINDS as TARGETS
 from webui.events.webhook import without_query
-from webui.models import EventTarget, Monitor, Server, Service, VServer
+from webui.models import EventTarget, Monitor, Server, Service, ServiceGroup, VServer
 from webui.models.fields import port_text
 from webui.models.monitor import TIMES
 
@@ -15,7 +15,7 @@ HIDDEN_FACTS = frozenset(
 )
 
 
-def facts_of(obj: Server | Service | VServer | Monitor | EventTarget) -> list[tuple[str, str]]:
+def facts_of(obj: Server | Service | ServiceGroup | VServer | Monitor | EventTarget) -> list[tuple[str, str]]:
     """The configured fields that are not in the heading, in words."""
     facts = []
     fields = [one for one in obj._meta.concrete_fields if one.name not in HIDDEN_FACTS]

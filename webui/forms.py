@@ -301,14 +301,21 @@ class WeightForm(ErrorsFromActions, forms.Form):
 class WeightsForm(ErrorsFromActions, forms.Form):
     """The weights of all services of a virtual server; the fields are named after the bindings' services by number."""
 
-    def __init__(self, *args: Any, services: Iterable[tuple[int, str, int]], **kwargs: Any) -> None:
-        """``services``: number, name and weight of each."""
+    def __init__(self, *args: Any, services: Iterable[tuple[int, str, int, str]], **kwargs: Any) -> None:
+        """``services``: number, name and weight of each, and the service group that sets the weight, if one does."""
         super().__init__(*args, **kwargs)
         self.label_suffix = ""
         self.names: dict[str, str] = {}
-        for pk, name, weight in services:
+        for pk, name, weight, group in services:
             self.names[f"weight-{pk}"] = name
-            self.fields[f"weight-{pk}"] = forms.IntegerField(label=name, min_value=1, max_value=100, initial=weight)
+            self.fields[f"weight-{pk}"] = forms.IntegerField(
+                label=name,
+                min_value=1,
+                max_value=100,
+                initial=weight,
+                disabled=bool(group),
+                help_text=f"The weight is set in service group {group}." if group else "",
+            )
 
     @property
     def weights(self) -> dict[str, int]:

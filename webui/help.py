@@ -24,6 +24,8 @@ SECTIONS: dict[str, tuple[str, str]] = {
     "unbind-service": ("console", "preview-before-apply"),
     "unbind-monitor": ("console", "preview-before-apply"),
     "weights": ("console", "weights"),
+    **dict.fromkeys(("edit-member", "disable-member", "unbind-member"), ("console", "service-groups")),
+    **dict.fromkeys(("edit-group-monitor", "unbind-group-monitor", "unbind-group"), ("console", "service-groups")),
     "bulk": ("console", "changing-many-at-once"),
     "bulk-result": ("console", "changing-many-at-once"),
     "rename": ("console", "copies-and-names"),
@@ -52,6 +54,7 @@ SECTIONS: dict[str, tuple[str, str]] = {
 KINDS: dict[str, tuple[str, str]] = {
     "servers": ("concepts", "preparing-a-server"),
     "services": ("concepts", "states"),
+    "servicegroups": ("console", "service-groups"),
     "vservers": ("concepts", "methods-sessions-persistence"),
     "monitors": ("monitors", ""),
     "eventtargets": ("events", ""),
@@ -67,6 +70,7 @@ WITHOUT = frozenset(
         *("cli-complete", "cli-export"),
         *("validate", "validate-object", "validate-new"),
         *("bind-monitor", "bind-service", "set-weight", "enable"),
+        *("bind-group", "bind-members", "bind-group-monitor", "bind-group-vserver", "enable-member"),
         *("save-configuration", "begin-trial", "confirm-trial", "end-trial"),
     }
 )

@@ -87,6 +87,9 @@ _TRANSITIONS: Mapping[str, Callable[[Any], QuerySet[HealthTransition]]] = {
         service__in=Service.objects.filter(server=obj).order_by().values("pk")
     ),
     "services": lambda obj: HealthTransition.objects.filter(service=obj),
+    "servicegroups": lambda obj: HealthTransition.objects.filter(
+        service__in=Service.objects.filter(membership__group=obj).order_by().values("pk")
+    ),
     "vservers": lambda obj: HealthTransition.objects.filter(
         vip=obj.address, service__in=obj.service_bindings.order_by().values("service")
     ),

@@ -19,9 +19,10 @@ from django.utils import timezone
 
 from monitors.registry import KINDS as MONITOR_KINDS
 from webui.asked import Asked
-from webui.choices import STATE_ORDER, AdminState, LbMethod, ServiceType, State
+from webui.choices import PARTIAL_UP, STATE_ORDER, AdminState, LbMethod, ServiceType, State
 from webui.event_rows import target_rows
 from webui.events.kinds import KINDS as TARGET_KINDS
+from webui.groups import group_row, load_groups
 from webui.models import (
     EventTarget,
     HealthState,
@@ -29,13 +30,14 @@ from webui.models import (
     Server,
     ServerPath,
     Service,
+    ServiceGroup,
     ServiceMonitorBinding,
     VServer,
 )
 from webui.payloads import Rates
 from webui.quick import objects
 from webui.rows import monitor_row_of, server_row, service_row, vserver_row
-from webui.scope import Scope, scope_of_services, scope_of_vservers
+from webui.scope import LARGEST, Scope, scope_of_services, scope_of_vservers
 from webui.tables import COLUMNS
 from webui.world import World, load_world
 
@@ -64,7 +66,7 @@ class ListOf:
     ``addresses``: an address, and perhaps a port, by column: sorted as numbers, not as text. ``rows`` makes the rows of
     these keys, or of all for None, in any order, out of a world that was read for ``values``, if one was. ``values``
     works out single columns of every object, and tells what it read for that; the others are those of all rows.
-    ``there``: keys of the objects in such a world.
+    ``there``: keys of the objects in such a world. ``many``: look-ups of ``search`` lead to several rows.
     """
 
     model: type[Model]
@@ -75,6 +77,7 @@ class ListOf:
     rows: Callable[[Collection[int] | None, World | None], Rows]
     values: Callable[[frozenset[str]], tuple[World, Values] | None] = lambda _columns: None
     there: Callable[[World], Collection[int]] = lambda _world: ()
+    many: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,17 @@ def _target_rows(pks: Collection[int] | None, _known: World | None) -> Rows:
     return [dict(row) for row in target_rows() if pks is None or int(row["key"]) in pks]
 
 
+def _group_rows(pks: Collection[int] | None, _known: World | None) -> Rows:
+    """Seventeen queries at most."""
+    groups = load_groups(pks)
+    members = groups.of_service.keys()
+    scope = scope_of_services(members) if pks is not None and len(members) <= LARGEST else None
+    world = load_world(scope)
+    return [dict(group_row(world, groups, row)) for row in groups.groups.values()]
+
+
 STATES = {str(state): str(state) for state in (State.DOWN, State.UNKNOWN, State.OUT_OF_SERVICE, State.UP)}
+GROUP_STATES = {str(one): str(one) for one in (State.DOWN, PARTIAL_UP, State.OUT_OF_SERVICE, State.UP)}
 LEAVING = (State.FAIL_OPEN, State.GOING_OUT, State.DOWN_GOING_OUT)
 ADMIN = {str(state): str(state) for state in AdminState}
 TYPES = Filter("type", "Type", {str(one): str(one) for one in ServiceType}, "service_type")
@@ -197,6 +210,15 @@ LISTS: Final[Mapping[str, ListOf]] = {
         _service_rows,
         _service_values,
         lambda world: world.services.keys(),
+    ),
+    "servicegroups": ListOf(
+        ServiceGroup,
+        ("name", "comment", "service_type", *(f"members__service__server__{name}" for name in ("name", "address"))),
+        (Filter("state", "State", GROUP_STATES), TYPES),
+        {"name": "name", "service_type": "service_type", "admin": "state"},
+        {},
+        _group_rows,
+        many=True,
     ),
     "servers": ListOf(
         Server,
@@ -275,7 +297,8 @@ def _matching(found: ListOf, asked: Asked) -> QuerySet[Any]:
         somewhere = [Q(**{f"{name}__icontains": word}) for name in found.search]
         rows = rows.filter(functools.reduce(operator.or_, somewhere))
     known = {one.lookup: asked.filters[one.name] for one in found.filters if one.lookup and one.name in asked.filters}
-    return rows.filter(**known)
+    rows = rows.filter(**known)
+    return rows.distinct() if found.many and asked.q else rows
 
 
 def _keys(found: ListOf, matching: QuerySet[Any], asked: Asked) -> Any:

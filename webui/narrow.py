@@ -10,7 +10,8 @@ from urllib.parse import parse_qs
 from webui.asked import PAGE_SIZES
 
 SOURCES: Final = frozenset(
-    {"problems", "vservers", "services", "servers", "monitors", "directors", "reasons"} | {"recent", "checks"}
+    {"problems", "vservers", "services", "servicegroups", "servers", "monitors"}
+    | {"directors", "reasons", "recent", "checks"}
 )
 COUNTED: Final = frozenset({"vservers", "services", "reasons"})
 MOST_KEYS: Final = 2 * max(PAGE_SIZES)  # of one source; who wants more gets all of it

@@ -66,6 +66,23 @@ class ServiceRow(Rates):
     leaves_at: str | None
 
 
+class ServiceGroupRow(TypedDict):
+    """A service group; ``state`` is what its members come to, ``admin`` what the operator wants of it.
+
+    ``members`` is “UP/all”, ``vservers`` counts those that it is bound to.
+    """
+
+    key: str
+    url: str
+    name: str
+    state: str
+    state_reason: str
+    admin: str
+    service_type: str
+    members: str
+    vservers: int
+
+
 class ServerRow(TypedDict):
     """A server; ``eligible`` is YES, NO or UNKNOWN, ``path`` the reason."""
 
@@ -229,6 +246,7 @@ class Overview(TypedDict):
     problems: list[ProblemRow]
     vservers: list[VServerRow]
     services: list[ServiceRow]
+    servicegroups: list[ServiceGroupRow]
     servers: list[ServerRow]
     monitors: list[MonitorRow]
     directors: list[DirectorRow]

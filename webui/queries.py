@@ -12,6 +12,7 @@ from webui.check_workers import checks_rows
 from webui.choices import STATE_ORDER, AuditVerb
 from webui.deeds import NO_CHANGES, deed, difference
 from webui.event_rows import target_problems, target_rows
+from webui.groups import group_row, load_groups
 from webui.guards import guard_problems
 from webui.models import AuditEntry, HealthTransition, Installation, Sparklines
 from webui.payloads import (
@@ -75,8 +76,8 @@ def change_rows(kind: str = "", object_id: int | None = None, limit: int = LATES
 
 
 def overview() -> Overview:
-    """Everything the dashboard shows; nineteen queries."""
-    world = load_world()
+    """Everything the dashboard shows; twenty-two queries."""
+    world, groups = load_world(), load_groups()
     revision = Installation.objects.values_list("revision", flat=True).get(pk=INSTALLATION)
     sparks = spark_lines(world.now)
     vservers = by_state([vserver_row(world, row) for row in world.vservers.values()])
@@ -99,6 +100,7 @@ def overview() -> Overview:
         ),
         vservers=vservers,
         services=services,
+        servicegroups=by_state([group_row(world, groups, row) for row in groups.groups.values()]),
         servers=servers,
         monitors=[monitor_row(world, row) for row in world.monitors.values()],
         directors=directors,

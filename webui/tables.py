@@ -42,6 +42,7 @@ class Action:
     field: str = ""
     value: int = 0
     asks: bool = False
+    verb: str = "change"  # the permission of the page's kind that it takes
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class BindForm:
     table: str
     nothing: str = ""
     preview: str = ""  # name of the address that shows first what it would do
+    outcome: str = "outcome"  # where on the page a preview goes
+    shown: Any = None  # a preview that was asked for without a script
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,14 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("service_type", "Type"),
         Column("weights", "Weights"),
         *TRAFFIC,
+    ),
+    "servicegroups": (
+        Column("name", "Name", link="url"),
+        Column("state", "State", "state", note="state_reason"),
+        Column("admin", "Admin state", "state"),
+        Column("service_type", "Type"),
+        Column("members", "Members UP"),
+        Column("vservers", "Virtual servers", "count"),
     ),
     "servers": (
         Column("name", "Name", link="url"),
@@ -241,10 +252,30 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     ),
     "vserver_services": (
         Column("name", "Service", link="url", note="path"),
+        Column("group", "Service group", link="group_url"),
         Column("state", "State at this VIP", "state", note="state_reason"),
         Column("endpoint", "Address:port", "code"),
         Column("weight", "Weight", "count"),
         *(column for column in TRAFFIC if column.name != "packets"),
+    ),
+    "vserver_groups": (
+        Column("name", "Service group", link="url"),
+        Column("state", "State", "state", note="state_reason"),
+        Column("members", "Members UP"),
+    ),
+    "group_members": (
+        Column("server", "Server", link="server_url", note="path"),
+        Column("endpoint", "Address:port", "code"),
+        Column("state", "State", "state", note="state_reason"),
+        Column("weight", "Weight", "count"),
+        Column("packets_per_second", "Packets/s", "rate"),
+        Column("name", "Member service", link="url"),
+    ),
+    "group_vservers": (
+        Column("name", "Virtual server", link="url"),
+        Column("state", "State", "state", note="state_reason"),
+        Column("endpoint", "VIP:port", "code"),
+        Column("services", "Services UP"),
     ),
     "service_vservers": (
         Column("name", "Virtual server", link="url"),

@@ -70,6 +70,7 @@ class World:
     _checks_by: tuple[Counter[int], Counter[int]] | None = None
     _used: dict[int, list[tuple[VServer, VServer]]] = field(default_factory=dict)
     _stale: dict[int, list[HealthState]] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)  # what others read once for this world
 
     @classmethod
     def of_counters(cls) -> World:

@@ -251,7 +251,7 @@ def test_a_dry_run_tells_what_would_be_and_changes_nothing(api: Api, group: Serv
         ("PUT", "/g/monitors/nothing", {}, 404, "", "monitor “nothing”"),
         ("DELETE", "/g/monitors/tcp-80", None, 404, "", "is not bound"),
         ("DELETE", "/g/vservers/none", None, 404, "", "vserver “none”"),
-        ("GET", "/none", None, 404, "", "No such resource: servicegroup “none”"),
+        ("GET", "/none", None, 404, "", "No such resource: service group “none”"),
         ("GET", "/g/statistics?range=1y", None, 422, "range", "1y"),
     ],
 )

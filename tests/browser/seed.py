@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from tests import factories
 from webui import live
-from webui.actions import services
+from webui.actions import servicegroups, services
 from webui.choices import State
 from webui.models import (
     DataplaneStatus,
@@ -56,6 +56,17 @@ def incident() -> None:
         ServerPath.objects.create(director=DIRECTOR, server=server, eligible=True, mac=mac, interface="eth1")
     ServerPath.objects.create(director=DIRECTOR, server=machines[2], reason="no answer to ARP on eth1")
     director_reports()
+
+
+def group() -> None:
+    """A service group beside the incident: two of its servers, a monitor, a virtual server; one member is DOWN."""
+    made = servicegroups.create(factories.SYSTEM, {"name": "zone", "service_type": "TCP"})
+    servicegroups.bind_members(factories.SYSTEM, made, ["Server1", "Server2"], 443)
+    servicegroups.bind_monitor(factories.SYSTEM, made, "tcp-80", 2)
+    vserver = factories.vserver(name="vserver_zone", address="10.77.0.30", service_type="TCP", port=443)
+    servicegroups.bind_to_vserver(factories.SYSTEM, vserver, made)
+    HealthState.objects.filter(service__name="zone_Server1_443").update(state=State.UP, response="TCP handshake done")
+    HealthState.objects.filter(service__name="zone_Server2_443").update(state=State.DOWN, response="refused")
 
 
 def director_reports(rate: float = 1234.5) -> None:

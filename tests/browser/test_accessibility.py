@@ -21,9 +21,13 @@ from webui.models import (
     Monitor,
     Server,
     Service,
+    ServiceGroup,
+    ServiceGroupMember,
+    ServiceGroupMonitorBinding,
     ServiceMonitorBinding,
     VServer,
     VServerServiceBinding,
+    VServerServiceGroupBinding,
 )
 from webui.views.kinds import KINDS, Kind
 from webui.views.tabs import tabs_of
@@ -36,6 +40,7 @@ LOOKS: list[tuple[Any, int]] = [("light", 1280), ("dark", 1280), ("dark", 360)]
 # What is no page: answers to a POST, files, figures for machines, and fragments
 NO_PAGES = {
     *("healthz", "metrics", "logout", "export", "statistics-json", "director-statistics-json"),
+    *("bind-group", "bind-members", "bind-group-monitor", "bind-group-vserver", "enable-member"),
     *("bind-monitor", "bind-service", "set-weight", "send-test", "watch-flows"),
     *("enable", "probe-result", "preview-service"),
     *("save-configuration", "begin-trial", "confirm-trial", "end-trial"),
@@ -66,11 +71,13 @@ def _of_the_objects(target: int) -> Iterator[tuple[str, str]]:
     pks = {
         "servers": Server.objects.values_list("pk", flat=True)[0],
         "services": Service.objects.values_list("pk", flat=True)[0],
+        "servicegroups": ServiceGroup.objects.values_list("pk", flat=True)[0],
         "vservers": VServer.objects.values_list("pk", flat=True)[0],
         "monitors": Monitor.objects.values_list("pk", flat=True)[0],
         "eventtargets": target,
     }
     yield from _of_bindings(pks["vservers"])
+    yield from _of_groups()
     yield "probe", reverse("probe", args=[pks["monitors"]])
     yield "add", "/monitors/add/?kind=TCP"
     yield "add", "/eventtargets/add/?target_type=EMAIL"
@@ -106,6 +113,20 @@ def _of_bindings(vserver: int) -> Iterator[tuple[str, str]]:
     yield "unbind-monitor", reverse("unbind-monitor", args=monitor)
 
 
+def _of_groups() -> Iterator[tuple[str, str]]:
+    group, member = ServiceGroupMember.objects.values_list("group", "service")[0]
+    for word in ("edit", "disable", "unbind"):
+        yield f"{word}-member", reverse(f"{word}-member", args=[group, member])
+    binding = ServiceGroupMonitorBinding.objects.values_list("group", "monitor")[0]
+    for word in ("edit", "unbind"):
+        yield f"{word}-group-monitor", reverse(f"{word}-group-monitor", args=binding)
+    vserver, bound = VServerServiceGroupBinding.objects.values_list("vserver", "group")[0]
+    yield "unbind-group", reverse("unbind-group", args=[vserver, bound])
+    for name, pk in (("bindings", vserver), ("weights", vserver)):
+        yield name, reverse(name, args=["vservers", pk] if name == "bindings" else [pk])
+    yield "detail", reverse("detail", args=["services", member])
+
+
 def _of_an_object(kind: Kind, pk: int) -> Iterator[tuple[str, str]]:
     yield "list", reverse("list", args=[kind])
     yield "list", reverse("list", args=[kind]) + "?q=nothing-has-this-name"
@@ -122,6 +143,7 @@ def _of_an_object(kind: Kind, pk: int) -> Iterator[tuple[str, str]]:
 def test_each_page_that_there_is_is_looked_at(apply: Apply) -> None:
     apply(factories.owner)
     apply(seed.incident)
+    apply(seed.group)
     names = set(apply(_pages).values())
     assert names - {"404"} == _names() - NO_PAGES - MADE_BY_OTHERS - SHOWN_ONCE - {"login"}
 
@@ -131,6 +153,7 @@ def test_axe_finds_nothing_on_any_page_in_any_look(
     apply: Apply, operator: Page, browser: Browser, console_url: str, part: int
 ) -> None:
     apply(seed.incident)
+    apply(seed.group)
     pages = list(apply(_pages).items())[part::PARTS]
     found: set[str] = set()
     # Our policy forbids foreign scripts, axe too; it is lifted in this context alone.
@@ -195,7 +218,7 @@ def test_the_head_of_a_page_stays_in_its_rows(operator: Page, console_url: str, 
         assert operator.locator("header").evaluate("element => element.offsetHeight") < 56
         menu.press("Enter")
         expect(menu).to_have_attribute("aria-expanded", "true")
-        expect(links).to_have_count(12)  # those of the group too
+        expect(links).to_have_count(13)  # those of the group too
         expect(out).to_be_visible()
         assert operator.evaluate("document.documentElement.scrollWidth") <= width
         operator.keyboard.press("Escape")

@@ -68,6 +68,7 @@ ACTIONS: dict[str, tuple[tuple[str, ...], Call]] = {
     "servicegroups.disable": (OPERATORS, lambda do, a, w: do(a, w.group, 60)),
     "servicegroups.delete": (NETWORK, lambda do, a, w: do(a, w.group)),
     "servicegroups.bind_member": (NETWORK, lambda do, a, w: do(a, w.group, w.server, "443")),
+    "servicegroups.bind_members": (NETWORK, lambda do, a, w: do(a, w.group, [w.server], "443")),
     "servicegroups.set_member": (NETWORK, lambda do, a, w: do(a, w.group, w.server, "443", {"weight": 2})),
     "servicegroups.unbind_member": (NETWORK, lambda do, a, w: do(a, w.group, w.server)),
     "servicegroups.bind_monitor": (NETWORK, lambda do, a, w: do(a, w.group, w.monitor)),
@@ -199,7 +200,9 @@ def _kwargs(pattern: Any, world: World) -> dict[str, Any]:
     given |= {"monitor_pk": world.monitor.pk, "service_pk": world.service.pk, "token_pk": 1, "number": 1}
     if pattern.name == "bulk-result":
         given["token"] = "00000000-0000-0000-0000-000000000000"
+    given["group_pk"] = world.group.pk
     by_path = {
+        "servicegroups/": world.group.pk,
         "services/": world.service.pk,
         "vservers/": world.vserver.pk,
         "monitors/": world.monitor.pk,

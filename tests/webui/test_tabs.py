@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from tests import factories
 from webui import auditing, histories
-from webui.actions import eventtargets, monitors, servers, services, vservers
+from webui.actions import eventtargets, monitors, servers, servicegroups, services, vservers
 from webui.choices import State
 from webui.models import HealthTransition, Monitor, Server, Service, VServer
 
@@ -39,7 +39,10 @@ def _rows() -> dict[str, Any]:
     vserver = factories.vserver(service)
     monitor = factories.monitor()
     services.bind_monitor(factories.SYSTEM, service, monitor)
-    return {"servers": service.server, "services": service, "vservers": vserver, "monitors": monitor}
+    group = servicegroups.create(factories.SYSTEM, {"name": "g", "service_type": "ANY"})
+    servicegroups.bind_member(factories.SYSTEM, group, service.server, 443)
+    found = {"servers": service.server, "services": service, "vservers": vserver, "monitors": monitor}
+    return found | {"servicegroups": group}
 
 
 def _fall(service: Service, vip: str = "10.77.0.10", monitor: str = "tcp-80", number: int = 1) -> None:
@@ -58,7 +61,7 @@ def _fall(service: Service, vip: str = "10.77.0.10", monitor: str = "tcp-80", nu
     )
 
 
-@pytest.mark.parametrize("kind", ["servers", "services", "vservers", "monitors"])
+@pytest.mark.parametrize("kind", ["servers", "services", "servicegroups", "vservers", "monitors"])
 def test_each_part_is_a_link_and_the_one_that_is_shown_says_so(owner: Client, kind: str) -> None:
     pk = _rows()[kind].pk
     for part, label in PARTS.items():
@@ -83,7 +86,7 @@ def test_targets_of_events_have_two_parts(owner: Client) -> None:
 def test_parts_of_what_is_not_there_are_not_found_and_ask_for_a_login(client: Client, part: str) -> None:
     assert client.get(f"/servers/1/{part}").status_code == 302
     client.force_login(factories.owner())
-    for kind in ("servers", "services", "vservers", "monitors"):
+    for kind in ("servers", "services", "servicegroups", "vservers", "monitors"):
         assert client.get(f"/{kind}/987/{part}").status_code == 404
         assert client.post(f"/{kind}/987/{part}").status_code == 405
 
@@ -99,7 +102,7 @@ def test_the_views_of_a_virtual_server_can_be_reached_from_each_part(owner: Clie
 
 @pytest.mark.parametrize("number", [1, 7])
 @pytest.mark.parametrize(
-    ("part", "most"), [("", 22), ("bindings/", 19), ("statistics/", 11), ("history/", 7), ("audit/", 7)]
+    ("part", "most"), [("", 22), ("bindings/", 30), ("statistics/", 11), ("history/", 7), ("audit/", 7)]
 )
 def test_a_part_takes_as_many_queries_for_many_objects_as_for_one(
     owner: Client, part: str, most: int, number: int, django_assert_max_num_queries: Queries
@@ -191,11 +194,13 @@ def test_each_kind_has_the_changes_of_state_that_concern_it(owner: Client) -> No
     _fall(rows["services"])
     _fall(rows["services"], vip="10.77.0.99", monitor="other")
     _fall(other, monitor="other")
+    _fall(rows["servicegroups"].members.get().service, vip="10.77.0.98", monitor="other", number=3)
 
     def number(kind: str) -> int:
         return len(owner.get(f"/{kind}/{rows[kind].pk}/history/").context["page"].rows)
 
-    assert {kind: number(kind) for kind in rows} == {"servers": 2, "services": 2, "vservers": 1, "monitors": 1}
+    found = {kind: number(kind) for kind in rows}
+    assert found == {"servers": 5, "services": 2, "vservers": 1, "monitors": 1, "servicegroups": 3}
 
 
 def test_statistics_of_a_monitor_tell_how_its_checks_answer(owner: Client) -> None:

@@ -18,7 +18,7 @@ from webui.audit import chain
 from webui.choices import AuditVerb, Interface
 from webui.journal import Journal, journal
 from webui.models import AuditEntry, EventTarget, Installation, Monitor, Server, Service, ServiceGroup, VServer
-from webui.models.fields import same_name
+from webui.models.fields import MODELS_IN_WORDS, same_name, with_article
 
 __all__ = [
     "Actor",
@@ -171,13 +171,21 @@ class Change:
         if self.back_to is not None:
             return f"back to revision {self.back_to}"
         first, more = self.entries[:SUMMED_UP], len(self.entries) - SUMMED_UP
-        told = "; ".join(f"{entry.get_verb_display()} {entry.kind} {entry.object_name}" for entry in first)
+        told = "; ".join(
+            f"{entry.get_verb_display()} {MODELS_IN_WORDS.get(entry.kind, entry.kind)} {entry.object_name}"
+            for entry in first
+        )
         return (f"{self.summary}: " if self.summary else "") + told + (f" and {more} more" if more > 0 else "")
 
 
 def kind_of(model: type[models.Model]) -> str:
     """The audit's name of a model: its name in lower case, such as ``vserver`` or ``servicegroup``."""
     return str(model._meta.model_name)
+
+
+def words_of(model: type[models.Model]) -> str:
+    """What messages call a model: ``vserver``, ``service group``."""
+    return MODELS_IN_WORDS.get(kind_of(model), kind_of(model))
 
 
 def permission_of(model: type[models.Model], deed: str) -> str:
@@ -253,7 +261,7 @@ def require(actor: Actor, model: type[Changeable], deed: str, name: str) -> None
     if actor.may(permission):
         return
     kind = kind_of(model)
-    reason = f"{actor.name} may not {deed} a {kind}: the permission {permission} is missing."
+    reason = f"{actor.name} may not {deed} {with_article(words_of(model))}: the permission {permission} is missing."
     shown = name[:255].replace("\0", "")
     object_id: int | None = INSTALLATION
     if not issubclass(model, Installation):
@@ -301,7 +309,7 @@ def find(model: type[Named], name: str) -> Named:
     """The object of that name, whatever its case; raises :class:`NotFoundError`."""
     row = by_name(model, name)
     if row is None:
-        msg = f"No such resource: {kind_of(model)} “{name}”."
+        msg = f"No such resource: {words_of(model)} “{name}”."
         raise NotFoundError(msg)
     return row
 
@@ -313,7 +321,7 @@ def reload(row: Named) -> Named:
         return row
     found = type(row)._default_manager.select_for_update().filter(pk=row.pk).first()
     if found is None:
-        msg = f"No such resource: {kind_of(type(row))} “{row.name}” was deleted meanwhile."
+        msg = f"No such resource: {words_of(type(row))} “{row.name}” was deleted meanwhile."
         raise NotFoundError(msg)
     if rows is not None:
         rows.add(found)
@@ -327,7 +335,7 @@ def wanted_version(row: Configured, expected: int | None) -> None:
     entries = _entries_since(row, row.version - expected)
     changes = [_in_words(entry) for entry in entries]
     said = "; ".join(changes) or "by an unknown hand"
-    msg = f"{kind_of(type(row))} “{row.name}” changed since you opened it: {said}. Look at it again, then repeat."
+    msg = f"{words_of(type(row))} “{row.name}” changed since you opened it: {said}. Look at it again, then repeat."
     before: dict[str, Any] = {}
     for entry in reversed(entries):
         if entry.verb not in {AuditVerb.BIND, AuditVerb.UNBIND}:  # those name what was bound, not fields

@@ -1,18 +1,20 @@
 """Changes of service groups: a group owns its members' options, monitors and virtual servers.
 
-Each action changes the group's own rows and then makes its members follow (:func:`_follow`), in the same change. A
-member is an ordinary service, so everything that looks at services (directors, checks, statistics) knows no groups.
+Each action changes the group's own rows and then makes its members follow (:mod:`webui.actions.following`), in the same
+change. A member is an ordinary service, so everything that looks at services (directors, checks, statistics) knows no
+groups.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.core.exceptions import ValidationError
 
-from webui.actions import checks, leaving, membership, services, vservers
+from webui.actions import checks, following, leaving, membership, services
 from webui.actions.base import Actor, Change, NotFoundError, change, find, reload, touch, wanted_version
+from webui.actions.joining import join, member_json, own_values, port_number
 from webui.actions.membership import SHARED
 from webui.actions.values import as_json, assign, insert, name_of, rewrite
 from webui.choices import AdminState, AuditVerb
@@ -26,7 +28,7 @@ from webui.models import (
     VServer,
     VServerServiceGroupBinding,
 )
-from webui.models.fields import ANY_PORT, MAX_PORT, port_text
+from webui.models.fields import port_text
 
 
 def create(actor: Actor, values: Mapping[str, Any]) -> ServiceGroup:
@@ -72,8 +74,9 @@ def delete(actor: Actor, group: ServiceGroup) -> None:
         names = list(row.vserver_bindings.values_list("vserver__name", flat=True))
         monitors = list(row.monitor_bindings.values_list("monitor__name", flat=True))
         members = _services(row)
-        for service in members:
-            services.delete_within(current, service)
+        served = {one.pk: one for service in members for one in services.delete_within(current, service)}
+        for vserver in served.values():
+            touch(reload(vserver))
         before = as_json(row) | {"vservers": names, "monitors": monitors}
         current.record(AuditVerb.DELETE, row, before=before | {"members": [one.name for one in members]})
         row.delete()
@@ -130,28 +133,31 @@ def bind_member(  # noqa: PLR0913 - each is a value of the member
     ``server`` is as in :func:`webui.actions.services.create`; ``port`` a number or ``*``; ``values`` are the member's
     own: ``state`` (else the group's) and ``hash_id``. Raises PermissionRefused, NotFoundError, ValidationError.
     """
-    if isinstance(server, str):
-        services.require_server(actor, server)
+    return bind_members(actor, group, [server], port, weight=weight, values=values)[0]
+
+
+def bind_members(  # noqa: PLR0913 - as above
+    actor: Actor,
+    group: ServiceGroup,
+    some: Sequence[Server | str],
+    port: Any,
+    *,
+    weight: Any = 1,
+    values: Mapping[str, Any] | None = None,
+) -> list[Service]:
+    """Make a member on each of some servers, all of them in one change; all else as :func:`bind_member`."""
+    for server in some:
+        if isinstance(server, str):
+            services.require_server(actor, server)
     with change(actor, ServiceGroup, "change", group.name) as current:
-        row = reload(group)
-        number = _port(port)
-        machine = services.server_within(current, server) if isinstance(server, str) else reload(server)
-        if row.members.filter(service__server=machine, service__port=number).exists():
-            msg = f"Server “{machine.name}” port {port_text(number)} is a member of service group “{row.name}” already."
-            raise ValidationError({"server": msg})
-        place = {"server": machine, "service_type": row.service_type, "port": number}
-        shared = {name: getattr(row, name) for name in SHARED}
-        given = {"state": row.state, "name": membership.name_of(row, machine, number)} | _own(values or {})
-        service = services.create_within(current, place | shared | given)
-        member = ServiceGroupMember(group=row, service=service)
-        assign(member, {"weight": weight})
-        member.full_clean()
-        member.save(force_insert=True)
-        current.record(AuditVerb.BIND, row, after=_member_json(member))
-        _follow(current, row, [member])
+        row, number, own = reload(group), port_number(port), own_values(values or {})
+        if not some:
+            raise ValidationError({"server": "Name a server."})
+        members = [join(current, row, server, number, weight, own) for server in some]
+        following.follow(current, row, members)
         touch(row)
         checks.sync_checks()
-        return service
+        return [member.service for member in members]
 
 
 def set_member(
@@ -168,15 +174,15 @@ def set_member(
         member.service = service
         rest = dict(values)
         if "weight" in rest:
-            before = _member_json(member)
+            before = member_json(member)
             assign(member, {"weight": rest.pop("weight")})
             member.full_clean()
-            if _member_json(member) != before:
+            if member_json(member) != before:
                 member.save()
-                current.record(AuditVerb.UPDATE, row, before=before, after=_member_json(member))
-                _follow(current, row, [member])
+                current.record(AuditVerb.UPDATE, row, before=before, after=member_json(member))
+                following.follow(current, row, [member])
                 touch(row)
-        rewrite(current, service, _own(rest))
+        rewrite(current, service, own_values(rest))
         return service
 
 
@@ -188,8 +194,9 @@ def unbind_member(actor: Actor, group: ServiceGroup, server: Server | str, port:
     with change(actor, ServiceGroup, "change", group.name) as current:
         row = reload(group)
         member = member_of(row, server, port)
-        current.record(AuditVerb.UNBIND, row, before=_member_json(member))
-        services.delete_within(current, reload(member.service))
+        current.record(AuditVerb.UNBIND, row, before=member_json(member))
+        for vserver in services.delete_within(current, reload(member.service)):
+            touch(vserver)
         touch(row)
         checks.sync_checks()
 
@@ -207,7 +214,7 @@ def bind_monitor(
         assign(binding, {"weight": weight, "state": state})
         binding.full_clean()
         binding.save(force_insert=True)
-        current.record(AuditVerb.BIND, row, after=_monitor_json(binding))
+        current.record(AuditVerb.BIND, row, after=following.monitor_json(binding))
         _followed_by_all(current, row)
         return binding
 
@@ -222,13 +229,13 @@ def set_monitor_binding(
     with change(actor, ServiceGroup, "change", group.name) as current:
         row = reload(group)
         binding = _monitor_binding(row, _monitor(monitor))
-        before = _monitor_json(binding)
+        before = following.monitor_json(binding)
         given = {"weight": weight, "state": state}
         assign(binding, {name: value for name, value in given.items() if value is not None})
         binding.full_clean()
-        if _monitor_json(binding) != before:
+        if following.monitor_json(binding) != before:
             binding.save()
-            current.record(AuditVerb.UPDATE, row, before=before, after=_monitor_json(binding))
+            current.record(AuditVerb.UPDATE, row, before=before, after=following.monitor_json(binding))
             _followed_by_all(current, row)
         return binding
 
@@ -241,7 +248,7 @@ def unbind_monitor(actor: Actor, group: ServiceGroup, monitor: Monitor | str) ->
     with change(actor, ServiceGroup, "change", group.name) as current:
         row = reload(group)
         binding = _monitor_binding(row, _monitor(monitor))
-        current.record(AuditVerb.UNBIND, row, before=_monitor_json(binding))
+        current.record(AuditVerb.UNBIND, row, before=following.monitor_json(binding))
         binding.delete()
         _followed_by_all(current, row)
 
@@ -275,96 +282,14 @@ def unbind_from_vserver(actor: Actor, vserver: VServer, group: ServiceGroup) -> 
 
 
 def _followed_by_all(current: Change, group: ServiceGroup, *changed: VServer) -> None:
-    _follow(current, group, group.members.select_related("service__server"), changed)
+    following.follow(current, group, group.members.select_related("service__server"), changed)
     touch(group)
     checks.sync_checks()
-
-
-def _follow(
-    current: Change, group: ServiceGroup, members: Iterable[ServiceGroupMember], changed: Iterable[VServer] = ()
-) -> None:
-    """Give members the monitors and the virtual servers of their group, no others. Raises ValidationError.
-
-    ``changed`` are virtual servers whose version is to rise even if no member's binding changes.
-    """
-    touched = {one.pk: one for one in changed}
-    monitors = list(group.monitor_bindings.select_related("monitor"))
-    virtual = [one.vserver for one in group.vserver_bindings.select_related("vserver")]
-    for member in members:
-        service = reload(member.service)
-        if _follow_monitors(current, service, monitors):
-            touch(service)
-        touched |= _follow_vservers(current, service, member.weight, virtual)
-    for vserver in touched.values():
-        touch(reload(vserver))
-
-
-def _follow_monitors(current: Change, service: Service, monitors: list[ServiceGroupMonitorBinding]) -> bool:
-    stand_in = ServiceGroupMonitorBinding(monitor=services.default_monitor(service))
-    wanted = {one.monitor.pk: one for one in monitors or [stand_in]}
-    bound = {one.monitor_id: one for one in service.monitor_bindings.select_related("monitor")}
-    changed = False
-    for pk, one in wanted.items():
-        found = bound.get(pk)
-        if found is None:
-            services.bind_within(current, service, one.monitor, weight=one.weight, state=one.state)
-            changed = True
-        elif (found.weight, found.state) != (one.weight, one.state):
-            before = _monitor_json(found)
-            found.weight, found.state = one.weight, one.state
-            found.full_clean()
-            found.save()
-            current.record(AuditVerb.UPDATE, service, before=before, after=_monitor_json(found))
-            changed = True
-    for pk in bound.keys() - wanted.keys():
-        services.unbind_within(current, service, bound[pk])
-        changed = True
-    return changed
-
-
-def _follow_vservers(current: Change, service: Service, weight: int, virtual: list[VServer]) -> dict[int, VServer]:
-    """Returns the virtual servers whose bindings changed, by their keys."""
-    touched: dict[int, VServer] = {}
-    wanted = {one.pk: one for one in virtual}
-    bound = {one.vserver_id: one for one in service.vserver_bindings.select_related("vserver", "service")}
-    for pk, binding in bound.items():
-        if pk not in wanted:
-            vservers.unbind_within(current, binding)
-            touched[pk] = binding.vserver
-        elif binding.weight != weight:
-            before = {"service": service.name, "weight": binding.weight}
-            binding.weight = weight
-            binding.full_clean()
-            binding.save()
-            touched[pk] = binding.vserver
-            current.record(AuditVerb.UPDATE, binding.vserver, before=before, after=before | {"weight": weight})
-    for pk in wanted.keys() - bound.keys():
-        vservers.bind_within(current, wanted[pk], service, weight)
-        touched[pk] = wanted[pk]
-    return touched
 
 
 def _services(group: ServiceGroup) -> list[Service]:
     """The members' services, locked."""
     return list(Service.objects.select_for_update().filter(membership__group=group).order_by("name"))
-
-
-def _own(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What a member has of its own. Raises ValidationError for anything else."""
-    others = [name for name in values if name not in {"state", "hash_id"}]
-    if others:
-        msg = "It is the group's, for all of its members alike: set it without naming a member."
-        raise ValidationError(dict.fromkeys(others, msg))
-    return dict(values)
-
-
-def _port(given: Any) -> int:
-    text = str(given).strip()
-    if text == "*":
-        return ANY_PORT
-    if isinstance(given, bool) or not (text.isascii() and text.isdecimal()) or int(text[:9]) > MAX_PORT:
-        raise ValidationError({"port": f"“{given}” is not a port: a number from 1 to {MAX_PORT}, or *."})
-    return int(text)
 
 
 def member_of(group: ServiceGroup, server: Server | str, port: Any = None) -> ServiceGroupMember:
@@ -374,10 +299,10 @@ def member_of(group: ServiceGroup, server: Server | str, port: Any = None) -> Se
         machine = find(Server, str(server))  # raises
     found = group.members.select_related("group", "service__server").filter(service__server=machine)
     if port not in (None, ""):
-        found = found.filter(service__port=_port(port))
+        found = found.filter(service__port=port_number(port))
     chosen = list(found)
     if not chosen:
-        where = "" if port in (None, "") else f" port {port_text(_port(port))}"
+        where = "" if port in (None, "") else f" port {port_text(port_number(port))}"
         msg = f"No such resource: service group “{group.name}” has no member “{machine.name}”{where}."
         raise NotFoundError(msg)
     if len(chosen) > 1:
@@ -398,11 +323,3 @@ def _monitor_binding(group: ServiceGroup, monitor: Monitor) -> ServiceGroupMonit
         raise NotFoundError(msg)
     found.group, found.monitor = group, monitor
     return found
-
-
-def _monitor_json(binding: Any) -> dict[str, Any]:
-    return {"monitor": binding.monitor.name, "weight": binding.weight, "state": str(binding.state)}
-
-
-def _member_json(member: ServiceGroupMember) -> dict[str, Any]:
-    return {"service": member.service.name, "weight": member.weight}

@@ -24,7 +24,7 @@ from webui.actions.base import (
 from webui.actions.values import as_json, assign, insert, name_of, rewrite
 from webui.builtin import default_monitor_name
 from webui.choices import AdminState, AuditVerb
-from webui.models import Monitor, Server, Service, ServiceMonitorBinding
+from webui.models import Monitor, Server, Service, ServiceMonitorBinding, VServer
 
 
 def create(actor: Actor, values: Mapping[str, Any]) -> Service:
@@ -117,23 +117,27 @@ def delete(actor: Actor, service: Service) -> None:
     with change(actor, Service, "delete", service.name) as current:
         row = reload(service)
         membership.refuse(row, "unbind it there")
-        delete_within(current, row)
+        for vserver in delete_within(current, row):
+            touch(vserver)
         checks.sync_checks()
 
 
-def delete_within(current: Change, row: Service) -> None:
-    """Delete as part of another change, which goes on with :func:`checks.sync_checks`."""
+def delete_within(current: Change, row: Service) -> list[VServer]:
+    """Delete as part of another change, which goes on with :func:`checks.sync_checks`.
+
+    Returns the virtual servers that it was bound to: one change of each, however many of its services go.
+    """
     bindings = list(row.vserver_bindings.select_related("vserver").order_by("vserver__name"))
     names = [binding.vserver.name for binding in bindings]
     monitors = list(row.monitor_bindings.values_list("monitor__name", flat=True))
     for binding in bindings:
         before = {"service": row.name, "weight": binding.weight}
         current.record(AuditVerb.UNBIND, binding.vserver, before=before, reason=f"“{row.name}” was deleted")
-        touch(binding.vserver)
     reason = f"it was bound to {', '.join(names)}" if names else ""
     before = as_json(row) | {"vservers": names, "monitors": monitors}
     current.record(AuditVerb.DELETE, row, before=before, reason=reason)
     row.delete()
+    return [binding.vserver for binding in bindings]
 
 
 def bind_monitor(

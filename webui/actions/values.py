@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 
 from webui import known
-from webui.actions.base import Change, Configured, Named, kind_of
+from webui.actions.base import Change, Configured, Named, words_of
 from webui.actions.errors import UNFIT
 from webui.choices import AuditVerb
 from webui.models.sealed import CannotOpenError, SealedField, opened
@@ -67,7 +67,7 @@ def assign(row: models.Model, values: Mapping[str, Any]) -> None:
     known = fields_of(type(row))
     spelled = {squashed(name): name for name in known}
     values = {name if name in known else spelled.get(squashed(name), name): value for name, value in values.items()}
-    refuse_proxy_options({name: value for name, value in values.items() if name not in known}, kind_of(type(row)))
+    refuse_proxy_options({name: value for name, value in values.items() if name not in known}, words_of(type(row)))
     problems: dict[str, str] = {}
     for name, value in values.items():
         if name not in known:

@@ -245,4 +245,4 @@ def _counting(router: Router, kind: Kind, counted: Counted) -> None:
         return counted(_found(kind, name), SPANS[range])
 
 
-ROUTERS = {slug: router_of(kind) for slug, kind in KINDS.items()}
+ROUTERS = {slug: router_of(kind) for slug, kind in KINDS.items() if kind.model in schemas.FIXED}

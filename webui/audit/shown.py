@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from webui.audit.search import Row
 from webui.choices import PROBED, AuditVerb, Interface, Outcome
-from webui.models import AuditEntry, EventTarget, HealthTransition, Monitor, Server, Service, VServer
+from webui.models import AuditEntry, EventTarget, HealthTransition, Monitor, Server, Service, ServiceGroup, VServer
 from webui.models.fields import MODELS_IN_WORDS
 from webui.rows import url_of
 
@@ -21,6 +21,7 @@ PAGES: Final[dict[str, tuple[str, Any]]] = {
     "service": ("services", Service),
     "server": ("servers", Server),
     "monitor": ("monitors", Monitor),
+    "servicegroup": ("servicegroups", ServiceGroup),
     "eventtarget": ("eventtargets", EventTarget),
 }
 NOTHING: Final = "–"

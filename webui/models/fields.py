@@ -115,6 +115,11 @@ class Timestamped(Explained):
         abstract = True
 
 
+def with_article(words: str) -> str:
+    """“a service group”, “an event target”."""
+    return f"{'an' if words[:1] in 'aeiou' else 'a'} {words}"
+
+
 def check_name(row: Any, problems: Problems, *, digit_first: bool = True) -> None:
     """Rules of names beyond the single characters; ``row`` has a name that passed the validator."""
     kind, name = MODELS_IN_WORDS.get(row._meta.model_name, row._meta.model_name), row.name
@@ -124,8 +129,8 @@ def check_name(row: Any, problems: Problems, *, digit_first: bool = True) -> Non
         problems.alone("name", f"“{name}” starts with a digit; a {kind}'s name starts with a letter or _.")
     other = name_taken(type(row), name, row.pk)
     if other is not None:
-        article = "an" if kind[0] in "aeiou" else "a"
-        problems["name"].append(f"There is {article} {kind} “{other}” already; upper and lower case are the same.")
+        found = f"There is {with_article(kind)} “{other}” already"
+        problems["name"].append(f"{found}; upper and lower case are the same.")
 
 
 def same_name(model: type[models.Model], name: str) -> models.QuerySet[Any]:

@@ -155,7 +155,7 @@ function take(message, next) {
 // Parts of a page that the snapshot does not hold are asked for again, unless someone is working in them.
 function inUse(part) {
   const changed = (control) => control.value !== control.defaultValue || control.checked !== control.defaultChecked;
-  const chosen = (option) => option.selected && !option.defaultSelected && option.index > 0;
+  const chosen = (option) => option.selected && !option.defaultSelected && (option.index > 0 || option.closest("select").multiple);
   return (
     part.contains(document.activeElement) ||
     [...part.querySelectorAll("input:not([type=hidden])")].some(changed) ||

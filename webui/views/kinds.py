@@ -8,12 +8,13 @@ from typing import Any
 
 from django.contrib.auth.models import AnonymousUser, User
 
-from webui.actions import eventtargets, monitors, servers, services, vservers
+from webui.actions import eventtargets, monitors, servers, servicegroups, services, vservers
 from webui.actions.base import Actor, permission_of
 from webui.choices import Interface
 from webui.event_form import EventTargetForm
 from webui.forms import ObjectForm, ServerForm, ServiceForm, VServerForm
-from webui.models import EventTarget, Monitor, Server, Service, VServer
+from webui.group_forms import ServiceGroupForm
+from webui.models import EventTarget, Monitor, Server, Service, ServiceGroup, VServer
 from webui.monitor_form import MonitorForm
 
 
@@ -29,7 +30,7 @@ class Kind:
     singular: str
     plural: str
     about: str
-    model: type[Server] | type[Service] | type[VServer] | type[Monitor] | type[EventTarget]
+    model: type[Server] | type[Service] | type[ServiceGroup] | type[VServer] | type[Monitor] | type[EventTarget]
     form: type[ObjectForm]
     actions: ModuleType
     first: str
@@ -68,6 +69,18 @@ KINDS: dict[str, Kind] = {
             services,
             "Add the server first, then what it offers as a service.",
             ("server", "hash_id"),
+            can_wait=True,
+        ),
+        Kind(
+            "servicegroups",
+            "service group",
+            "Service groups",
+            "Members on several servers that share type, options, monitors and virtual servers.",
+            ServiceGroup,
+            ServiceGroupForm,
+            servicegroups,
+            "Add one, then its members on its page; bind it to virtual servers as one.",
+            (),
             can_wait=True,
         ),
         Kind(

@@ -20,12 +20,14 @@ from webui import consequences, departures, details
 from webui.actions import eventtargets, renaming
 from webui.actions.base import Actor
 from webui.actions.errors import ConflictError
+from webui.detail import Detail
 from webui.dryrun import Preview
-from webui.forms import BindMonitorForm, BindServiceForm, DisableForm, ErrorsFromActions, ObjectForm, RenameForm
-from webui.models import EventTarget, Monitor, Server, Service, VServer
-from webui.tables import BindForm, Table
+from webui.forms import DisableForm, ErrorsFromActions, ObjectForm, RenameForm
+from webui.models import EventTarget, Monitor, Server, Service, ServiceGroup
+from webui.tables import Table
 from webui.templatetags.halfpipe import NOTHING
 from webui.views import probing, tabs
+from webui.views.bind_forms import bind_forms
 from webui.views.change import (
     Outcome,
     actor_of,
@@ -67,20 +69,20 @@ def render_bindings(  # noqa: PLR0913, PLR0917 - what was sent, and what came of
         return fragment
     found = _detail(request, kind, pk, "bindings")
     context = _head(request, kind, pk, found, "bindings")
-    if not context["may"]["change"]:
-        tables = [replace(table, with_actions=False) for table in found.tables]
-    else:
-        bind = _bind_form(kind, pk, form)
-        tables = [replace(table, bind=bind) if bind and table.name == bind.table else table for table in found.tables]
-    return render(
-        request,
-        "generic/detail.html",
-        context | {"detail": replace(found, tables=tables), "outcome": preview},
-        status=status,
-    )
+    forms = bind_forms(kind, pk, form, preview) if context["may"]["change"] else {}
+    tables = [replace(_offering(table, context["may"]), bind=forms.get(table.name)) for table in found.tables]
+    return render(request, "generic/detail.html", context | {"detail": replace(found, tables=tables)}, status=status)
 
 
-def _detail(request: HttpRequest, kind: Kind, pk: int, tab: str) -> details.Detail:
+def _offering(table: Table, may: dict[str, bool]) -> Table:
+    """The table with what may be done alone."""
+    if not table.with_actions:
+        return table
+    rows = [row | {"actions": [one for one in row["actions"] if may[one.verb]]} for row in table.rows]
+    return replace(table, rows=rows, with_actions=any(row["actions"] for row in rows))
+
+
+def _detail(request: HttpRequest, kind: Kind, pk: int, tab: str) -> Detail:
     """What a tab shows. Raises Http404."""
     read = details.bindings if tab == "bindings" else details.detail
     try:
@@ -94,39 +96,17 @@ def _detail(request: HttpRequest, kind: Kind, pk: int, tab: str) -> details.Deta
     return found
 
 
-def _head(request: HttpRequest, kind: Kind, pk: int, found: details.Detail, tab: str) -> dict[str, Any]:
+def _head(request: HttpRequest, kind: Kind, pk: int, found: Detail, tab: str) -> dict[str, Any]:
     context = tabs.head(request, kind, pk, found.row["name"], tab)
     if found.built_in:
         context["may"] |= {"change": False, "delete": False, "enable": False}
+    if found.owner:  # in service or out of it is the member's own
+        context["may"] |= {"change": False, "delete": False}
     return context | {"detail": found, "disabled_by_admin": found.disabled}
 
 
 def _without_probes(table: Table) -> Table:
     return replace(table, columns=[column for column in table.columns if column.name != "probe"])
-
-
-def _bind_form(kind: Kind, pk: int, form: Any) -> BindForm | None:
-    if kind.model is Service:
-        form = form or BindMonitorForm(service=Service.objects.select_related("server").get(pk=pk))
-        nothing = "" if form.fields["monitor"].queryset.exists() else "Every monitor that fits is bound already."
-        return BindForm(form, "bind-monitor", "Bind monitor", "monitors", nothing, "preview-service")
-    if kind.model is VServer:
-        vserver = VServer.objects.get(pk=pk)
-        form = form or BindServiceForm(vserver=vserver)
-        port = f"of {vserver.ports}" if vserver.port_end else vserver.ports
-        ports, types = (
-            " or ".join(dict.fromkeys((port, "*"))),
-            " or ".join(dict.fromkeys((vserver.service_type, "ANY"))),
-        )
-        nothing = f"No further service fits: it needs port {ports}, type {types}, and a server that is not bound yet."
-        return BindForm(
-            form,
-            "bind-service",
-            "Bind service",
-            "services",
-            "" if form.fields["service"].queryset.exists() else nothing,
-        )
-    return None
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -329,7 +309,7 @@ def object_enable(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def object_disable_after(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
-    """Take a server or a service out of service slowly."""
+    """Take a server, a service or a service group out of service slowly."""
     if not kind.can_wait:
         raise Http404(f"A {kind.singular} is disabled at once.")
     _offered(request, kind, "disable")
@@ -360,7 +340,9 @@ def object_disable_after(request: HttpRequest, kind: Kind, pk: int) -> HttpRespo
     return render(request, "generic/disable.html", context, status=status)
 
 
-def _farewell(row: Server | Service) -> str:
+def _farewell(row: Server | Service | ServiceGroup) -> str:
+    if isinstance(row, ServiceGroup):
+        return f"The members of {row.name} leave as asked for; each one's page tells when."
     if row.out_of_service_at is not None:
         return f"{row.name} goes out of service at {row.out_of_service_at:%Y-%m-%d %H:%M:%S} UTC."
     return (

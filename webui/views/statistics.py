@@ -13,7 +13,7 @@ from django.views.decorators.http import require_safe
 from webui import statistics
 from webui.metrics.read import DEFAULT, SPANS, Span
 from webui.metrics.series import SERVICES, VSERVERS
-from webui.models import Monitor, Server
+from webui.models import Monitor, Server, Service, ServiceGroup
 from webui.views import tabs
 from webui.views.kinds import Kind
 
@@ -26,13 +26,14 @@ def _span(request: HttpRequest) -> Span:
 
 @require_safe
 def of_object(request: HttpRequest, kind: Kind, pk: int) -> HttpResponse:
-    """Charts and table of one virtual server, service or server; how the checks of a monitor answer."""
+    """Charts and table of one virtual server, service, group or server; how the checks of a monitor answer."""
     obj = tabs.obj_of(kind, pk, "statistics")
     if isinstance(obj, Monitor):
         return tabs.checks(request, kind, obj)
     span, director = _span(request), request.GET.get("director", "")
-    if isinstance(obj, Server):
-        keys = [str(one) for one in obj.services.order_by("pk").values_list("pk", flat=True)]
+    if isinstance(obj, Server | ServiceGroup):
+        services = obj.services if isinstance(obj, Server) else Service.objects.filter(membership__group=obj)
+        keys = [str(one) for one in services.order_by("pk").values_list("pk", flat=True)]
         found = statistics.together(SERVICES, keys, span, director)
     else:
         found = statistics.statistics(kind.slug, str(pk), span, director)

@@ -15,6 +15,7 @@ from webui.actions import vservers
 from webui.actions.base import Actor
 from webui.effective import Verdict, sessionless, takes_clients
 from webui.forms import WeightsForm
+from webui.groups import groups_of
 from webui.models import VServer
 from webui.scope import scope_of_vservers
 from webui.views.change import Outcome, actor_of, asks_preview, attempt, attempt_preview, within_page
@@ -43,7 +44,13 @@ def weights(request: HttpRequest, pk: int) -> HttpResponse:
     vserver = get_object_or_404(VServer, pk=pk)
     world = load_world(scope_of_vservers([pk]))
     bound = world.bindings_of_vserver[pk]
-    given = [(one.service_id, one.service.name, one.weight) for one in bound]
+    members = groups_of(world).of_service
+    given = [
+        (one.service_id, one.service.name, one.weight, members[one.service_id].group.name)
+        if one.service_id in members
+        else (one.service_id, one.service.name, one.weight, "")
+        for one in bound
+    ]
     form = WeightsForm(request.POST if request.method == "POST" else None, services=given)
     version, outcome, preview = vserver.version, Outcome(), None
     if request.method == "POST":

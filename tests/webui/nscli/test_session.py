@@ -192,7 +192,7 @@ def session_done(session: Session, line: str) -> bool:
         ("disable ns feature loadbalancing", "feature [LB] cannot be disabled"),
         ("add serviceGroup g HTTP", "[serviceType] Service type “HTTP” is refused"),
         ("add serviceGroup service_Server1_ANY ANY", "There is a service “service_Server1_ANY”"),
-        ("bind serviceGroup g server1 80", "No such resource: servicegroup “g”"),
+        ("bind serviceGroup g server1 80", "No such resource: service group “g”"),
         ("show server nobody", "No such resource: server “nobody”"),
         ("show ns savedConfig", "no configuration was saved yet"),
         ("batch -fileName /etc/passwd", "files are for manage.py ns"),
