@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from webui.choices import PARTIAL_UP, STATE_ORDER, State
+from webui.choices import STATE_ORDER, State
 from webui.effective import Verdict
+from webui.groups import effective_state
 from webui.models import ServiceGroup, ServiceGroupMember
 from webui.payloads import Rates
 from webui.scope import scope_of_services
@@ -34,16 +35,7 @@ class GroupState:
 
 def effective(world: World, group: ServiceGroup) -> str:
     """What the members come to: UP, PARTIAL-UP when some do not serve, DOWN, or OUT OF SERVICE when all are."""
-    return state_of(world.service_state(world.services[one.service_id]).state for one in group.members.all())
-
-
-def state_of(members: Iterable[State]) -> str:
-    """The group's state out of its members'."""
-    states = list(members)
-    up = sum(state in SERVING for state in states)
-    if up:
-        return str(State.UP) if up == len(states) else PARTIAL_UP
-    return str(State.OUT_OF_SERVICE if states and set(states) == {State.OUT_OF_SERVICE} else State.DOWN)
+    return effective_state(world.service_state(world.services[one.service_id]).state for one in group.members.all())
 
 
 def group_state(group: ServiceGroup) -> GroupState:
@@ -54,7 +46,7 @@ def group_state(group: ServiceGroup) -> GroupState:
     found = tuple((one, world.service_state(world.services[one.service_id])) for one in there)
     states = [State(verdict.state) for _member, verdict in found]
     rates = [world.rates("services", one.service_id) for one in there]
-    return GroupState(state_of(states), _in_words(states), found, {name: _sum(rates, name) for name in _COUNTED})
+    return GroupState(effective_state(states), _in_words(states), found, {name: _sum(rates, name) for name in _COUNTED})
 
 
 # Of services nothing is dropped: that is counted where no service was chosen.

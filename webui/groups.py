@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.db.models import QuerySet
 
-from webui.choices import STATE_ORDER, State
-from webui.group_states import SERVING, state_of
+from webui.choices import PARTIAL_UP, STATE_ORDER, State
 from webui.models import Service, ServiceGroup, ServiceGroupMember, VServer, VServerServiceGroupBinding
 from webui.payloads import ServiceGroupRow
 from webui.quick import objects
@@ -61,16 +60,31 @@ def groups_of(world: World) -> Groups:
     return found
 
 
+def effective_state(states: Iterable[str]) -> str:
+    """What the members' states come to, as on the command line.
+
+    UP when all serve clients, PARTIAL-UP when some do, OUT OF SERVICE when all are; otherwise DOWN, as also without
+    members.
+    """
+    found = list(states)
+    up = sum(state in {State.UP, State.FAIL_OPEN} for state in found)
+    if up:
+        return str(State.UP) if up == len(found) else PARTIAL_UP
+    if found and set(found) == {State.OUT_OF_SERVICE}:
+        return str(State.OUT_OF_SERVICE)
+    return str(State.DOWN)
+
+
 def group_row(world: World, groups: Groups, group: ServiceGroup) -> ServiceGroupRow:
     """A group with what its members come to."""
     services = groups.services(world, group.pk)
-    states = [world.service_state(one).state for one in services]
-    up = sum(state in SERVING for state in states)
+    states = [str(world.service_state(one).state) for one in services]
+    up = sum(state in {State.UP, State.FAIL_OPEN} for state in states)
     return ServiceGroupRow(
         key=str(group.pk),
         url=url_of("servicegroups", group.pk),
         name=group.name,
-        state=state_of(states),
+        state=effective_state(states),
         state_reason=_reason(groups, group, states),
         admin=group.state,
         service_type=group.service_type,
@@ -79,7 +93,7 @@ def group_row(world: World, groups: Groups, group: ServiceGroup) -> ServiceGroup
     )
 
 
-def _reason(groups: Groups, group: ServiceGroup, states: list[State]) -> str:
+def _reason(groups: Groups, group: ServiceGroup, states: list[str]) -> str:
     if not states:
         return "it has no members"
     counted = {state: states.count(state) for state in sorted(set(states), key=lambda one: -STATE_ORDER[one])}

@@ -13,7 +13,7 @@ from tests.factories import SYSTEM
 from webui import consequences, groups
 from webui.actions import servicegroups, services, vservers
 from webui.choices import State
-from webui.group_states import effective, state_of
+from webui.group_states import effective
 from webui.models import AuditEntry, HealthState, Service, ServiceGroup, ServiceGroupMember, VServer
 from webui.world import load_world
 
@@ -88,7 +88,7 @@ def test_a_group_is_found_by_the_servers_of_its_members_and_listed_once(owner: C
     ],
 )
 def test_the_state_of_a_group_follows_from_those_of_its_members(states: list[str], expected: str) -> None:
-    assert state_of([State(one) for one in states]) == expected
+    assert groups.effective_state(states) == expected
 
 
 def test_the_command_line_has_the_same_state(group: ServiceGroup) -> None:

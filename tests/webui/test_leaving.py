@@ -366,7 +366,5 @@ def test_the_page_takes_as_many_queries_for_many_services_as_for_one(
     for one in range(number):
         bound = factories.service(server, name=f"s{one}", port=one + 1)
         factories.vserver(bound, name=f"v{one}", port=one + 1)
-    with django_assert_num_queries(
-        17
-    ):  # session, user, its password, second factor, the row, the world, and the standing
+    with django_assert_num_queries(17):  # session, user, password, second factor, the row, the world, the standing
         owner.get(f"/servers/{server.pk}/disable-after/")

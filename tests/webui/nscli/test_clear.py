@@ -69,8 +69,9 @@ def test_clear_ns_config_takes_the_permission_to_delete_each_kind(missing: str) 
     wanted = [f"delete_{kind}" for kind in ("vserver", "servicegroup", "service", "server", "monitor")]
     user.user_permissions.set(Permission.objects.filter(codename__in={*wanted} - {f"delete_{missing}"}))
     answer = Session(Actor(user, Interface.CLI)).run("clear ns config basic -force")
+    kind = {"servicegroup": "service group"}.get(missing, missing)
     assert answer.lines[0].startswith(
-        f"ERROR: Not authorized to execute this command: network may not delete a {missing}"
+        f"ERROR: Not authorized to execute this command: network may not delete a {kind}:"
     )
     assert Server.objects.count() == 2
     assert AuditEntry.objects.filter(verb="refuse", kind=missing, object_name="*").count() == 1
