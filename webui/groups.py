@@ -63,16 +63,15 @@ def groups_of(world: World) -> Groups:
 def effective_state(states: Iterable[str]) -> str:
     """What the members' states come to, as on the command line.
 
-    UP when all serve clients, PARTIAL-UP when some do, OUT OF SERVICE when all are; otherwise DOWN, as also without
-    members.
+    UP when all serve clients, PARTIAL-UP when some do, OUT OF SERVICE or UNKNOWN when all are; otherwise DOWN, as also
+    without members.
     """
     found = list(states)
     up = sum(state in {State.UP, State.FAIL_OPEN} for state in found)
     if up:
         return str(State.UP) if up == len(found) else PARTIAL_UP
-    if found and set(found) == {State.OUT_OF_SERVICE}:
-        return str(State.OUT_OF_SERVICE)
-    return str(State.DOWN)
+    alike = found[0] if len(set(found)) == 1 else State.DOWN
+    return str(alike if alike in {State.OUT_OF_SERVICE, State.UNKNOWN} else State.DOWN)
 
 
 def group_row(world: World, groups: Groups, group: ServiceGroup) -> ServiceGroupRow:

@@ -84,6 +84,7 @@ def test_a_group_is_found_by_the_servers_of_its_members_and_listed_once(owner: C
         (["OUT OF SERVICE", "OUT OF SERVICE"], "OUT OF SERVICE"),
         (["UNKNOWN", "OUT OF SERVICE"], "DOWN"),
         (["UNKNOWN", "DOWN"], "DOWN"),
+        (["UNKNOWN", "UNKNOWN"], "UNKNOWN"),  # before the first checks nobody knows
         (["GOING OUT OF SERVICE"], "DOWN"),
     ],
 )
