@@ -96,6 +96,8 @@ def check_dates(der: bytes, *, warn_days: int, fail_days: int, now: datetime | N
 
 def authorities_problem(pem: str) -> str:
     """What is wrong with certificates of authorities in PEM; empty when nothing is."""
+    if not pem.isascii():  # RFC 7468, section 2; OpenSSL takes no more
+        return "Certificates in PEM have ASCII characters alone, and so must have what stands around them."
     try:
         found = x509.load_pem_x509_certificates(pem.encode())
         context(Tls(authorities=pem))

@@ -242,6 +242,7 @@ def test_a_dry_run_tells_what_would_be_and_changes_nothing(api: Api, group: Serv
         ("POST", "/g/rename", {"name": "g" * 120}, 409, "name", "131 characters"),
         ("PUT", "/g/members/Server2/443", {}, 409, "service", "has port 80"),
         ("PUT", "/g/members/Server2/70000", {}, 422, "port", "70000"),
+        ("POST", "/g/rename", {"name": "-bad"}, 422, "name", "“-bad” is not a name: it starts with a letter"),
         ("PUT", "/g/members/Server1/80", {"weight": 101}, 422, "weight", "101"),
         ("PUT", "/g/members/Server1/80", {"state": "OFF"}, 422, "state", "OFF"),
         ("PUT", "/g/members/nobody/80", {}, 404, "", "server “nobody”"),

@@ -155,6 +155,7 @@ def test_tls_sends_nothing_to_a_collector_that_is_not_trusted(
         ({"host": "x", "transport": "SCTP"}, "transport"),
         ({"host": "x", "port": 70000}, "port"),
         ({"host": "x", "ca_certificates": "no PEM"}, "ca_certificates"),
+        ({"host": "x", "ca_certificates": "é"}, "ca_certificates"),
     ],
 )
 def test_parameters_that_cannot_work_are_refused_by_name(wrong: dict[str, Any], name: str) -> None:

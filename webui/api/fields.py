@@ -1,6 +1,6 @@
 """Types of single values, and what the schema says about them: each rule that needs no other value and no other object.
 
-What JSON Schema can say and pydantic would say worse (addresses) is checked by the actions, in their words.
+What JSON Schema can say and pydantic would say worse (names, addresses) is checked by the actions, in their words.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ from pydantic import Field, WithJsonSchema
 from dataplane.explain_query import PROTOCOLS
 
 _REST: Final = r"(?:[A-Za-z0-9_#. :@=-]*[A-Za-z0-9_#.:@=-])?$"  # a space at the end nobody can see
-Name = Annotated[str, Field(min_length=1, max_length=127, pattern=r"^[A-Za-z0-9_]" + _REST)]
+_NAME: Final = {"type": "string", "minLength": 1, "maxLength": 127, "pattern": r"^[A-Za-z0-9_]" + _REST}
+_LETTERED_NAME: Final = _NAME | {"pattern": r"^[A-Za-z_]" + _REST}
+_OF_A_NAME: Final = Field(min_length=1, max_length=127)
+Name = Annotated[str, _OF_A_NAME, WithJsonSchema(_NAME)]
 # Of services and their groups, as NetScaler has it.
-LetteredName = Annotated[str, Field(min_length=1, max_length=127, pattern=r"^[A-Za-z_]" + _REST)]
+LetteredName = Annotated[str, _OF_A_NAME, WithJsonSchema(_LETTERED_NAME)]
 _IPV4: Final = {
     "type": "string",
     "format": "ipv4",
@@ -58,11 +61,11 @@ Mask = Annotated[
 # A server may be called by its own address, and by nothing else that starts with a digit.
 ServerName = Annotated[
     str,
-    Field(min_length=1, max_length=127, pattern=r"^[A-Za-z0-9_]" + _REST),
+    _OF_A_NAME,
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "string", "minLength": 1, "maxLength": 127, "pattern": r"^[A-Za-z_]" + _REST},
+                _LETTERED_NAME,
                 {"type": "string", "format": "ipv4"},
                 {"type": "string", "format": "ipv6", "pattern": "^[0-9]"},
             ]

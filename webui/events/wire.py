@@ -94,6 +94,8 @@ def authorities() -> Any:
 
 
 def _pem_problem(value: str) -> str:
+    if not value.isascii():  # RFC 7468, section 2; OpenSSL takes no more
+        return "CA certificates are not in PEM: it has ASCII characters alone."
     try:
         tls_context(value)
     except (ssl.SSLError, ValueError) as error:

@@ -289,6 +289,7 @@ def test_tcp_ecv_reads_on_until_the_text_is_whole() -> None:
         ("TLS", {"sni": "a b"}, "sni", "is not a host name"),
         ("TLS", {"verify": "CA"}, "ca_certificates", "are needed"),
         ("TLS", {"ca_certificates": "x"}, "ca_certificates", "PEM"),
+        ("TLS", {"ca_certificates": "é"}, "ca_certificates", "ASCII"),
         ("TLS", {"warn_days": 4000}, "warn_days", "0 to 3650"),
         ("TLS", {"warn_days": "many"}, "warn_days", "whole number"),
         ("TLS", {"verify": "MAYBE"}, "verify", "none of NONE, CA"),
