@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
@@ -13,32 +15,21 @@ from webui.actions import services, vservers
 from webui.actions.base import Actor
 from webui.forms import BindMonitorForm, BindServiceForm, WeightForm
 from webui.models import Monitor, Service, VServer
-from webui.views.change import actor_of, asks_preview, attempt, attempt_button, attempt_preview, look_ahead
+from webui.views.change import actor_of, attempt_button, look_ahead
 from webui.views.kinds import KINDS
-from webui.views.objects import render_bindings
+from webui.views.objects import submit_binding
 
 
 @require_POST
 def bind_monitor(request: HttpRequest, pk: int) -> HttpResponse:
     """Bind a monitor to a service."""
     service = get_object_or_404(Service, pk=pk)
-    form = BindMonitorForm(request.POST, service=service)
-    status = 422
-    if form.is_valid():
-        given = form.cleaned_data
 
-        def bind(who: Actor) -> object:
-            return services.bind_monitor(who, service, given["monitor"], weight=given["weight"], state=given["state"])
+    def bind(who: Actor, given: dict[str, Any]) -> str:
+        services.bind_monitor(who, service, given["monitor"], weight=given["weight"], state=given["state"])
+        return f"Monitor {given['monitor']} was bound."
 
-        if asks_preview(request):
-            seen = attempt_preview(request, form, bind)
-            return render_bindings(request, KINDS["services"], pk, form, seen.status, seen.result)
-        outcome = attempt(form, lambda: bind(actor_of(request)))
-        if outcome.done:
-            messages.success(request, f"Monitor {given['monitor']} was bound.")
-            return redirect("bindings", "services", pk)
-        status = outcome.status
-    return render_bindings(request, KINDS["services"], pk, form, status)
+    return submit_binding(request, KINDS["services"], pk, BindMonitorForm(request.POST, service=service), bind)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -61,23 +52,12 @@ def unbind_monitor(request: HttpRequest, pk: int, monitor_pk: int) -> HttpRespon
 def bind_service(request: HttpRequest, pk: int) -> HttpResponse:
     """Bind a service to a virtual server."""
     vserver = get_object_or_404(VServer, pk=pk)
-    form = BindServiceForm(request.POST, vserver=vserver)
-    status = 422
-    if form.is_valid():
-        given = form.cleaned_data
 
-        def bind(who: Actor) -> object:
-            return vservers.bind_service(who, vserver, given["service"], weight=given["weight"])
+    def bind(who: Actor, given: dict[str, Any]) -> str:
+        vservers.bind_service(who, vserver, given["service"], weight=given["weight"])
+        return f"Service {given['service']} was bound."
 
-        if asks_preview(request):
-            seen = attempt_preview(request, form, bind)
-            return render_bindings(request, KINDS["vservers"], pk, form, seen.status, seen.result)
-        outcome = attempt(form, lambda: bind(actor_of(request)))
-        if outcome.done:
-            messages.success(request, f"Service {given['service']} was bound.")
-            return redirect("bindings", "vservers", pk)
-        status = outcome.status
-    return render_bindings(request, KINDS["vservers"], pk, form, status)
+    return submit_binding(request, KINDS["vservers"], pk, BindServiceForm(request.POST, vserver=vserver), bind)
 
 
 @require_POST

@@ -99,6 +99,35 @@ def within_page(request: HttpRequest, form: TakesErrors, preview: dryrun.Preview
 
 
 @dataclass(frozen=True)
+class Sent:
+    """What came of a form that has a page of its own: the answer, or what the page shows with the form again."""
+
+    answer: HttpResponse | None = None
+    status: int = 200
+    preview: dryrun.Preview | None = None
+
+
+def submit(
+    request: HttpRequest, form: TakesErrors, action: dryrun.Action, told: Callable[[Any], str], back: HttpResponse
+) -> Sent:
+    """Do or preview what a form was sent for; ``told`` says what came of the action, on the page ``back``."""
+    if request.method != "POST":
+        return Sent()
+    outcome = Outcome(status=422)
+    preview = None
+    if form.is_valid():
+        if asks_preview(request):
+            outcome = attempt_preview(request, form, action)
+            preview = outcome.result
+        else:
+            outcome = attempt(form, lambda: action(actor_of(request)))
+            if outcome.done:
+                messages.success(request, told(outcome.result))
+                return Sent(back)
+    return Sent(within_page(request, form, preview), outcome.status, preview)
+
+
+@dataclass(frozen=True)
 class Ahead:
     """What is to come of a deed that is being asked for: a preview, why it is refused, or why neither is known."""
 

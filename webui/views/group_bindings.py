@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -17,28 +15,16 @@ from webui.actions import servicegroups
 from webui.actions.base import Actor
 from webui.group_forms import BindGroupForm, BindGroupMonitorForm, BindVServerForm, GroupMonitorForm
 from webui.models import ServiceGroup, ServiceGroupMonitorBinding, VServer, VServerServiceGroupBinding
-from webui.views.change import actor_of, asks_preview, attempt, attempt_button, attempt_preview, look_ahead, within_page
+from webui.views.change import (
+    actor_of,
+    attempt_button,
+    look_ahead,
+    submit,
+)
 from webui.views.kinds import KINDS, Kind
-from webui.views.objects import render_bindings
+from webui.views.objects import submit_binding
 
 KIND = KINDS["servicegroups"]
-
-
-def _bind(
-    request: HttpRequest, kind: Kind, pk: int, form: Any, act: Callable[[Actor, dict[str, Any]], str]
-) -> HttpResponse:
-    """What each form under a table does; ``act`` makes the change and says what was done."""
-    status = 422
-    if form.is_valid():
-        if asks_preview(request):
-            seen = attempt_preview(request, form, lambda who: act(who, form.cleaned_data))
-            return render_bindings(request, kind, pk, form, seen.status, seen.result)
-        outcome = attempt(form, lambda: act(actor_of(request), form.cleaned_data))
-        if outcome.done:
-            messages.success(request, outcome.result)
-            return redirect("bindings", kind, pk)
-        status = outcome.status
-    return render_bindings(request, kind, pk, form, status)
 
 
 @require_POST
@@ -50,7 +36,7 @@ def bind_group(request: HttpRequest, pk: int) -> HttpResponse:
         servicegroups.bind_to_vserver(who, vserver, given["group"])
         return f"Service group {given['group']} was bound."
 
-    return _bind(request, KINDS["vservers"], pk, BindGroupForm(request.POST, vserver=vserver), bind)
+    return submit_binding(request, KINDS["vservers"], pk, BindGroupForm(request.POST, vserver=vserver), bind)
 
 
 @require_POST
@@ -62,7 +48,7 @@ def bind_vserver(request: HttpRequest, pk: int) -> HttpResponse:
         servicegroups.bind_to_vserver(who, given["vserver"], group)
         return f"It was bound to virtual server {given['vserver']}."
 
-    return _bind(request, KIND, pk, BindVServerForm(request.POST, group=group), bind)
+    return submit_binding(request, KIND, pk, BindVServerForm(request.POST, group=group), bind)
 
 
 @require_POST
@@ -74,7 +60,7 @@ def bind_monitor(request: HttpRequest, pk: int) -> HttpResponse:
         servicegroups.bind_monitor(who, group, given["monitor"], given["weight"], given["state"])
         return f"Monitor {given['monitor']} was bound to all members."
 
-    return _bind(request, KIND, pk, BindGroupMonitorForm(request.POST, group=group), bind)
+    return submit_binding(request, KIND, pk, BindGroupMonitorForm(request.POST, group=group), bind)
 
 
 def _monitor_binding(pk: int, monitor_pk: int) -> ServiceGroupMonitorBinding:
@@ -98,27 +84,16 @@ def edit_monitor(request: HttpRequest, pk: int, monitor_pk: int) -> HttpResponse
     group, monitor = binding.group, binding.monitor
     present = {"weight": binding.weight, "state": binding.state}
     form = GroupMonitorForm(request.POST if request.method == "POST" else None, initial=present)
-    status, preview = 200, None
-    if request.method == "POST":
-        status = 422
-        if form.is_valid():
 
-            def save(who: Actor) -> object:
-                return servicegroups.set_monitor_binding(who, group, monitor, **form.cleaned_data)
+    def save(who: Actor) -> object:
+        return servicegroups.set_monitor_binding(who, group, monitor, **form.cleaned_data)
 
-            if asks_preview(request):
-                outcome = attempt_preview(request, form, save)
-                preview = outcome.result
-            else:
-                outcome = attempt(form, lambda: save(actor_of(request)))
-                if outcome.done:
-                    messages.success(request, f"The binding of monitor {monitor.name} was saved.")
-                    return redirect("bindings", KIND, pk)
-            status = outcome.status
-        if (fragment := within_page(request, form, preview)) is not None:
-            return fragment
-    context = {"kind": KIND, "obj": group, "form": form, "outcome": preview, "about": "The same for all members."}
-    return render(request, "generic/part.html", context | {"heading": f"Binding of {monitor.name}"}, status=status)
+    told = f"The binding of monitor {monitor.name} was saved."
+    sent = submit(request, form, save, lambda _binding: told, redirect("bindings", KIND, pk))
+    if sent.answer is not None:
+        return sent.answer
+    context = {"kind": KIND, "obj": group, "form": form, "outcome": sent.preview, "about": "The same for all members."}
+    return render(request, "generic/part.html", context | {"heading": f"Binding of {monitor.name}"}, status=sent.status)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

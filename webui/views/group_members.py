@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -18,9 +17,14 @@ from webui.forms import DisableForm
 from webui.group_forms import BindMembersForm, MemberForm
 from webui.models import Service, ServiceGroup, ServiceGroupMember
 from webui.models.fields import ANY_PORT
-from webui.views.change import actor_of, asks_preview, attempt, attempt_button, attempt_preview, look_ahead, within_page
+from webui.views.change import (
+    actor_of,
+    attempt_button,
+    look_ahead,
+    submit,
+)
 from webui.views.kinds import KINDS
-from webui.views.objects import render_bindings
+from webui.views.objects import submit_binding
 from webui.world import load_world
 
 KIND = KINDS["servicegroups"]
@@ -49,25 +53,13 @@ def _offered(request: HttpRequest, verb: str) -> None:
 def bind(request: HttpRequest, pk: int) -> HttpResponse:
     """Make members on one or several servers, in one change."""
     group = get_object_or_404(ServiceGroup, pk=pk)
-    form = BindMembersForm(request.POST, group=group)
-    status = 422
-    if form.is_valid():
-        given = form.cleaned_data
 
-        def join(who: Actor) -> list[Service]:
-            port = "*" if given["port"] == ANY_PORT else given["port"]
-            return servicegroups.bind_members(who, group, list(given["server"]), port, weight=given["weight"])
+    def join(who: Actor, given: dict[str, Any]) -> str:
+        port = "*" if given["port"] == ANY_PORT else given["port"]
+        made = servicegroups.bind_members(who, group, list(given["server"]), port, weight=given["weight"])
+        return f"{', '.join(one.name for one in made)} {'was' if len(made) == 1 else 'were'} added."
 
-        if asks_preview(request):
-            seen = attempt_preview(request, form, join)
-            return render_bindings(request, KIND, pk, form, seen.status, seen.result)
-        outcome = attempt(form, lambda: join(actor_of(request)))
-        if outcome.done:
-            names = ", ".join(one.name for one in outcome.result)
-            messages.success(request, f"{names} {'was' if len(outcome.result) == 1 else 'were'} added.")
-            return redirect("bindings", KIND, pk)
-        status = outcome.status
-    return render_bindings(request, KIND, pk, form, status)
+    return submit_binding(request, KIND, pk, BindMembersForm(request.POST, group=group), join)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -76,28 +68,18 @@ def edit(request: HttpRequest, pk: int, service_pk: int) -> HttpResponse:
     _offered(request, "change")
     member = _member(pk, service_pk)
     form = MemberForm(request.POST if request.method == "POST" else None, member=member)
-    status, preview = 200, None
-    if request.method == "POST":
-        status = 422
-        if form.is_valid():
 
-            def save(who: Actor) -> Service:
-                return servicegroups.set_member(who, member.group, **_place(member), values=form.cleaned_data)
+    def save(who: Actor) -> Service:
+        return servicegroups.set_member(who, member.group, **_place(member), values=form.cleaned_data)
 
-            if asks_preview(request):
-                outcome = attempt_preview(request, form, save)
-                preview = outcome.result
-            else:
-                outcome = attempt(form, lambda: save(actor_of(request)))
-                if outcome.done:
-                    messages.success(request, f"Member {member.service.name} was saved.")
-                    return redirect("bindings", KIND, pk)
-            status = outcome.status
-        if (fragment := within_page(request, form, preview)) is not None:
-            return fragment
+    told = f"Member {member.service.name} was saved."
+    sent = submit(request, form, save, lambda _service: told, redirect("bindings", KIND, pk))
+    if sent.answer is not None:
+        return sent.answer
     about = "What it has of its own; all else it has from its group."
-    context = {"kind": KIND, "obj": member.group, "form": form, "outcome": preview, "about": about}
-    return render(request, "generic/part.html", context | {"heading": f"Member {member.service.name}"}, status=status)
+    context = {"kind": KIND, "obj": member.group, "form": form, "outcome": sent.preview, "about": about}
+    heading = f"Member {member.service.name}"
+    return render(request, "generic/part.html", context | {"heading": heading}, status=sent.status)
 
 
 @require_POST
@@ -118,38 +100,25 @@ def disable(request: HttpRequest, pk: int, service_pk: int) -> HttpResponse:
     _offered(request, "enable")
     member = _member(pk, service_pk)
     form = DisableForm(request.POST or None)
-    status, preview = 200, None
-    if request.method == "POST":
-        status = 422
-        if form.is_valid():
-            given = form.cleaned_data
 
-            def leave(who: Actor) -> ServiceGroup:
-                return servicegroups.disable(
-                    who, member.group, given["delay"] or 0, given["graceful"], **_place(member)
-                )
+    def leave(who: Actor) -> ServiceGroup:
+        given = form.cleaned_data
+        return servicegroups.disable(who, member.group, given["delay"] or 0, given["graceful"], **_place(member))
 
-            if asks_preview(request):
-                outcome = attempt_preview(request, form, leave)
-                preview = outcome.result
-            else:
-                outcome = attempt(form, lambda: leave(actor_of(request)))
-                if outcome.done:
-                    messages.success(request, f"Member {member.service.name} leaves as asked for.")
-                    return redirect("bindings", KIND, pk)
-            status = outcome.status
-        if (fragment := within_page(request, form, preview)) is not None:
-            return fragment
+    told = f"Member {member.service.name} leaves as asked for."
+    sent = submit(request, form, leave, lambda _group: told, redirect("bindings", KIND, pk))
+    if sent.answer is not None:
+        return sent.answer
     context = {
         "kind": KIND,
         "obj": member.group,
         "subject": f"member {member.service.name}",
         "form": form,
-        "outcome": preview,
+        "outcome": sent.preview,
         "cancel": reverse("bindings", args=[KIND, pk]),
         "consequences": departures.consequences("services", service_pk),
     }
-    return render(request, "generic/disable.html", context, status=status)
+    return render(request, "generic/disable.html", context, status=sent.status)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,6 +37,7 @@ from webui.views.change import (
     attempt_button,
     attempt_preview,
     look_ahead,
+    submit,
     within_page,
 )
 from webui.views.kinds import Kind
@@ -80,6 +82,23 @@ def _offering(table: Table, may: dict[str, bool]) -> Table:
         return table
     rows = [row | {"actions": [one for one in row["actions"] if may[one.verb]]} for row in table.rows]
     return replace(table, rows=rows, with_actions=any(row["actions"] for row in rows))
+
+
+def submit_binding(
+    request: HttpRequest, kind: Kind, pk: int, form: Any, act: Callable[[Actor, dict[str, Any]], str]
+) -> HttpResponse:
+    """Do or preview what a form under a table was sent for; ``act`` makes the change and says what was done."""
+    status = 422
+    if form.is_valid():
+        if asks_preview(request):
+            seen = attempt_preview(request, form, lambda who: act(who, form.cleaned_data))
+            return render_bindings(request, kind, pk, form, seen.status, seen.result)
+        outcome = attempt(form, lambda: act(actor_of(request), form.cleaned_data))
+        if outcome.done:
+            messages.success(request, outcome.result)
+            return redirect("bindings", kind, pk)
+        status = outcome.status
+    return render_bindings(request, kind, pk, form, status)
 
 
 def _detail(request: HttpRequest, kind: Kind, pk: int, tab: str) -> Detail:
@@ -315,29 +334,17 @@ def object_disable_after(request: HttpRequest, kind: Kind, pk: int) -> HttpRespo
     _offered(request, kind, "disable")
     obj: Any = get_object_or_404(kind.model, pk=pk)
     form = DisableForm(request.POST or None)
-    status, preview = 200, None
-    if request.method == "POST":
-        status = 422
-        if form.is_valid():
-            given = form.cleaned_data
 
-            def leave(who: Actor) -> Any:
-                return kind.actions.disable(who, obj, given["delay"] or 0, graceful=given["graceful"])
+    def leave(who: Actor) -> Any:
+        given = form.cleaned_data
+        return kind.actions.disable(who, obj, given["delay"] or 0, graceful=given["graceful"])
 
-            if asks_preview(request):
-                outcome = attempt_preview(request, form, leave)
-                preview = outcome.result
-            else:
-                outcome = attempt(form, lambda: leave(actor_of(request)))
-                if outcome.done:
-                    messages.success(request, _farewell(outcome.result))
-                    return redirect("detail", kind, pk)
-            status = outcome.status
-        if (fragment := within_page(request, form, preview)) is not None:
-            return fragment
-    context = {"kind": kind, "obj": obj, "form": form, "outcome": preview}
+    sent = submit(request, form, leave, _farewell, redirect("detail", kind, pk))
+    if sent.answer is not None:
+        return sent.answer
+    context = {"kind": kind, "obj": obj, "form": form, "outcome": sent.preview}
     context["consequences"] = departures.consequences(kind.slug, pk)
-    return render(request, "generic/disable.html", context, status=status)
+    return render(request, "generic/disable.html", context, status=sent.status)
 
 
 def _farewell(row: Server | Service | ServiceGroup) -> str:
