@@ -47,7 +47,8 @@ def _watch() -> tuple[int, Any]:
 def test_flows_are_shown_while_somebody_looks(operator: Page, apply: Apply, console_url: str) -> None:
     vserver = apply(_make)
     operator.goto(f"{console_url}/vservers/{vserver.pk}/")
-    operator.get_by_role("link", name="Live flows").click()
+    with operator.expect_response(lambda answer: answer.url.endswith("/watch/")):
+        operator.get_by_role("link", name="Live flows").click()
     expect(operator.locator("#flow-status")).to_have_text("Waiting for a director …")
     expect(operator.locator("#live")).to_have_text("live")
     assert apply(_watch)[0] == 1  # the page has said that somebody looks
@@ -73,7 +74,8 @@ def test_flows_are_shown_while_somebody_looks(operator: Page, apply: Apply, cons
     operator.wait_for_timeout(5500)  # one renewal would have been due
     assert apply(_watch)[1] == until
     expect(rows).to_have_count(3)
-    operator.get_by_role("button", name="Continue").click()
+    with operator.expect_response(lambda answer: answer.url.endswith("/watch/")):
+        operator.get_by_role("button", name="Continue").click()
     apply(_tell, vserver, [_row("drop", 6)])
     expect(operator.locator("#flow-status")).to_contain_text("Listening to director1")
     expect(rows).to_have_count(4)
