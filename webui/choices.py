@@ -27,6 +27,7 @@ class State(models.TextChoices):
 
 
 # Of a service group: some members serve clients, others do not. No State, since no service has it.
+SERVING: Final = frozenset({State.UP, State.FAIL_OPEN})  # states in which clients are sent to a service
 PARTIAL_UP: Final = "PARTIAL-UP"
 
 # What a check can find; the other states follow from what the operator wants.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from webui.choices import AdminState, OnOff, State
+from webui.choices import SERVING, AdminState, OnOff, State
 
 if TYPE_CHECKING:
     from webui.models import HealthState, Server, Service, ServiceMonitorBinding, VServer
@@ -142,7 +142,7 @@ def takes_clients(verdict: Verdict, *, keeps_no_flows: bool) -> bool:
     """
     if verdict.state == State.GOING_OUT:
         return keeps_no_flows and verdict.until is not None
-    return verdict.state in {State.UP, State.FAIL_OPEN}
+    return verdict.state in SERVING
 
 
 def flushes(verdict: Verdict, service: Service, vserver: VServer) -> bool:

@@ -7,15 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from webui.choices import STATE_ORDER, State
+from webui.choices import SERVING, STATE_ORDER, State
 from webui.effective import Verdict
 from webui.groups import effective_state
 from webui.models import ServiceGroup, ServiceGroupMember
 from webui.payloads import Rates
 from webui.scope import scope_of_services
 from webui.world import World, load_world
-
-SERVING: Final = frozenset({State.UP, State.FAIL_OPEN})
 
 
 @dataclass(frozen=True)

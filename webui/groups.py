@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from webui.choices import PARTIAL_UP, STATE_ORDER, State
+from webui.choices import PARTIAL_UP, SERVING, STATE_ORDER, State
 from webui.models import Service, ServiceGroup, ServiceGroupMember, VServer, VServerServiceGroupBinding
 from webui.payloads import ServiceGroupRow
 from webui.quick import objects
@@ -67,7 +67,7 @@ def effective_state(states: Iterable[str]) -> str:
     without members.
     """
     found = list(states)
-    up = sum(state in {State.UP, State.FAIL_OPEN} for state in found)
+    up = sum(state in SERVING for state in found)
     if up:
         return str(State.UP) if up == len(found) else PARTIAL_UP
     alike = found[0] if len(set(found)) == 1 else State.DOWN
@@ -78,7 +78,7 @@ def group_row(world: World, groups: Groups, group: ServiceGroup) -> ServiceGroup
     """A group with what its members come to."""
     services = groups.services(world, group.pk)
     states = [str(world.service_state(one).state) for one in services]
-    up = sum(state in {State.UP, State.FAIL_OPEN} for state in states)
+    up = sum(state in SERVING for state in states)
     return ServiceGroupRow(
         key=str(group.pk),
         url=url_of("servicegroups", group.pk),

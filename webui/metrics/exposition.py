@@ -21,14 +21,12 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 
 from webui import freshness
-from webui.choices import State
+from webui.choices import SERVING, State
 from webui.models import DirectorCounters
 from webui.models.fields import port_text
 from webui.world import World, is_stale, load_world
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
-
-SERVING: Final = frozenset({State.UP, State.FAIL_OPEN})  # states in which clients are sent to a service
 
 
 def exposition() -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from webui.actions.base import find
-from webui.choices import State
+from webui.choices import SERVING, State
 from webui.models import Service, VServer
 from webui.models.fields import port_text
 from webui.nscli.commands.naming import spellings
@@ -71,7 +71,7 @@ def _vservers(_context: Context, parsed: Parsed) -> Iterator[str]:
 def _vserver_row(world: World, row: VServer, rates: Rates) -> list[str]:
     verdicts = [(world.verdict(one.service, row), one.weight) for one in world.bindings_of_vserver[row.pk]]
     counted = [(verdict, weight) for verdict, weight in verdicts if verdict.state != State.OUT_OF_SERVICE]
-    up = [weight for verdict, weight in counted if verdict.state in {State.UP, State.FAIL_OPEN}]
+    up = [weight for verdict, weight in counted if verdict.state in SERVING]
     health = 100 * sum(up) // sum(weight for _verdict, weight in counted) if counted else 0
     return [
         row.name,
